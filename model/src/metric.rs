@@ -1,0 +1,159 @@
+//! Metrics and series: kinds, temporality, labels, the stale marker, and what defines a series.
+
+use crate::id::ResourceId;
+
+/// Bits of the NaN that marks the end of a series (Prometheus' staleness marker).
+pub const STALE_NAN_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// Whether `value` is the staleness marker: by bits, since NaN equals nothing.
+#[must_use]
+pub const fn is_stale(value: f64) -> bool {
+    value.to_bits() == STALE_NAN_BITS
+}
+
+/// What a metric measures. The discriminants are written to disk (`docs/format/segment.md`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum MetricKind {
+    /// Not told by the sender.
+    #[default]
+    Unknown = 0,
+    /// A value that goes up and down (OTLP gauge, or non-monotonic sum).
+    Gauge = 1,
+    /// A value that only grows, or the deltas of one (OTLP monotonic sum).
+    Counter = 2,
+    /// Explicit buckets (OTLP histogram).
+    Histogram = 3,
+    /// Exponential buckets (OTLP exponential histogram, Prometheus native histogram).
+    ExponentialHistogram = 4,
+    /// Count, sum and quantiles (OTLP summary).
+    Summary = 5,
+}
+
+impl MetricKind {
+    /// The kind with this discriminant; `Unknown` for a number nobody uses.
+    #[must_use]
+    pub const fn from_u8(code: u8) -> Self {
+        match code {
+            1 => Self::Gauge,
+            2 => Self::Counter,
+            3 => Self::Histogram,
+            4 => Self::ExponentialHistogram,
+            5 => Self::Summary,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether samples are totals since a start or increments. Discriminants as in OTLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Temporality {
+    /// Not applicable or not told.
+    #[default]
+    Unspecified = 0,
+    /// Each sample holds the change since the previous one.
+    Delta = 1,
+    /// Each sample holds the total since `start_time`.
+    Cumulative = 2,
+}
+
+impl Temporality {
+    /// The temporality with this discriminant; `Unspecified` for a number nobody uses.
+    #[must_use]
+    pub const fn from_u8(code: u8) -> Self {
+        match code {
+            1 => Self::Delta,
+            2 => Self::Cumulative,
+            _ => Self::Unspecified,
+        }
+    }
+}
+
+/// Label pairs, sorted by name in byte order, names unique.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Labels(Vec<(String, String)>);
+
+impl Labels {
+    /// Sorts `pairs`; of equal names the last one wins; empty values are dropped, as Prometheus does.
+    #[must_use]
+    pub fn new(mut pairs: Vec<(String, String)>) -> Self {
+        pairs.reverse();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0)); // Stable: of equal names the last given stands first.
+        pairs.dedup_by(|later, earlier| later.0 == earlier.0);
+        pairs.retain(|(_, value)| !value.is_empty());
+        Self(pairs)
+    }
+
+    /// The value of `name`, or `None` when there is no such label.
+    #[must_use]
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.0.binary_search_by(|(key, _)| key.as_str().cmp(name)).ok().map(|i| self.0[i].1.as_str())
+    }
+
+    /// The pairs in name order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Number of labels.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl FromIterator<(String, String)> for Labels {
+    fn from_iter<I: IntoIterator<Item = (String, String)>>(pairs: I) -> Self {
+        Self::new(pairs.into_iter().collect())
+    }
+}
+
+/// What defines a series, as `collector` hands it to `store`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeriesDef {
+    /// Name as sent, dots kept.
+    pub metric: String,
+    /// Attributes of the data point, verbatim; non-string values in their text form.
+    pub labels: Labels,
+    /// Which resource emitted it: part of the identity.
+    pub resource_id: ResourceId,
+    /// The Prometheus name (translated once, here; `http_requests_total`).
+    pub prom_name: String,
+    /// The Prometheus labels without `__name__`: translated attributes, `job`, `instance`, promoted resource attributes.
+    pub prom_labels: Labels,
+    /// What it measures.
+    pub kind: MetricKind,
+    /// Totals or increments.
+    pub temporality: Temporality,
+    /// UCUM unit as sent; empty when unknown.
+    pub unit: String,
+    /// Description as sent; empty when unknown.
+    pub help: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_are_sorted_and_the_last_of_equal_names_wins() {
+        let pairs = [("b", "1"), ("a", "x"), ("b", "2"), ("c", "")];
+        let labels: Labels = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "x"), ("b", "2")]);
+        assert_eq!(labels.value("b"), Some("2"));
+        assert_eq!(labels.value("c"), None);
+    }
+
+    #[test]
+    fn only_the_stale_bits_are_stale() {
+        assert!(is_stale(f64::from_bits(STALE_NAN_BITS)));
+        assert!(!is_stale(f64::NAN));
+    }
+}
