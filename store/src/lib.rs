@@ -1,1 +1,3 @@
-//! Headrope: store.
+//! The columns: durable, immutable, compacted. Called by `collector` (ingest) and `query` (snapshots).
+
+pub mod schema;
