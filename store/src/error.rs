@@ -1,0 +1,236 @@
+//! What can go wrong in the store, sorted by what a caller would do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What a caller does about an [`Error`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Fix the request or the configuration.
+    Invalid,
+    /// Ask for less, or later.
+    Exhausted,
+    /// Retry later; the store cannot serve now.
+    Unavailable,
+    /// Page a human: data on disk is not what was written.
+    Corrupt,
+}
+
+/// An error of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A batch does not have the schema of its table.
+    #[error("batch for table {table} is not valid: {reason}")]
+    Batch {
+        /// Name of the table.
+        table: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A matcher's regular expression does not compile.
+    #[error("regular expression of label {label} is not valid: {reason}")]
+    Regex {
+        /// Label the matcher is about.
+        label: String,
+        /// The compiler's words.
+        reason: String,
+    },
+    /// A setting makes no sense.
+    #[error("setting {name} is not valid: {reason}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// Another process owns the data directory.
+    #[error("data directory {} is in use by another process{}: stop it, or choose another directory", dir.display(), owner(pid))]
+    Locked {
+        /// The data directory.
+        dir: PathBuf,
+        /// Process id of the owner, when known.
+        pid: Option<u32>,
+    },
+    /// The data directory cannot be written.
+    #[error("data directory {} cannot be used: {source}", dir.display())]
+    Directory {
+        /// The data directory.
+        dir: PathBuf,
+        /// Reason given by the system.
+        source: io::Error,
+    },
+    /// The data was written by a newer release.
+    #[error("{what} in {} has format version {found}, this release reads up to version {supported}: run a newer release", path.display())]
+    NewerFormat {
+        /// What was found: catalogue or log file.
+        what: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// Version found.
+        found: u64,
+        /// Newest version this release reads.
+        supported: u64,
+    },
+    /// A limit is reached; the message names it.
+    #[error("{what} is full: {used} of {limit} used")]
+    Full {
+        /// The limit: series, head, wal queue, disk.
+        what: &'static str,
+        /// In use now, in the limit's unit.
+        used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A query would read more than its limit.
+    #[error("scan reads more than {limit} {what}: narrow the range or the selector")]
+    ScanLimit {
+        /// What is counted: samples, series or bytes.
+        what: &'static str,
+        /// The limit.
+        limit: u64,
+    },
+    /// The store is shut down or its log is poisoned.
+    #[error("store is not available: {reason}")]
+    Unavailable {
+        /// Why.
+        reason: String,
+    },
+    /// Reading or writing a file failed.
+    #[error("{action} {} failed: {source}", path.display())]
+    Io {
+        /// What was tried, as `write`.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// Reason given by the system.
+        source: io::Error,
+    },
+    /// The catalogue refused a statement.
+    #[error("catalogue failed to {action}: {source}")]
+    Catalogue {
+        /// What was tried.
+        action: &'static str,
+        /// Reason given by the database.
+        source: sqlx::Error,
+    },
+    /// Another owner moved the watermark.
+    #[error(
+        "watermark of shard {shard} is not {expected} any more: another owner writes to this store"
+    )]
+    Fenced {
+        /// The shard.
+        shard: u32,
+        /// Watermark this owner expected.
+        expected: u64,
+    },
+    /// Acknowledged records of the log are damaged.
+    #[error("log file {} is damaged at byte {offset}: records from sequence {first_seq} up to {last_seq} were acknowledged but cannot be read; start with wal repair to quarantine the file and keep every other record", path.display())]
+    WalDamaged {
+        /// The log file.
+        path: PathBuf,
+        /// Where the first bad record begins.
+        offset: u64,
+        /// First sequence lost.
+        first_seq: u64,
+        /// Last sequence lost.
+        last_seq: u64,
+    },
+    /// The log does not reach back to the catalogue's watermark.
+    #[error("log in {} begins at sequence {first_seq} but the catalogue ends at {watermark}: the catalogue is older than the log, rebuild it", dir.display())]
+    WalGap {
+        /// Directory of the log.
+        dir: PathBuf,
+        /// First sequence found.
+        first_seq: u64,
+        /// Last sequence in segments.
+        watermark: u64,
+    },
+    /// Bytes on disk are not what was written.
+    #[error("{} is corrupt at byte {offset}: {reason}", path.display())]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How it shows.
+        reason: String,
+    },
+    /// Rows of the catalogue are not what was written.
+    #[error("catalogue is corrupt: {reason}")]
+    CatalogueCorrupt {
+        /// How it shows.
+        reason: String,
+    },
+    /// A column could not be built, encoded or decoded.
+    #[error("{context}: {source}")]
+    Arrow {
+        /// What was being done.
+        context: &'static str,
+        /// Arrow's words.
+        source: arrow::error::ArrowError,
+    },
+    /// A segment could not be encoded.
+    #[error("{context}: {source}")]
+    Parquet {
+        /// What was being done.
+        context: &'static str,
+        /// Parquet's words.
+        source: parquet::errors::ParquetError,
+    },
+}
+
+fn owner(pid: &Option<u32>) -> String {
+    pid.map_or_else(String::new, |pid| format!(" (pid {pid})"))
+}
+
+impl Error {
+    /// What a caller does about it.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Batch { .. }
+            | Self::Regex { .. }
+            | Self::Setting { .. }
+            | Self::NewerFormat { .. } => ErrorKind::Invalid,
+            Self::Full { .. } | Self::ScanLimit { .. } => ErrorKind::Exhausted,
+            Self::Locked { .. }
+            | Self::Directory { .. }
+            | Self::Unavailable { .. }
+            | Self::Io { .. }
+            | Self::Catalogue { .. }
+            | Self::Fenced { .. }
+            | Self::Arrow { .. }
+            | Self::Parquet { .. } => ErrorKind::Unavailable,
+            Self::WalDamaged { .. }
+            | Self::WalGap { .. }
+            | Self::Corrupt { .. }
+            | Self::CatalogueCorrupt { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// Wraps a system error with what was tried on which file.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// Wraps an Arrow error.
+    pub(crate) fn arrow(context: &'static str) -> impl FnOnce(arrow::error::ArrowError) -> Self {
+        move |source| Self::Arrow { context, source }
+    }
+
+    /// Wraps a Parquet error.
+    pub(crate) fn parquet(
+        context: &'static str,
+    ) -> impl FnOnce(parquet::errors::ParquetError) -> Self {
+        move |source| Self::Parquet { context, source }
+    }
+
+    /// Wraps a database error.
+    pub(crate) fn catalogue(action: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
+        move |source| Self::Catalogue { action, source }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a snapshot hands out: series slices for PromQL and rules, segment lists and head batches for SQL.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use model::id::TenantId;
+use model::time::Timestamp;
+
+use crate::error::Error;
+use crate::registry::Series;
+use crate::schema::Table;
+
+/// How much one scan may read; above it the scan is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct ScanLimit {
+    /// Samples or histogram points returned.
+    pub samples_max: u64,
+}
+
+impl Default for ScanLimit {
+    fn default() -> Self {
+        Self { samples_max: 50_000_000 }
+    }
+}
+
+/// Samples of one series, oldest first, one for each instant.
+#[derive(Clone, Debug)]
+pub struct SeriesSamples {
+    /// Whose samples.
+    pub series: Arc<Series>,
+    /// Times in ms since the epoch, strictly ascending.
+    pub t: Vec<i64>,
+    /// Values, bit for bit as ingested; as long as `t`.
+    pub v: Vec<f64>,
+    /// Start times in ms, `i64::MIN` where unknown; as long as `t`, or `None` when all are unknown.
+    pub start_t: Option<Vec<i64>>,
+    /// Flags (see `schema::columns::FLAGS`); as long as `t`.
+    pub flags: Vec<u8>,
+}
+
+/// Series with samples in the range, in the order asked for; series without any are left out.
+pub struct SampleScan {
+    pub(crate) slices: std::vec::IntoIter<SeriesSamples>,
+}
+
+impl Iterator for SampleScan {
+    type Item = Result<SeriesSamples, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slices.next().map(Ok)
+    }
+}
+
+/// One bucket of a histogram point.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Bucket {
+    /// -1 negative, 0 zero bucket, +1 positive or explicit.
+    pub side: i8,
+    /// Index of an exponential bucket, ordinal of an explicit one.
+    pub index: i32,
+    /// Measurements in this bucket alone.
+    pub count: f64,
+}
+
+/// One histogram at one instant.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HistogramPoint {
+    /// Time in ms since the epoch.
+    pub t: i64,
+    /// Start of the interval in ms; `None` when unknown.
+    pub start_t: Option<i64>,
+    /// Flags (see `schema::columns::FLAGS`).
+    pub flags: u8,
+    /// Number of measurements.
+    pub count: f64,
+    /// Their sum; `None` when not sent.
+    pub sum: Option<f64>,
+    /// Smallest measurement.
+    pub min: Option<f64>,
+    /// Largest measurement.
+    pub max: Option<f64>,
+    /// Measurements in the zero bucket.
+    pub zero_count: Option<i64>,
+    /// Width of the zero bucket.
+    pub zero_threshold: f64,
+    /// Scale of an exponential histogram; -53 for explicit bounds.
+    pub exp_scale: i8,
+    /// Identity of the explicit bounds.
+    pub bounds_id: Option<u64>,
+    /// 0 unknown, 1 reset, 2 not reset, 3 gauge.
+    pub reset_hint: u8,
+    /// Upper bounds of explicit buckets, ascending, without +Inf; `None` for exponential histograms.
+    pub bounds: Option<Arc<[f64]>>,
+    /// Non-empty buckets, ascending by (side, index).
+    pub buckets: Vec<Bucket>,
+}
+
+/// Histograms of one series, oldest first, one for each instant.
+#[derive(Clone, Debug)]
+pub struct SeriesHistograms {
+    /// Whose histograms.
+    pub series: Arc<Series>,
+    /// The points, times strictly ascending.
+    pub points: Vec<HistogramPoint>,
+}
+
+/// Series with histograms in the range, in the order asked for; series without any are left out.
+pub struct HistogramScan {
+    pub(crate) slices: std::vec::IntoIter<SeriesHistograms>,
+}
+
+impl Iterator for HistogramScan {
+    type Item = Result<SeriesHistograms, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slices.next().map(Ok)
+    }
+}
+
+/// One segment a scan must read.
+#[derive(Clone, Debug)]
+pub struct SegmentScan {
+    /// Absolute path of the Parquet file; readable at least until the snapshot is dropped.
+    pub path: PathBuf,
+    /// The table.
+    pub table: Table,
+    /// Whose rows.
+    pub tenant: TenantId,
+    /// File size in bytes.
+    pub bytes: u64,
+    /// Number of rows.
+    pub rows: u64,
+    /// Earliest time of a row.
+    pub min_time: Timestamp,
+    /// Latest time of a row.
+    pub max_time: Timestamp,
+    /// 0 from a flush, higher after compaction.
+    pub level: u8,
+    /// Metrics inside, sorted; empty for tables without metrics.
+    pub metrics: Arc<[Arc<str>]>,
+}

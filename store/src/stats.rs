@@ -1,0 +1,73 @@
+//! Counters and gauges of the store, for our own telemetry.
+
+use serde::Serialize;
+
+use crate::schema::Table;
+
+/// What the store has done and holds; counters since start.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Stats {
+    /// Log syncs.
+    pub wal_syncs_total: u64,
+    /// Log records written.
+    pub wal_records_total: u64,
+    /// Log bytes written.
+    pub wal_bytes_total: u64,
+    /// Log bytes waiting for the disk.
+    pub wal_queue_bytes: u64,
+    /// Log bytes not yet in segments.
+    pub wal_behind_bytes: u64,
+    /// Highest sequence synced and visible.
+    pub wal_sequence: u64,
+    /// Highest sequence in segments.
+    pub wal_watermark: u64,
+    /// Whether the log stopped after a failed write or sync.
+    pub wal_poisoned: bool,
+    /// Bytes in the heads.
+    pub head_bytes: u64,
+    /// Rows in the heads.
+    pub head_rows: u64,
+    /// Series known.
+    pub series: u64,
+    /// Resources known to the default tenant.
+    pub resources: u64,
+    /// Flushes committed.
+    pub flushes_total: u64,
+    /// Flushes that failed and will be tried again.
+    pub flush_failures_total: u64,
+    /// Compactions committed.
+    pub compactions_total: u64,
+    /// Segments ended by retention.
+    pub retained_segments_total: u64,
+    /// Requests refused, by limit.
+    pub refused_total: Vec<(&'static str, u64)>,
+    /// What is on disk and came in, by table.
+    pub tables: Vec<TableStats>,
+}
+
+/// One table's share of [`Stats`].
+#[derive(Clone, Debug, Serialize)]
+pub struct TableStats {
+    /// Name of the table.
+    pub table: &'static str,
+    /// Live segments.
+    pub segments: u64,
+    /// Rows in them.
+    pub segment_rows: u64,
+    /// Their bytes.
+    pub segment_bytes: u64,
+    /// Rows acknowledged since start.
+    pub ingested_rows_total: u64,
+}
+
+impl TableStats {
+    pub(crate) fn new(table: Table) -> Self {
+        Self {
+            table: table.name(),
+            segments: 0,
+            segment_rows: 0,
+            segment_bytes: 0,
+            ingested_rows_total: 0,
+        }
+    }
+}
