@@ -1,1 +1,2 @@
 //! Headrope: ui.
+fn main() {}
