@@ -1,0 +1,127 @@
+//! The `[action]` section of the configuration. Checked once, by [`crate::Notifier::open`].
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::duration;
+
+/// Whom to notify, and how hard to try.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Webhook receivers; each transition goes to every one whose matchers hold. Default: none.
+    pub receivers: Vec<WebhookReceiver>,
+    /// CloudEvents `source` of every message: a URI that names this installation. Default `urn:headrope`.
+    pub source: String,
+    /// Address under which people reach the dashboard, for links in messages. Default: none, no links.
+    pub external_url: Option<String>,
+    /// Messages that may wait for delivery, over all receivers; more are refused and asked for again. Default 10000.
+    pub queue_max: usize,
+    /// Bytes of messages that may wait for delivery, over all receivers. Default 64 MiB.
+    pub queue_bytes_max: usize,
+    /// Finished deliveries remembered, for the API and to recognise a transition told twice. Default 10000.
+    pub history_max: usize,
+    /// Finished deliveries older than this are forgotten when the journal is next rewritten. Default `7d`.
+    #[serde(with = "duration")]
+    pub history_age: Duration,
+    /// Bytes from which the journal is rewritten without what is forgotten. Default 16 MiB.
+    pub journal_bytes_max: u64,
+    /// Requests to one receiver under way at once. Default 4.
+    pub in_flight_max: usize,
+    /// Wait before the first retry; doubles from then on, with jitter. Default `1s`.
+    #[serde(with = "duration")]
+    pub retry_wait_min: Duration,
+    /// Longest wait between two retries, unless the receiver asks for more by `Retry-After`. Default `5m`.
+    #[serde(with = "duration")]
+    pub retry_wait_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            receivers: Vec::new(),
+            source: "urn:headrope".to_owned(),
+            external_url: None,
+            queue_max: 10_000,
+            queue_bytes_max: 64 << 20,
+            history_max: 10_000,
+            history_age: Duration::from_secs(7 * 86_400),
+            journal_bytes_max: 16 << 20,
+            in_flight_max: 4,
+            retry_wait_min: Duration::from_secs(1),
+            retry_wait_max: Duration::from_secs(300),
+        }
+    }
+}
+
+/// One URL that gets messages.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhookReceiver {
+    /// Name, unique among receivers; part of the identity of every message, so renaming sends anew.
+    pub name: String,
+    /// Where messages are posted: `http://` or `https://`. Redirects are not followed.
+    pub url: String,
+    /// Signing secret, `whsec_` and base64 of 24 to 64 bytes; several, separated by spaces, while one replaces another.
+    pub secret: Secret,
+    /// File that holds the secret instead; relative paths start at the working directory.
+    pub secret_file: Option<PathBuf>,
+    /// Conditions on labels of the alert, as `severity="page"` or `team=~"db.*"`; all must hold. Default: none, everything matches.
+    pub matchers: Vec<String>,
+    /// How long one request may take, connecting included. Default `10s`.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// How long after the transition a message is still retried. Default `24h`.
+    #[serde(with = "duration")]
+    pub retry_max_age: Duration,
+}
+
+impl Default for WebhookReceiver {
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            url: String::new(),
+            secret: Secret::default(),
+            secret_file: None,
+            matchers: Vec::new(),
+            timeout: Duration::from_secs(10),
+            retry_max_age: Duration::from_secs(86_400),
+        }
+    }
+}
+
+/// Text that is never printed: neither `Debug` nor `Serialize` shows it.
+#[derive(Clone, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps `text`.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    const fn mask(&self) -> &'static str {
+        if self.0.is_empty() { "" } else { "(hidden)" }
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.mask())
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.mask())
+    }
+}

@@ -1,0 +1,242 @@
+//! The durable memory of `action`: a file written by one thread, and the ledger that follows from it.
+//!
+//! Whoever wants something recorded waits until it is on disk; all that arrives while one sync runs
+//! shares the next one. The ledger changes only here, after the sync, by the same function that
+//! replays the file: what is in memory is never ahead of the disk.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use model::time::{Clock, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{error, warn};
+
+use crate::config::Config;
+use crate::error::Error;
+use crate::ledger::{Admission, Ledger};
+use log::{AppendError, Log};
+use record::Event;
+
+pub(crate) mod log;
+pub(crate) mod record;
+
+/// Requests that may wait for the thread; more wait for a place.
+const QUEUE_LEN: usize = 1_024;
+/// Records that share one sync at most.
+const GROUP_MAX: usize = 256;
+
+/// What the journal did since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct JournalStats {
+    pub(crate) records: u64,
+    pub(crate) syncs: u64,
+    pub(crate) errors: u64,
+    pub(crate) rewrites: u64,
+    pub(crate) bytes: u64,
+    pub(crate) torn_bytes: u64,
+}
+
+/// The ledger and the figures of the journal, behind one lock held only for moments.
+pub(crate) struct Shared {
+    pub(crate) ledger: Ledger,
+    pub(crate) stats: JournalStats,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Recorded {
+    /// It is on disk.
+    New,
+    /// All of it had been on disk before.
+    Known,
+}
+
+struct Request {
+    event: Event,
+    reply: oneshot::Sender<Result<Recorded, Error>>,
+}
+
+/// Handle to the thread that writes.
+pub(crate) struct Journal {
+    requests: Option<mpsc::Sender<Request>>,
+    thread: Option<JoinHandle<()>>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+impl Journal {
+    /// Replays what is in `dir` and starts the thread. Blocking.
+    pub(crate) fn open(dir: &Path, config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
+        let opened = Log::open(dir)?;
+        let mut ledger = Ledger::new(config);
+        opened.events.into_iter().for_each(|event| ledger.apply(event));
+        if opened.torn_bytes > 0 {
+            warn!(torn_bytes = opened.torn_bytes, "action journal: unfinished last write cut off");
+        }
+        let stats = JournalStats {
+            bytes: opened.log.len(),
+            torn_bytes: opened.torn_bytes,
+            ..JournalStats::default()
+        };
+        let shared = Arc::new(Mutex::new(Shared { ledger, stats }));
+        let (requests, queue) = mpsc::channel(QUEUE_LEN);
+        let writer = Writer {
+            log: opened.log,
+            shared: Arc::clone(&shared),
+            clock,
+            bytes_max: config.journal_bytes_max,
+            closed: None,
+        };
+        let thread = std::thread::Builder::new()
+            .name("action-journal".to_owned())
+            .spawn(move || writer.run(queue))
+            .map_err(Error::io("start the thread of", dir))?;
+        Ok(Self { requests: Some(requests), thread: Some(thread), shared })
+    }
+
+    /// Records `event`; returns once it is on disk and in the ledger.
+    pub(crate) async fn record(&self, event: Event) -> Result<Recorded, Error> {
+        let closed = || Error::Closed { reason: "its thread has ended".to_owned() };
+        let (reply, answer) = oneshot::channel();
+        let requests = self.requests.as_ref().ok_or_else(closed)?;
+        requests.send(Request { event, reply }).await.map_err(|_| closed())?;
+        answer.await.map_err(|_| closed())?
+    }
+
+    /// The ledger and the figures, for a moment.
+    pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Shared) -> T) -> T {
+        read(&mut lock(&self.shared))
+    }
+}
+
+impl Drop for Journal {
+    /// Waits for the thread: it ends once what was queued is written.
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!("action journal: the thread that writes it panicked");
+        }
+    }
+}
+
+/// A panic in another holder leaves the ledger as it was between two records: still good.
+fn lock(shared: &Mutex<Shared>) -> std::sync::MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Owner of the file.
+struct Writer {
+    log: Log,
+    shared: Arc<Mutex<Shared>>,
+    clock: Arc<dyn Clock>,
+    bytes_max: u64,
+    /// Why nothing more is written.
+    closed: Option<String>,
+}
+
+impl Writer {
+    fn run(mut self, mut queue: mpsc::Receiver<Request>) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            let now = self.clock.now();
+            self.write(now, std::mem::take(&mut group));
+            if self.closed.is_none() && self.log.is_long(self.bytes_max) {
+                self.rewrite(now);
+            }
+        }
+    }
+
+    /// Writes what is new of `group` with one sync, and answers everyone.
+    fn write(&mut self, now: Timestamp, group: Vec<Request>) {
+        let mut fresh = Vec::with_capacity(group.len());
+        let mut known = Vec::new();
+        {
+            let shared = lock(&self.shared);
+            let mut incoming = 0;
+            for mut request in group {
+                match shared.ledger.admit(&mut request.event, incoming) {
+                    Admission::New(n_deliveries) => {
+                        incoming += n_deliveries;
+                        fresh.push(request);
+                    }
+                    Admission::Known => known.push(request),
+                    Admission::Full(error) => answer(request.reply, Err(error)),
+                }
+            }
+        }
+        let written = self.append(now, &fresh);
+        for request in fresh {
+            if written.is_ok() {
+                lock(&self.shared).ledger.apply(request.event);
+            }
+            answer(request.reply, written.clone().map(|()| Recorded::New).map_err(closed));
+        }
+        // After the others: one of them may be what these repeat.
+        known.into_iter().for_each(|request| answer(request.reply, Ok(Recorded::Known)));
+    }
+
+    fn append(&mut self, now: Timestamp, fresh: &[Request]) -> Result<(), String> {
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        if let Some(reason) = &self.closed {
+            return Err(reason.clone());
+        }
+        let events: Vec<&Event> = fresh.iter().map(|request| &request.event).collect();
+        let result = self.log.append(now, &events);
+        let stats = &mut lock(&self.shared).stats;
+        stats.bytes = self.log.len();
+        match result {
+            Ok(()) => {
+                stats.records += events.len() as u64;
+                stats.syncs += 1;
+                Ok(())
+            }
+            Err(AppendError::Undone(error)) => {
+                stats.errors += 1;
+                Err(format!("cannot write: {error}"))
+            }
+            Err(AppendError::Unknown(error)) => {
+                stats.errors += 1;
+                let reason = format!("cannot sync: {error}; nothing is sent until the next start");
+                error!(%reason, "action journal closed");
+                self.closed = Some(reason.clone());
+                Err(reason)
+            }
+        }
+    }
+
+    /// Replaces the file by one that holds only what is still wanted.
+    fn rewrite(&mut self, now: Timestamp) {
+        let events = {
+            let mut shared = lock(&self.shared);
+            shared.ledger.forget(now);
+            shared.ledger.events()
+        };
+        let events: Vec<_> = events.into_iter().map(|event| (now, event)).collect();
+        let result = self.log.rewrite(&events);
+        let stats = &mut lock(&self.shared).stats;
+        stats.bytes = self.log.len();
+        match result {
+            Ok(()) => stats.rewrites += 1,
+            Err((error, named)) => {
+                stats.errors += 1;
+                warn!(%error, "action journal: rewriting failed");
+                if named {
+                    self.closed = Some(format!("cannot rewrite: {error}"));
+                }
+            }
+        }
+    }
+}
+
+fn closed(reason: String) -> Error {
+    Error::Closed { reason }
+}
+
+/// The asker may have gone away; what was recorded stays recorded.
+fn answer(reply: oneshot::Sender<Result<Recorded, Error>>, result: Result<Recorded, Error>) {
+    drop(reply.send(result));
+}
