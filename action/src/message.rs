@@ -156,7 +156,7 @@ mod tests {
                 },
                 "endsAt": "2023-11-14T22:13:50.000000000Z",
                 "expr": "cpu > 0.9",
-                "fingerprint": "",
+                "fingerprint": "d4063f78a4d3a6b1de32a933672d2281",
                 "generatorUrl": "https://h.example/alerts?rule=CPU%20hot",
                 "group": "host",
                 "labels": {
