@@ -1,1 +1,20 @@
-//! The whole system.
+//! The whole system under test: the real `headrope` binary as a child process, spoken to as users speak to it.
+//!
+//! Every test starts its own server with its own folder on free ports, and ends only what it started.
+
+#[cfg(test)]
+mod alert_loop;
+#[cfg(test)]
+mod browser;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod otlp;
+#[cfg(test)]
+mod python_sdk;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod server;
+#[cfg(test)]
+mod telemetry;
