@@ -1,1 +1,244 @@
-//! Placeholder.
+//! The dashboard in a real Chromium: charts that move, every page in both languages, themes and widths, and pictures
+//! of all of them in `tests/out`.
+//!
+//! Pages tell that all their visible queries have settled by `data-state="ready"`.
+
+use std::path::Path;
+
+use prost::Message;
+use serde_json::{Value, json};
+
+use crate::server::{Home, Server, now_ns, until};
+use crate::telemetry::{gauge, logs, metrics, spans};
+use crate::webdriver::Browser;
+
+const RULES: &str = r#"
+groups:
+- name: shop
+  interval: 1s
+  rules:
+  - alert: QueueGrows
+    expr: queue_length > 100
+    labels: {severity: page}
+    annotations: {summary: 'the queue of {{ $labels.queue }} holds {{ $value }}'}
+  - alert: HostHot
+    expr: 'sum(rate(system_cpu_time_seconds_total{cpu_mode="idle"}[30s])) < 0'
+    for: 1m
+  - record: host:network:rate
+    expr: sum by (host_name) (rate(system_network_io_bytes_total[30s]))
+"#;
+
+/// A page, as it is named in the pictures, and its path; `{host}` and `{trace}` are filled in.
+const PAGES: [(&str, &str); 9] = [
+    ("home", "/"),
+    ("hosts", "/hosts"),
+    ("host", "/hosts/{host}"),
+    (
+        "metrics",
+        "/explore/metrics?q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))",
+    ),
+    ("sql", "/explore/sql?q=SELECT%20service_name%2C%20count(*)%20FROM%20logs%20GROUP%20BY%201"),
+    ("logs", "/logs"),
+    ("traces", "/traces"),
+    ("trace", "/trace/{trace}"),
+    ("alerts", "/alerts"),
+];
+
+/// Whether every visible query has settled.
+const READY: &str = r#"return document.readyState === "complete"
+    && document.querySelector('[data-state="ready"]') !== null
+    && document.querySelector('[data-state="loading"]') === null"#;
+
+/// What the canvases show, and whether anything is drawn on each.
+const CANVASES: &str = r#"return Array.from(document.querySelectorAll("canvas")).map(canvas => {
+    const blank = document.createElement("canvas");
+    [blank.width, blank.height] = [canvas.width, canvas.height];
+    const picture = canvas.toDataURL();
+    return [canvas.width > 50 && canvas.height > 20 && picture !== blank.toDataURL(), picture];
+})"#;
+
+async fn is_ready(browser: &Browser) {
+    let ready = async || browser.execute(READY).await.as_bool().filter(|ready| *ready);
+    until("the page to be ready", ready).await;
+}
+
+/// Puts data of an application beside that of the host.
+async fn seed(server: &Server) {
+    let now = now_ns();
+    let bodies = (0..200).map(|i| match i % 10 {
+        0 => format!("payment {i} declined by the bank"),
+        1 => format!("订单 {i} 已支付"),
+        _ => format!("order {i} placed"),
+    });
+    let mut log_request = logs("shop", bodies);
+    let mut span_request =
+        spans("shop", 77, ["GET /pay", "authorize", "SELECT cards"].map(str::to_owned).into_iter());
+    let spans = &mut span_request.resource_spans[0].scope_spans[0].spans;
+    let (trace_id, root_id) = (spans[0].trace_id.clone(), spans[0].span_id.clone());
+    for (i, span) in spans.iter_mut().enumerate() {
+        let i = i as u64;
+        span.trace_id.clone_from(&trace_id);
+        span.start_time_unix_nano = now - 500_000_000 + i * 20_000_000;
+        span.end_time_unix_nano = span.start_time_unix_nano + 200_000_000 - i * 50_000_000;
+        if i > 0 {
+            span.parent_span_id.clone_from(&root_id);
+        }
+    }
+    for (i, record) in log_request.resource_logs[0].scope_logs[0].log_records.iter_mut().enumerate()
+    {
+        record.time_unix_nano = now - i as u64 * 700_000_000;
+        (record.severity_number, record.severity_text) =
+            if i % 10 == 0 { (17, "ERROR".into()) } else { (9, "INFO".into()) };
+        record.trace_id.clone_from(&trace_id);
+    }
+    let points: Vec<_> =
+        (0_u32..60).map(|i| (now - u64::from(i) * 1_000_000_000, f64::from(160 - i))).collect();
+    let metric_request =
+        metrics("shop", vec![gauge("queue.length", &[("queue", "mail")], &points)]);
+    for (path, body) in [
+        ("/v1/logs", log_request.encode_to_vec()),
+        ("/v1/traces", span_request.encode_to_vec()),
+        ("/v1/metrics", metric_request.encode_to_vec()),
+    ] {
+        let request = server
+            .client
+            .post(server.otlp_url(path))
+            .header("content-type", "application/x-protobuf");
+        assert!(request.body(body).send().await.unwrap().status().is_success());
+    }
+}
+
+async fn start(home: &Home) -> Server {
+    home.write("rules.yaml", RULES);
+    let server = home.launch(home.command("[alert]\nrules = [\"rules.yaml\"]\n")).await;
+    let page = server.client.get(server.url("/")).send().await.unwrap().text().await.unwrap();
+    assert!(
+        page.contains(".js") || page.contains(".wasm"),
+        "the server holds no dashboard: build it with `cargo xtask ui` and the server after it, or run `make test`\n{page}"
+    );
+    server
+}
+
+/// Name of this host, once the agent has told it.
+async fn host(server: &Server) -> String {
+    until("this host to be seen", async || {
+        let hosts = server.get("/api/headrope/v1/hosts").await;
+        let hosts = hosts.as_array().or_else(|| hosts["hosts"].as_array())?;
+        hosts.iter().find_map(|host| host["name"].as_str().map(str::to_owned))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_live_chart_moves() {
+    let home = Home::new();
+    let server = start(&home).await;
+    let browser = Browser::start().await;
+    browser.resize(1280, 900).await;
+    for path in ["/".to_owned(), format!("/hosts/{}", host(&server).await)] {
+        browser.goto(&server.url(&path)).await;
+        is_ready(&browser).await;
+        let mut last = Value::Null;
+        let mut changes = 0;
+        until("a chart to move three times", async || {
+            let canvases = browser.execute(CANVASES).await;
+            let drawn = |canvas: &&Value| canvas[0] == true;
+            let first = canvases.as_array()?.iter().find(drawn)?[1].clone();
+            changes += u32::from(first != last);
+            last = first;
+            (changes > 3).then_some(())
+        })
+        .await;
+    }
+    let console = browser.console().await;
+    assert!(console.iter().all(|line| !line.starts_with("SEVERE")), "{console:#?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_page_in_both_languages_themes_and_widths() {
+    let home = Home::new();
+    let server = start(&home).await;
+    seed(&server).await;
+    let host = host(&server).await;
+    let trace = format!("{:032x}", u128::from(78_u64) << 64 | 7);
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let browser = Browser::start().await;
+    let mut faults = Vec::new();
+    for (width, height) in [(1280, 900), (390, 844)] {
+        browser.resize(width, height).await;
+        for (theme, lang) in [("light", "en"), ("dark", "en"), ("light", "zh"), ("dark", "zh")] {
+            for (page, path) in PAGES {
+                let path = path.replace("{host}", &host).replace("{trace}", &trace);
+                let mark = if path.contains('?') { '&' } else { '?' };
+                browser.goto(&server.url(&format!("{path}{mark}lang={lang}&theme={theme}"))).await;
+                is_ready(&browser).await;
+                let name = format!("{page}-{theme}-{lang}-{width}");
+                faults.extend(
+                    inspect(&browser, &server)
+                        .await
+                        .into_iter()
+                        .map(|fault| format!("{name}: {fault}")),
+                );
+                picture(&browser, &out.join(format!("{name}.png"))).await;
+            }
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    server.stop().await;
+}
+
+/// What is wrong with the page as it stands.
+async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
+    let mut faults = browser.console().await;
+    faults.retain(|line| line.starts_with("SEVERE"));
+    let seen = browser
+        .execute(
+            r#"return {
+                title: document.title,
+                text: document.body.innerText.trim().length,
+                overflow: document.documentElement.scrollWidth - window.innerWidth,
+                requests: performance.getEntriesByType("resource").map(entry => entry.name),
+            }"#,
+        )
+        .await;
+    if seen["title"] == "" || seen["text"].as_u64().unwrap_or(0) < 20 {
+        faults.push(format!("nothing to read: {}", seen["text"]));
+    }
+    if seen["overflow"].as_i64().unwrap_or(1) > 0 {
+        faults.push(format!("{} px too wide", seen["overflow"]));
+    }
+    let origin = server.url("/");
+    let foreign = |name: &&str| {
+        !name.starts_with(&origin) && !name.starts_with("data:") && !name.starts_with("blob:")
+    };
+    let requests = seen["requests"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    faults.extend(requests.filter(foreign).map(|name| format!("asks {name}")));
+    faults
+}
+
+async fn picture(browser: &Browser, path: &Path) {
+    let shot = browser.devtools("Page.captureScreenshot", json!({"format": "png"})).await;
+    let bytes = unbase64(shot["data"].as_str().unwrap());
+    assert!(bytes.starts_with(b"\x89PNG"));
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Decodes standard base64.
+fn unbase64(text: &str) -> Vec<u8> {
+    let value = |byte: u8| match byte {
+        b'A'..=b'Z' => u32::from(byte - b'A'),
+        b'a'..=b'z' => u32::from(byte - b'a') + 26,
+        b'0'..=b'9' => u32::from(byte - b'0') + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b'=').collect();
+    let group = |four: &[u8]| {
+        let bits =
+            four.iter().fold(0, |bits, byte| bits << 6 | value(*byte)) << (6 * (4 - four.len()));
+        bits.to_be_bytes()[1..four.len()].to_vec()
+    };
+    digits.chunks(4).flat_map(group).collect()
+}

@@ -18,3 +18,5 @@ mod refusals;
 mod server;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod webdriver;
