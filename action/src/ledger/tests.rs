@@ -147,3 +147,115 @@ fn its_events_make_the_same_ledger_again() {
     assert_eq!(due(&mut one, 499), due(&mut two, 499));
     assert_eq!(due(&mut one, 500), due(&mut two, 500));
 }
+
+/// Numbers that look random and follow from the seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % sides
+    }
+}
+
+/// A ledger with the events that are on disk, and what its receivers saw.
+struct World {
+    dice: Dice,
+    ledger: Ledger,
+    disk: Vec<Event>,
+    lent: Vec<Job>,
+    /// Transitions told, in order, by receiver; repetitions included.
+    seen: HashMap<Arc<str>, Vec<u128>>,
+    finished: BTreeSet<Key>,
+    now: i64,
+}
+
+impl World {
+    const N_ALERTS: u128 = 3;
+
+    fn write(&mut self, mut event: Event) {
+        if matches!(self.ledger.admit(&mut event, 0), Admission::New(_)) {
+            self.disk.push(event.clone());
+            self.ledger.apply(event);
+        }
+    }
+
+    /// Loses everything but the disk, which may have been rewritten just before.
+    fn crash(&mut self) {
+        if self.dice.roll(2) == 0 {
+            self.disk = self.ledger.events();
+        }
+        self.ledger = ledger(|_| ());
+        self.disk.iter().cloned().for_each(|event| self.ledger.apply(event));
+        self.lent.clear();
+    }
+
+    fn send(&mut self) {
+        for job in self.ledger.take_due(Timestamp(self.now), 2) {
+            assert!(!self.finished.contains(&job.key), "sent after it was finished");
+            let (key, attempt) = (job.key, job.attempts + 1);
+            self.write(Event::Attempt { key, attempt, deadline: Timestamp(self.now) });
+            let seen = self.seen.entry(Arc::clone(&job.receiver)).or_default();
+            seen.push(job.accepted.transition_id);
+            self.lent.push(job);
+        }
+    }
+
+    fn answer(&mut self, verdicts: &[Verdict]) {
+        let Some(job) = self.lent.pop() else { return };
+        let verdict = verdicts[usize::try_from(self.dice.roll(verdicts.len() as u64)).unwrap()];
+        let next_at = self.now + i64::try_from(self.dice.roll(20)).unwrap();
+        self.write(outcome(job.accepted.transition_id, &job.receiver, verdict, next_at));
+        if verdict != Verdict::Retry {
+            self.finished.insert(job.key);
+        }
+        self.ledger.give_back(&job, Timestamp(self.now + 5));
+    }
+
+    /// Of each alert, first sightings come in the order of acceptance.
+    fn check_order(&self) {
+        for seen in self.seen.values() {
+            for alert in 0..Self::N_ALERTS {
+                let of_alert = seen.iter().filter(|id| *id % Self::N_ALERTS == alert);
+                let ids: Vec<_> = of_alert.copied().collect();
+                assert!(ids.is_sorted(), "alert {alert}: {ids:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn over_any_crashes_all_is_told_in_order_and_nothing_after_it_was_finished() {
+    for seed in 0..300 {
+        let (ledger, dice) = (ledger(|_| ()), Dice(seed));
+        let (disk, lent, seen) = (Vec::new(), Vec::new(), HashMap::new());
+        let finished = BTreeSet::new();
+        let mut world = World { dice, ledger, disk, lent, seen, finished, now: 1_000 };
+        let mut next_id = 1;
+        for _ in 0..150 {
+            world.now += 1;
+            match world.dice.roll(10) {
+                0..3 => {
+                    // One in four repeats the last transition, as after a lost acknowledgement.
+                    next_id += u128::from(world.dice.roll(4) != 0);
+                    world.write(accepted(next_id, next_id % World::N_ALERTS, &["a", "b"]));
+                }
+                3..6 => world.send(),
+                6..9 => world.answer(&[Verdict::Delivered, Verdict::Retry, Verdict::Refused]),
+                _ => world.crash(),
+            }
+        }
+        while world.ledger.n_pending() > 0 {
+            world.now += 100;
+            world.send();
+            while !world.lent.is_empty() {
+                world.answer(&[Verdict::Delivered]);
+            }
+        }
+        world.check_order();
+        assert_eq!((world.ledger.n_lent(), world.ledger.pending_bytes), (0, 0), "seed {seed}");
+        let told: BTreeSet<_> = world.seen.values().flatten().collect();
+        assert_eq!(told.len(), world.ledger.latest(999).len() / 2, "seed {seed}");
+    }
+}
