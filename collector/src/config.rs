@@ -1,0 +1,101 @@
+//! The collector's settings: how much it takes in, from when, and what it promotes. Read once at start.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration;
+
+/// Limits of the write path. Every default works; every limit is counted in [`crate::Stats`] when it bites.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Largest body as it comes over the wire, compressed or not, in bytes. Default 32 MiB.
+    pub wire_bytes_max: usize,
+    /// Largest body once decompressed, in bytes. Default 32 MiB.
+    pub decoded_bytes_max: usize,
+    /// How many times its compressed size a body may grow to, once it is past 1 MiB. Default 256.
+    pub inflate_ratio_max: usize,
+    /// Memory all requests in flight may hold together, in bytes; more are refused for now. Default 512 MiB.
+    pub bytes_in_flight_max: usize,
+    /// How long a client may take to send its body. Default `"10s"`.
+    #[serde(with = "duration")]
+    pub body_timeout: Duration,
+    /// After how long a refused client should come back. Default `"1s"`.
+    #[serde(with = "duration")]
+    pub retry_after: Duration,
+    /// How far ahead of our clock a time may be. Default `"10m"`.
+    #[serde(with = "duration")]
+    pub future_max: Duration,
+    /// How old a metric's data point may be. Default `"7d"`.
+    #[serde(with = "duration")]
+    pub sample_age_max: Duration,
+    /// How old a log record or span may be. Default `"2d"`.
+    #[serde(with = "duration")]
+    pub record_age_max: Duration,
+    /// Most attributes of one data point; more reject the point. Default 64.
+    pub labels_max: usize,
+    /// Longest key or value of a data point's attribute, in bytes; longer rejects the point. Default 4 096.
+    pub label_bytes_max: usize,
+    /// Most attributes of a resource, log record, span, event or link; the rest is dropped. Default 256.
+    pub attributes_max: usize,
+    /// Longest value of such an attribute, in bytes; longer is cut. Default 64 KiB.
+    pub attribute_bytes_max: usize,
+    /// Longest attribute key, in bytes; an attribute with a longer one is dropped. Default 512.
+    pub key_bytes_max: usize,
+    /// Longest body of a log record, in bytes; longer is cut. Default 1 MiB.
+    pub log_body_bytes_max: usize,
+    /// Most events, and most links, of a span; the rest is dropped. Default 1 024.
+    pub events_max: usize,
+    /// Most buckets of a histogram point; more reject the point. Default 4 096.
+    pub buckets_max: usize,
+    /// Most exemplars kept of one series in one minute. Default 10.
+    pub exemplars_per_minute_max: u32,
+    /// Series whose identity is remembered, so that their attributes are not translated again. Default 262 144.
+    pub series_cache_max: usize,
+    /// Resources remembered likewise. Default 16 384.
+    pub resource_cache_max: usize,
+    /// Resource attributes that become Prometheus labels of every series of the resource.
+    pub promote_resource_attributes: Vec<String>,
+    /// Whether literals in `db.query.text` are replaced by `?` before they are stored. Default true.
+    pub redact_query_text: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            wire_bytes_max: 32 << 20,
+            decoded_bytes_max: 32 << 20,
+            inflate_ratio_max: 256,
+            bytes_in_flight_max: 512 << 20,
+            body_timeout: Duration::from_secs(10),
+            retry_after: Duration::from_secs(1),
+            future_max: Duration::from_secs(600),
+            sample_age_max: Duration::from_secs(7 * 86_400),
+            record_age_max: Duration::from_secs(2 * 86_400),
+            labels_max: 64,
+            label_bytes_max: 4_096,
+            attributes_max: 256,
+            attribute_bytes_max: 64 << 10,
+            key_bytes_max: 512,
+            log_body_bytes_max: 1 << 20,
+            events_max: 1_024,
+            buckets_max: 4_096,
+            exemplars_per_minute_max: 10,
+            series_cache_max: 1 << 18,
+            resource_cache_max: 1 << 14,
+            promote_resource_attributes: [
+                "host.name",
+                "deployment.environment.name",
+                "k8s.namespace.name",
+                "k8s.pod.name",
+                "k8s.node.name",
+                "container.name",
+                "process.executable.name",
+            ]
+            .map(str::to_owned)
+            .to_vec(),
+            redact_query_text: true,
+        }
+    }
+}

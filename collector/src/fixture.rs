@@ -1,0 +1,195 @@
+//! For tests: requests as OTLP/JSON text in, series and rows as text out.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+
+use arrow::array::{Array, RecordBatch};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use model::id::{ResourceId, SeriesId, TenantId};
+use model::metric::{Labels, SeriesDef};
+use model::time::Timestamp;
+use store::ResourceDef;
+use store::schema::Table;
+
+use crate::admission::{Admission, Shared};
+use crate::admit::{Reason, Tally, Window};
+use crate::config::Config;
+use crate::memory::Memory;
+use crate::registry::Registry;
+use crate::stats::Signal;
+use crate::{json, logs, metrics, traces};
+
+/// The present in tests: 2027-01-15T08:00:00Z.
+pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
+
+/// Numbers series 1, 2, 3 … and remembers them.
+struct Recorder {
+    series: RefCell<Vec<SeriesDef>>,
+    series_max: usize,
+}
+
+impl Registry for Recorder {
+    fn resolve(&self, _: TenantId, def: &SeriesDef) -> Result<SeriesId, store::Error> {
+        let mut series = self.series.borrow_mut();
+        let same = |known: &SeriesDef| {
+            (&known.metric, &known.labels, known.resource_id)
+                == (&def.metric, &def.labels, def.resource_id)
+        };
+        if let Some(at) = series.iter().position(same) {
+            return Ok(SeriesId(at as u64 + 1));
+        }
+        if series.len() >= self.series_max {
+            let (used, limit) = (series.len() as u64, self.series_max as u64);
+            return Err(store::Error::Full { what: "series registry", used, limit });
+        }
+        series.push(def.clone());
+        Ok(SeriesId(series.len() as u64))
+    }
+
+    fn put_resource(&self, _: TenantId, resource: &ResourceDef) -> ResourceId {
+        store::resource_id(&resource.attributes)
+    }
+}
+
+/// Admits the same signal again and again, as one process would.
+pub(crate) struct Desk {
+    pub(crate) config: Config,
+    memory: Memory,
+    recorder: Recorder,
+}
+
+/// What one request came to.
+pub(crate) struct Seen {
+    pub(crate) tables: Vec<(Table, RecordBatch)>,
+    pub(crate) tally: Tally,
+}
+
+impl Desk {
+    pub(crate) fn new() -> Self {
+        Self::with(Config::default(), usize::MAX)
+    }
+
+    pub(crate) fn with(config: Config, series_max: usize) -> Self {
+        let recorder = Recorder { series: RefCell::default(), series_max };
+        Self { memory: Memory::new(&config), config, recorder }
+    }
+
+    pub(crate) fn admit(&self, signal: Signal, text: &str) -> Seen {
+        let shared = Shared {
+            config: &self.config,
+            memory: &self.memory,
+            registry: &self.recorder,
+            tenant: TenantId::default(),
+        };
+        let window = match signal {
+            Signal::Metrics => Window::of_samples(&self.config, NOW),
+            Signal::Logs | Signal::Traces => Window::of_records(&self.config, NOW),
+        };
+        let mut admission = Admission::new(shared, window, Tally::new(signal));
+        let body = text.as_bytes();
+        let tables = match signal {
+            Signal::Metrics => {
+                metrics::admit(&mut admission, &json::metrics(body).unwrap()).unwrap().tables
+            }
+            Signal::Logs => logs::admit(&mut admission, &json::logs(body).unwrap()).unwrap(),
+            Signal::Traces => traces::admit(&mut admission, &json::traces(body).unwrap()).unwrap(),
+        };
+        Seen { tables, tally: admission.tally }
+    }
+
+    /// The series made so far: number, Prometheus form, native form and nature.
+    pub(crate) fn series(&self) -> String {
+        let mut out = String::new();
+        for (i, def) in self.recorder.series.borrow().iter().enumerate() {
+            let nature = format!("{:?} {:?} unit={:?}", def.kind, def.temporality, def.unit);
+            let prom = format!("{}{}", def.prom_name, print(&def.prom_labels));
+            let native = format!("{}{}", def.metric, print(&def.labels));
+            writeln!(out, "{} {prom}\n  {native} {nature}", i + 1).unwrap();
+        }
+        out
+    }
+}
+
+impl Seen {
+    /// Every row of every table, columns that are null or empty left out; then what was adjusted or rejected.
+    pub(crate) fn text(&self) -> String {
+        let mut out = String::new();
+        let options = FormatOptions::default();
+        for (table, batch) in &self.tables {
+            for row in 0..batch.num_rows() {
+                write!(out, "{table}").unwrap();
+                for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+                    let formatter = ArrayFormatter::try_new(array, &options).unwrap();
+                    let text = formatter.value(row).to_string();
+                    let is_id = *field.name() == "resource_id" || *field.name() == "bounds_id";
+                    if !array.is_null(row)
+                        && !is_id
+                        && !text.is_empty()
+                        && text != "{}"
+                        && text != "[]"
+                    {
+                        write!(out, " {}={text}", field.name()).unwrap();
+                    }
+                }
+                out.push('\n');
+            }
+        }
+        for reason in Reason::ALL {
+            if self.tally.count(reason) > 0 && !reason.rejects() {
+                writeln!(out, "adjusted {} {}", self.tally.count(reason), reason.name()).unwrap();
+            }
+        }
+        if !self.tally.message().is_empty() {
+            writeln!(out, "{}", self.tally.message()).unwrap();
+        }
+        out
+    }
+
+    /// The values of a column of a table, as text.
+    pub(crate) fn column(&self, table: Table, name: &str) -> Vec<String> {
+        let options = FormatOptions::default().with_null("null");
+        let batch = self.tables.iter().find(|(given, _)| *given == table);
+        let Some((_, batch)) = batch else { return Vec::new() };
+        let formatter =
+            ArrayFormatter::try_new(batch.column_by_name(name).unwrap(), &options).unwrap();
+        (0..batch.num_rows()).map(|row| formatter.value(row).to_string()).collect()
+    }
+}
+
+fn print(labels: &Labels) -> String {
+    let pairs: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    format!("{{{}}}", pairs.join(","))
+}
+
+/// A metrics request of one resource with one metric.
+pub(crate) fn metric(metric: &str) -> String {
+    metric_of(r#"{"key":"service.name","value":{"stringValue":"shop"}}"#, metric)
+}
+
+/// Likewise with the resource's attributes.
+pub(crate) fn metric_of(resource: &str, metric: &str) -> String {
+    format!(
+        r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{resource}]}},"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#
+    )
+}
+
+/// A logs request of one record.
+pub(crate) fn log(record: &str) -> String {
+    let resource = r#"{"key":"service.name","value":{"stringValue":"shop"}}"#;
+    format!(
+        r#"{{"resourceLogs":[{{"resource":{{"attributes":[{resource}]}},"scopeLogs":[{{"logRecords":[{record}]}}]}}]}}"#
+    )
+}
+
+/// A traces request of one span with these fields besides ids, name and times.
+pub(crate) fn span(fields: &str) -> String {
+    let resource = r#"{"key":"service.name","value":{"stringValue":"shop"}}"#;
+    let span = format!(
+        r#"{{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b174","name":"a span",
+        "startTimeUnixNano":"1799999999000000000","endTimeUnixNano":"1799999999500000000"{fields}}}"#
+    );
+    format!(
+        r#"{{"resourceSpans":[{{"resource":{{"attributes":[{resource}]}},"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#
+    )
+}

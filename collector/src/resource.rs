@@ -1,0 +1,212 @@
+//! What emits telemetry: a resource's identity, its canonical texts, and what it adds to every Prometheus series.
+//!
+//! Made once for each distinct resource and remembered; looked up by the hash of the attributes as sent.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{ArrayRef, StringBuilder, UInt64Builder};
+use model::id::ResourceId;
+use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
+use model::semconv;
+use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use store::ResourceDef;
+use store::schema::columns;
+
+use crate::admission::Admission;
+use crate::admit::{Reason, Tally};
+use crate::attributes;
+use crate::config::Config;
+use crate::prometheus;
+use crate::value;
+
+/// Keys of `columns::EMITTER_TEXTS`, in that order; the first key present wins.
+const TEXT_KEYS: [&[&str]; columns::EMITTER_TEXTS.len()] = [
+    &[semconv::SERVICE_NAME],
+    &["k8s.namespace.name"],
+    &["k8s.pod.name"],
+    &["k8s.node.name"],
+    &[semconv::HOST_NAME],
+    &[semconv::DEPLOYMENT_ENVIRONMENT, "deployment.environment"],
+];
+
+const IDENTIFYING: [&str; 3] =
+    [semconv::SERVICE_NAME, semconv::SERVICE_NAMESPACE, semconv::SERVICE_INSTANCE_ID];
+
+/// How often `target_info` is written for a resource that keeps sending: half of PromQL's look-back, in ms.
+const TARGET_INFO_INTERVAL_MS: i64 = 150_000;
+
+/// A resource as admission needs it.
+#[derive(Debug)]
+pub(crate) struct Emitter {
+    /// Its identity in the store.
+    pub(crate) id: ResourceId,
+    /// Hash of its attributes as sent: the first part of its series' keys.
+    pub(crate) key: u128,
+    /// `job` and `instance`, as far as known.
+    pub(crate) identity: Vec<(String, String)>,
+    /// Promoted attributes under their Prometheus names.
+    pub(crate) promoted: Vec<(String, String)>,
+    /// The `target_info` series, if the resource has more to say than `job` and `instance`.
+    pub(crate) target_info: Option<SeriesDef>,
+    /// Interval in which `target_info` was last written.
+    last_interval: AtomicI64,
+    texts: [Option<String>; columns::EMITTER_TEXTS.len()],
+}
+
+impl Emitter {
+    /// Whether `target_info` has to be written for a sample at `ms`: once for each interval.
+    pub(crate) fn is_info_due(&self, ms: i64) -> bool {
+        let interval = ms.div_euclid(TARGET_INFO_INTERVAL_MS);
+        self.target_info.is_some()
+            && self.last_interval.swap(interval, Ordering::Relaxed) != interval
+    }
+
+    /// Lets the next sample write `target_info` again: the batch with the last one was not stored.
+    pub(crate) fn forget_info(&self) {
+        self.last_interval.store(i64::MIN, Ordering::Relaxed);
+    }
+}
+
+impl Admission<'_> {
+    /// The emitter of a resource; no resource is one without attributes.
+    pub(crate) fn emitter(&mut self, resource: Option<&Resource>) -> Arc<Emitter> {
+        let pairs = resource.map_or(&[][..], |resource| &resource.attributes);
+        self.scratch.clear();
+        self.scratch.extend(self.shared.tenant.0.to_le_bytes());
+        value::write_key(&mut self.scratch, pairs);
+        let key = self.shared.memory.hasher.hash(&self.scratch);
+        if let Some(emitter) = self.shared.memory.emitters.find(key) {
+            return emitter;
+        }
+        let emitter = Arc::new(self.make_emitter(key, pairs));
+        self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
+        emitter
+    }
+
+    fn make_emitter(&mut self, key: u128, pairs: &[KeyValue]) -> Emitter {
+        let config = self.shared.config;
+        let kept = attributes::within_limits(pairs, config, &mut self.tally);
+        let def = ResourceDef {
+            attributes: kept.iter().filter_map(|pair| value::attribute(pair)).collect(),
+        };
+        let id = self.shared.registry.put_resource(self.shared.tenant, &def);
+        let texts: Vec<(&str, String)> = kept
+            .iter()
+            .map(|pair| {
+                (pair.key.as_str(), attributes::text(pair, config, &mut self.tally).into_owned())
+            })
+            .collect();
+        let text = |key: &str| {
+            let found = texts.iter().find(|(name, value)| *name == key && !value.is_empty());
+            found.map(|(_, value)| value.clone())
+        };
+        let identity = identity(&text);
+        let promoted = promoted(config, &text);
+        Emitter {
+            id,
+            key,
+            target_info: target_info(id, &texts, &identity),
+            identity,
+            promoted,
+            last_interval: AtomicI64::new(i64::MIN),
+            texts: TEXT_KEYS.map(|keys| keys.iter().find_map(|key| text(key))),
+        }
+    }
+}
+
+fn identity(text: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let mut out = Vec::new();
+    if let Some(name) = text(semconv::SERVICE_NAME) {
+        let job = match text(semconv::SERVICE_NAMESPACE) {
+            Some(namespace) => format!("{namespace}/{name}"),
+            None => name,
+        };
+        out.push(("job".to_owned(), job));
+    }
+    if let Some(instance) = text(semconv::SERVICE_INSTANCE_ID) {
+        out.push(("instance".to_owned(), instance));
+    }
+    out
+}
+
+fn promoted(config: &Config, text: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
+    let keys = config.promote_resource_attributes.iter();
+    keys.filter_map(|key| text(key).map(|value| (prometheus::label_name(key), value))).collect()
+}
+
+fn target_info(
+    resource_id: ResourceId,
+    texts: &[(&str, String)],
+    identity: &[(String, String)],
+) -> Option<SeriesDef> {
+    let others = texts.iter().filter(|(key, _)| !IDENTIFYING.contains(key));
+    let others: Labels = others.map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+    if others.is_empty() || identity.is_empty() {
+        return None;
+    }
+    let (mut labels, _) = prometheus::translate(&others);
+    labels.extend_from_slice(identity);
+    Some(SeriesDef {
+        metric: "target_info".to_owned(),
+        labels: Labels::default(),
+        resource_id,
+        prom_name: "target_info".to_owned(),
+        prom_labels: Labels::new(labels),
+        kind: MetricKind::Gauge,
+        temporality: Temporality::Unspecified,
+        unit: String::new(),
+        help: "Attributes of the resource, joined by job and instance".to_owned(),
+    })
+}
+
+/// Builds the columns of logs and spans that come from the resource and the scope.
+pub(crate) struct EmitterColumns {
+    resource_id: UInt64Builder,
+    texts: [StringBuilder; columns::EMITTER_TEXTS.len()],
+    scope_name: StringBuilder,
+    scope_version: StringBuilder,
+}
+
+impl EmitterColumns {
+    pub(crate) fn new() -> Self {
+        Self {
+            resource_id: UInt64Builder::new(),
+            texts: std::array::from_fn(|_| StringBuilder::new()),
+            scope_name: StringBuilder::new(),
+            scope_version: StringBuilder::new(),
+        }
+    }
+
+    /// Adds one row.
+    pub(crate) fn push(&mut self, emitter: &Emitter, scope: Option<&InstrumentationScope>) {
+        self.resource_id.append_value(emitter.id.0);
+        for (column, text) in self.texts.iter_mut().zip(&emitter.texts) {
+            column.append_option(text.as_deref());
+        }
+        let (name, version) = scope.map_or(("", ""), |scope| (&scope.name, &scope.version));
+        self.scope_name.append_option((!name.is_empty()).then_some(name));
+        self.scope_version.append_option((!version.is_empty()).then_some(version));
+    }
+
+    /// The columns under their names.
+    pub(crate) fn finish(mut self) -> Vec<(&'static str, ArrayRef)> {
+        let mut out: Vec<(&'static str, ArrayRef)> = vec![
+            (columns::RESOURCE_ID, Arc::new(self.resource_id.finish())),
+            (columns::SCOPE_NAME, Arc::new(self.scope_name.finish())),
+            (columns::SCOPE_VERSION, Arc::new(self.scope_version.finish())),
+        ];
+        for (name, mut column) in columns::EMITTER_TEXTS.into_iter().zip(self.texts) {
+            out.push((name, Arc::new(column.finish())));
+        }
+        out
+    }
+}
+
+/// Notes attributes of a scope: they have no column yet.
+pub(crate) fn note_scope(scope: Option<&InstrumentationScope>, tally: &mut Tally) {
+    if scope.is_some_and(|scope| !scope.attributes.is_empty()) {
+        tally.adjust(Reason::ScopeAttributesDropped);
+    }
+}
