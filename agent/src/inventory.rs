@@ -134,12 +134,11 @@ impl System {
     fn read(roots: &Roots) -> Self {
         if roots.live() {
             let kernel = sysinfo::System::kernel_version().ok();
-            let long = sysinfo::System::long_os_version().ok();
-            return Self {
-                name: sysinfo::System::name().ok(),
-                version: sysinfo::System::os_version().ok(),
-                description: describe(long, kernel),
-            };
+            let (name, version) =
+                (sysinfo::System::name().ok(), sysinfo::System::os_version().ok());
+            let words: Vec<_> = name.iter().chain(&version).map(String::as_str).collect();
+            let described = (!words.is_empty()).then(|| words.join(" "));
+            return Self { description: describe(described, kernel), name, version };
         }
         let places = ["/etc/os-release", "/usr/lib/os-release"];
         let text =

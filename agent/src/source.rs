@@ -26,7 +26,7 @@ mod protocol;
 mod sensor;
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 
 /// How often a source is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -51,6 +51,8 @@ const NAME: &str = "process.executable.name";
 const DIRECTION: &str = "disk.io.direction";
 const FAULT_TYPE: &str = "system.paging.fault.type";
 const CAPABILITY: &str = "CAP_SYS_PTRACE";
+/// Its bit in `CapEff`.
+const CAPABILITY_BIT: u32 = 19;
 
 /// Reads `PID/stat`, `PID/io`, `PID/exe` and the size of `PID/fd`.
 pub(crate) struct Processes {
@@ -58,6 +60,9 @@ pub(crate) struct Processes {
     top_n: usize,
     sums: Option<Accumulator>,
     ticks_per_s: f64,
+    /// Whether we may look into other users' processes. Even then some are closed to us: those of other user
+    /// namespaces, or what a security module protects.
+    capable: bool,
 }
 
 impl Processes {
@@ -67,8 +72,17 @@ impl Processes {
             top_n,
             sums: None,
             ticks_per_s: rustix::param::clock_ticks_per_second() as f64,
+            capable: capable(roots),
         }
     }
+}
+
+/// Whether `self/status` shows the capability in effect.
+fn capable(roots: &Roots) -> bool {
+    let status = std::fs::read_to_string(roots.proc("self/status")).unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let effective = effective.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|bits| bits >> CAPABILITY_BIT & 1 == 1)
 }
 
 impl Source for Processes {
@@ -93,7 +107,7 @@ impl Source for Processes {
             states[state].1 += 1;
             groups.entry(reading.name).or_default().add(reading.grown, reading.levels);
         })?;
-        note_rights(context, denied);
+        note_rights(context, denied && !self.capable);
         for (state, count) in states {
             round.record(&STATES, [attr("process.state", state)], count);
         }
@@ -130,11 +144,11 @@ fn record(row: &Row, ticks_per_s: f64, round: &mut Round) {
     }
 }
 
-fn note_rights(context: &Context, denied: bool) {
-    if !context.ledger.lacks(CAPABILITY, denied) {
+fn note_rights(context: &Context, missing: bool) {
+    if !context.ledger.lacks(CAPABILITY, missing) {
         return;
     }
-    if denied {
+    if missing {
         let consequence =
             "no disk I/O of other users' processes, and their names from the command line";
         warn!(capability = CAPABILITY, consequence, "a right is missing");

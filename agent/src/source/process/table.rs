@@ -250,7 +250,10 @@ fn executable(dir: &Path, command: &[u8], denied: &mut bool) -> Vec<u8> {
     };
     match std::fs::read_link(dir.join("exe")) {
         Ok(path) => {
-            if let Some(name) = file_name(path.as_os_str().as_encoded_bytes()) {
+            let path = path.as_os_str().as_encoded_bytes();
+            // Code in memory has a made-up name, often another one each time.
+            let name = file_name(path).filter(|_| !path.starts_with(b"/memfd:"));
+            if let Some(name) = name {
                 return name;
             }
         }

@@ -47,6 +47,8 @@ fn a_group_stays_monotonic_while_members_come_and_go() {
     );
 
     fixture.remove("proc/12");
+    // Unlike the kernel's, a file that was removed here still answers: let the scan see that it is gone.
+    fixture.sample_at(&mut processes, at(22));
     spawn(&fixture, 12, &stat("db", 300, 7, 1), "/usr/bin/db");
     let round = fixture.sample_at(&mut processes, at(25));
     assert_eq!(cpu(&round, "db"), 0.07, "same pid, other process");
@@ -111,4 +113,23 @@ fn without_a_proc_there_is_no_data() {
     let fixture = Fixture::new(&[]);
     let error = fixture.try_sample(&mut Processes::new(fixture.roots(), 3)).expect_err("no proc");
     assert_eq!(error.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_missing_right_is_a_state_and_held_rights_are_none() {
+    let fixture = Fixture::new(&[("proc/40/stat", &stat("a", 1, 1, 1))]);
+    let status =
+        |bits: &str| fixture.write("proc/self/status", &format!("Name:\tx\nCapEff:\t{bits}\n"));
+    status("0000000000000000");
+    assert!(!capable(fixture.roots()));
+    status("0000000000080000");
+    assert!(capable(fixture.roots()));
+    let mut context =
+        Context { buffer: crate::kernel::Buffer::new(), ledger: Arc::clone(&fixture.ledger) };
+    note_rights(&context, true);
+    assert_eq!(context.ledger.account().lacking, [(CAPABILITY, true)].into());
+    let mut processes = Processes::new(fixture.roots(), 3);
+    let mut round = Round::new(Timestamp(1), Timestamp(0));
+    processes.sample(&mut context, &mut round).expect("there is a process");
+    assert_eq!(context.ledger.account().lacking, [(CAPABILITY, false)].into());
 }
