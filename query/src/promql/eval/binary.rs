@@ -1,0 +1,362 @@
+//! Binary operators with a vector on at least one side.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::call::scalar_op;
+use super::column::{Cell, Column, Grid};
+use super::matching::{Signatures, result_labels};
+use super::{EvalError, Evaluator, execution};
+use crate::promql::ast::{Binary, BinaryOp, Cardinality, Matching, ValueType};
+use crate::promql::histogram::{Histogram, Joined, ResetHint};
+use crate::promql::labels::Labels;
+
+/// What an operator made of two readings.
+enum Outcome {
+    /// Nothing: the filter does not hold, or the kinds do not go together.
+    Dropped,
+    /// The filter does not hold, but with `bool` it says 0.
+    False,
+    Kept(Cell),
+}
+
+impl Evaluator<'_> {
+    pub(super) fn binary(&mut self, binary: &Binary, grid: Grid) -> Result<Vec<Column>, EvalError> {
+        let is_vector = |expr: &crate::promql::ast::Expr| expr.value_type() == ValueType::Vector;
+        match (is_vector(&binary.left), is_vector(&binary.right)) {
+            (true, true) => {
+                let held = self.held;
+                let left = self.vector(&binary.left, grid)?;
+                let right = self.vector(&binary.right, grid)?;
+                self.held = held;
+                let matching = binary.matching.clone().unwrap_or_default();
+                if binary.op.is_set() {
+                    return Ok(super::binary_set::combine(binary.op, &matching, left, right));
+                }
+                self.vectors(binary, &matching, (left, right), grid)
+            }
+            (true, false) => {
+                let vector = self.vector(&binary.left, grid)?;
+                let scalar = self.scalar(&binary.right, grid)?;
+                self.with_scalar(binary, vector, &scalar, false)
+            }
+            (false, true) => {
+                let scalar = self.scalar(&binary.left, grid)?;
+                let vector = self.vector(&binary.right, grid)?;
+                self.with_scalar(binary, vector, &scalar, true)
+            }
+            (false, false) => Err(execution("the expression is not an instant vector")),
+        }
+    }
+
+    fn with_scalar(
+        &mut self,
+        binary: &Binary,
+        columns: Vec<Column>,
+        scalar: &[f64],
+        scalar_left: bool,
+    ) -> Result<Vec<Column>, EvalError> {
+        let mut out = Vec::with_capacity(columns.len());
+        let drops = binary.op.changes_meaning() || binary.bool_result;
+        let delayed = self.options.delayed_name_removal;
+        for mut column in columns {
+            for (cell, number) in column.cells.iter_mut().zip(scalar) {
+                if cell.is_none() {
+                    continue;
+                }
+                let vector = std::mem::take(cell);
+                let number = Cell::Float(*number);
+                let outcome = if scalar_left {
+                    self.apply(binary, &number, &vector)
+                } else {
+                    self.apply(binary, &vector, &number)
+                };
+                *cell = match outcome {
+                    Outcome::Dropped => Cell::None,
+                    Outcome::False if binary.bool_result => Cell::Float(0.0),
+                    Outcome::False => Cell::None,
+                    Outcome::Kept(_) if binary.bool_result => Cell::Float(1.0),
+                    // A comparison keeps the vector's value, whichever side it stands on.
+                    Outcome::Kept(_) if binary.op.is_comparison() => vector,
+                    Outcome::Kept(value) => value,
+                };
+            }
+            if !column.is_empty() {
+                out.push(if drops { column.without_name(delayed) } else { column });
+            }
+        }
+        self.merged(out)
+    }
+
+    fn vectors(
+        &mut self,
+        binary: &Binary,
+        matching: &Matching,
+        (left, right): (Vec<Column>, Vec<Column>),
+        grid: Grid,
+    ) -> Result<Vec<Column>, EvalError> {
+        let swapped = matching.card == Cardinality::OneToMany;
+        let (many, one) = if swapped { (right, left) } else { (left, right) };
+        let (fill_many, fill_one) = if swapped {
+            (matching.fill_right, matching.fill_left)
+        } else {
+            (matching.fill_left, matching.fill_right)
+        };
+        let signatures = Signatures::new(matching, &many, &one);
+        let mut join = Join {
+            binary,
+            matching,
+            many: &many,
+            one: &one,
+            signatures: &signatures,
+            fill_many,
+            fill_one,
+            results: HashMap::new(),
+            pairs: HashMap::new(),
+            out: Vec::new(),
+            len: grid.len,
+        };
+        for step in 0..grid.len {
+            if step % 1_024 == 1_023 {
+                self.options.stop.check()?;
+            }
+            join.step(self, step)?;
+        }
+        let mut out = join.out;
+        out.retain(|column| !column.is_empty());
+        Ok(out)
+    }
+
+    /// The operator between two readings that are both there.
+    fn apply(&mut self, binary: &Binary, left: &Cell, right: &Cell) -> Outcome {
+        let op = binary.op;
+        match (left, right) {
+            (Cell::Float(l), Cell::Float(r)) => match op {
+                BinaryOp::TrimUpper | BinaryOp::TrimLower => {
+                    self.incompatible(binary, "float", "float")
+                }
+                _ if op.is_comparison() => {
+                    let holds = scalar_op(op, *l, *r) == 1.0;
+                    if holds { Outcome::Kept(Cell::Float(*l)) } else { Outcome::False }
+                }
+                _ => Outcome::Kept(Cell::Float(scalar_op(op, *l, *r))),
+            },
+            (Cell::Float(factor), Cell::Histogram(h)) => match op {
+                BinaryOp::Mul => Outcome::Kept(changed(h, |h| h.scale(*factor))),
+                _ => self.incompatible(binary, "float", "histogram"),
+            },
+            (Cell::Histogram(h), Cell::Float(number)) => match op {
+                BinaryOp::Mul => Outcome::Kept(changed(h, |h| h.scale(*number))),
+                BinaryOp::Div => Outcome::Kept(changed(h, |h| h.divide(*number))),
+                BinaryOp::TrimUpper => kept(h.trim_above(*number)),
+                BinaryOp::TrimLower => kept(h.trim_below(*number)),
+                _ => self.incompatible(binary, "histogram", "float"),
+            },
+            (Cell::Histogram(l), Cell::Histogram(r)) => self.histograms(binary, l, r),
+            (Cell::None, _) | (_, Cell::None) => Outcome::Dropped,
+        }
+    }
+
+    fn histograms(&mut self, binary: &Binary, left: &Arc<Histogram>, right: &Histogram) -> Outcome {
+        let holds = |holds: bool| {
+            if holds { Outcome::Kept(Cell::Histogram(Arc::clone(left))) } else { Outcome::False }
+        };
+        let mut result = Histogram::clone(left);
+        let (joined, word) = match binary.op {
+            BinaryOp::Equal => return holds(left.same(right)),
+            BinaryOp::NotEqual => return holds(!left.same(right)),
+            BinaryOp::Add => (result.add(right), "addition"),
+            BinaryOp::Sub => (result.sub(right), "subtraction"),
+            _ => return self.incompatible(binary, "histogram", "histogram"),
+        };
+        let Ok(Joined { hints_collide, bounds_reconciled }) = joined else {
+            let text = format!(
+                "incompatible bucket layout encountered for binary operator {}",
+                binary.op.word()
+            );
+            self.annotations.warn(binary.place, text);
+            return Outcome::Dropped;
+        };
+        if hints_collide {
+            let text = format!("conflicting counter resets during histogram {word}");
+            self.annotations.warn(binary.place, text);
+        }
+        if bounds_reconciled {
+            let text = format!("mismatched custom buckets were reconciled during {word}");
+            self.annotations.info(binary.place, text);
+        }
+        if binary.op == BinaryOp::Sub {
+            result.reset_hint = ResetHint::Gauge;
+        }
+        result.compact();
+        kept(result)
+    }
+
+    fn incompatible(&mut self, binary: &Binary, left: &str, right: &str) -> Outcome {
+        let op = binary.op.word();
+        let text = format!(
+            "incompatible sample types encountered for binary operator \"{op}\": {left} {op} {right}"
+        );
+        self.annotations.info(binary.place, text);
+        Outcome::Dropped
+    }
+}
+
+fn changed(histogram: &Histogram, change: impl FnOnce(&mut Histogram)) -> Cell {
+    let mut histogram = histogram.clone();
+    change(&mut histogram);
+    Cell::Histogram(Arc::new(histogram))
+}
+
+fn kept(histogram: Histogram) -> Outcome {
+    Outcome::Kept(Cell::Histogram(Arc::new(histogram)))
+}
+
+/// A vector operator on its way through the steps.
+struct Join<'a> {
+    binary: &'a Binary,
+    matching: &'a Matching,
+    /// The left side, except with `group_right`.
+    many: &'a [Column],
+    one: &'a [Column],
+    signatures: &'a Signatures,
+    fill_many: Option<f64>,
+    fill_one: Option<f64>,
+    /// Result labels to columns of `out`.
+    results: HashMap<Labels, usize>,
+    /// Pairs of inputs to columns of `out`: labels are computed once a pair.
+    pairs: HashMap<(Option<usize>, Option<usize>, usize), usize>,
+    out: Vec<Column>,
+    len: usize,
+}
+
+impl Join<'_> {
+    fn step(&mut self, evaluator: &mut Evaluator<'_>, step: usize) -> Result<(), EvalError> {
+        let there = |columns: &[Column]| columns.iter().any(|c| !c.cells[step].is_none());
+        let (any_many, any_one) = (there(self.many), there(self.one));
+        if (!any_many || !any_one) && self.fill_many.is_none() && self.fill_one.is_none() {
+            return Ok(());
+        }
+        let mut one_at: Vec<Option<usize>> = vec![None; self.signatures.labels.len()];
+        for (i, column) in self.one.iter().enumerate() {
+            if column.cells[step].is_none() {
+                continue;
+            }
+            let signature = self.signatures.right[i];
+            if let Some(other) = one_at[signature] {
+                return Err(self.duplicate(signature, i, other));
+            }
+            one_at[signature] = Some(i);
+        }
+        let mut matched: HashSet<(usize, usize)> = HashSet::new();
+        let mut seen = vec![false; self.signatures.labels.len()];
+        for (i, column) in self.many.iter().enumerate() {
+            if column.cells[step].is_none() {
+                continue;
+            }
+            let signature = self.signatures.left[i];
+            seen[signature] = true;
+            let partner = one_at[signature];
+            if partner.is_some() || self.fill_one.is_some() {
+                self.pair(evaluator, (Some(i), partner, signature), step, &mut matched)?;
+            }
+        }
+        if self.fill_many.is_some() {
+            for (i, column) in self.one.iter().enumerate() {
+                let signature = self.signatures.right[i];
+                if !column.cells[step].is_none() && !seen[signature] {
+                    self.pair(evaluator, (None, Some(i), signature), step, &mut matched)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn pair(
+        &mut self,
+        evaluator: &mut Evaluator<'_>,
+        key: (Option<usize>, Option<usize>, usize),
+        step: usize,
+        matched: &mut HashSet<(usize, usize)>,
+    ) -> Result<(), EvalError> {
+        let (many, one, signature) = key;
+        let cell = |columns: &[Column], at: Option<usize>, fill: Option<f64>| match at {
+            Some(at) => columns[at].cells[step].clone(),
+            None => fill.into(),
+        };
+        let many_cell = cell(self.many, many, self.fill_many);
+        let one_cell = cell(self.one, one, self.fill_one);
+        let outcome = if self.matching.card == Cardinality::OneToMany {
+            evaluator.apply(self.binary, &one_cell, &many_cell)
+        } else {
+            evaluator.apply(self.binary, &many_cell, &one_cell)
+        };
+        let value = match outcome {
+            Outcome::Dropped => return Ok(()),
+            Outcome::False if self.binary.bool_result => Cell::Float(0.0),
+            Outcome::False => return Ok(()),
+            Outcome::Kept(_) if self.binary.bool_result => Cell::Float(1.0),
+            Outcome::Kept(value) => value,
+        };
+        let result = self.result(evaluator, key);
+        let one_to_one = self.matching.card == Cardinality::OneToOne;
+        let group = if one_to_one { usize::MAX } else { result };
+        if !matched.insert((signature, group)) {
+            return Err(execution(if one_to_one {
+                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
+            } else {
+                "multiple matches for labels: grouping labels must ensure unique matches"
+            }));
+        }
+        let slot = &mut self.out[result].cells[step];
+        if !slot.is_none() {
+            return Err(super::column::same_labels());
+        }
+        *slot = value;
+        Ok(())
+    }
+
+    /// The column for the result of a pair.
+    fn result(
+        &mut self,
+        evaluator: &Evaluator<'_>,
+        key: (Option<usize>, Option<usize>, usize),
+    ) -> usize {
+        if let Some(at) = self.pairs.get(&key) {
+            return *at;
+        }
+        let (many, one, signature) = key;
+        let filled = &self.signatures.labels[signature];
+        let many_labels = many.map_or(filled, |i| &self.many[i].labels);
+        let one_labels = one.map_or(filled, |i| &self.one[i].labels);
+        let mut labels = result_labels(self.binary.op, self.matching, many_labels, one_labels);
+        let bool_result = self.binary.bool_result;
+        let delayed = evaluator.options.delayed_name_removal;
+        if bool_result && !delayed {
+            labels = labels.without_name();
+        }
+        let inherited =
+            !self.binary.op.changes_meaning() && many.is_some_and(|i| self.many[i].drop_name);
+        let drop_name = delayed && (bool_result || inherited);
+        let at = *self.results.entry(labels.clone()).or_insert(self.out.len());
+        if at == self.out.len() {
+            let cells = vec![Cell::None; self.len];
+            self.out.push(Column { labels, drop_name, cells });
+        } else {
+            self.out[at].drop_name |= drop_name;
+        }
+        self.pairs.insert(key, at);
+        at
+    }
+
+    fn duplicate(&self, signature: usize, i: usize, other: usize) -> EvalError {
+        let side = if self.matching.card == Cardinality::OneToMany { "left" } else { "right" };
+        let group = &self.signatures.labels[signature];
+        let mut names = [&self.one[i].labels, &self.one[other].labels];
+        names.sort();
+        execution(format!(
+            "found duplicate series for the match group {group} on the {side} hand-side of the operation: [{}, {}];many-to-many matching not allowed: matching labels must be unique on one side",
+            names[0], names[1]
+        ))
+    }
+}

@@ -1,0 +1,137 @@
+//! Functions on windows that do not extrapolate: `*_over_time`, `changes`, `deriv`, smoothing.
+
+mod float;
+mod history;
+mod mean;
+mod regression;
+
+use super::column::{Cell, Column, Grid};
+use super::window::{Notes, Window};
+use super::{EvalError, Evaluator, execution, rate};
+use crate::promql::ast::{Call, ValueType};
+use crate::promql::number::quote;
+
+/// Turns a window into a cell; the numbers are the scalar arguments at this step.
+pub(super) type RangeFunction = fn(&Window<'_>, &[f64], &mut Notes<'_>) -> Cell;
+
+/// The function on windows with this name.
+pub(super) fn range_function(name: &str) -> Option<RangeFunction> {
+    Some(match name {
+        "rate" => rate::rate,
+        "increase" => rate::increase,
+        "delta" => rate::delta,
+        "irate" => rate::irate,
+        "idelta" => rate::idelta,
+        "resets" => history::resets,
+        "changes" => history::changes,
+        "deriv" => regression::deriv,
+        "predict_linear" => regression::predict_linear,
+        "double_exponential_smoothing" => regression::smoothing,
+        "avg_over_time" => mean::avg,
+        "sum_over_time" => mean::sum,
+        "stddev_over_time" => mean::stddev,
+        "stdvar_over_time" => mean::stdvar,
+        "min_over_time" => float::min,
+        "max_over_time" => float::max,
+        "quantile_over_time" => float::quantile,
+        "mad_over_time" => float::mad,
+        "ts_of_min_over_time" => float::time_of_min,
+        "ts_of_max_over_time" => float::time_of_max,
+        "count_over_time" => history::count,
+        "last_over_time" => history::last,
+        "first_over_time" => history::first,
+        "present_over_time" => history::present,
+        "ts_of_first_over_time" => history::time_of_first,
+        "ts_of_last_over_time" => history::time_of_last,
+        _ => return None,
+    })
+}
+
+pub(super) use float::quantile_of;
+pub(super) use history::{Kind, Point, points};
+pub(super) use mean::{Mean, sum_of};
+
+impl Evaluator<'_> {
+    pub(super) fn range_call(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {
+        let name = call.function.name;
+        let function = range_function(name)
+            .ok_or_else(|| execution(format!("function {name} is not implemented")))?;
+        let at = call.args.iter().position(|arg| arg.value_type() == ValueType::Matrix);
+        let arg = &call.args[at.unwrap_or(0)];
+        let mut numbers = Vec::new();
+        for other in call.args.iter().filter(|arg| arg.value_type() == ValueType::Scalar) {
+            numbers.push(self.scalar(other, grid)?);
+        }
+        let place = arg.place();
+        let first_place = call.args[0].place();
+        self.check_numbers(call, &numbers)?;
+        let mut now = vec![0.0; numbers.len()];
+        let columns = self.windows(arg, name, grid, |evaluator, step, window| {
+            for (slot, values) in now.iter_mut().zip(&numbers) {
+                *slot = values[step];
+            }
+            let metric = window.track.labels.name();
+            let annotations = &mut evaluator.annotations;
+            let mut notes = Notes { annotations, metric, place, first_place };
+            let cell = function(window, &now, &mut notes);
+            if matches!(cell, Cell::Float(_)) && matches!(name, "rate" | "increase") {
+                rate::note_odd_name(&mut notes);
+            }
+            Ok(cell)
+        })?;
+        if matches!(name, "last_over_time" | "first_over_time") {
+            return Ok(columns);
+        }
+        let delayed = self.options.delayed_name_removal;
+        self.unique(columns.into_iter().map(|column| column.without_name(delayed)).collect())
+    }
+
+    fn check_numbers(&mut self, call: &Call, numbers: &[Vec<f64>]) -> Result<(), EvalError> {
+        match call.function.name {
+            "double_exponential_smoothing" => {
+                for (values, factor) in numbers.iter().zip(["smoothing", "trend"]) {
+                    let short = if factor == "smoothing" { "sf" } else { "tf" };
+                    if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
+                        let text = format!(
+                            "invalid {factor} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
+                        );
+                        return Err(execution(text));
+                    }
+                }
+            }
+            "quantile_over_time" => {
+                for q in numbers.iter().flatten() {
+                    self.note_quantile(*q, call.args[0].place());
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Warns about a quantile that is none.
+    pub(super) fn note_quantile(&mut self, q: f64, place: crate::promql::place::Place) {
+        if q.is_nan() || !(0.0..=1.0).contains(&q) {
+            let got = crate::promql::number::percent_g(q);
+            let text = format!("quantile value should be between 0 and 1, got {got}");
+            self.annotations.warn(place, text);
+        }
+    }
+}
+
+impl Notes<'_> {
+    /// For functions of floats only: histograms beside floats are ignored, and said so.
+    pub(super) fn floats_only(&mut self, window: &Window<'_>) {
+        if !window.histograms.is_empty() && !window.floats.is_empty() {
+            self.ignored_histograms();
+        }
+    }
+
+    pub(super) fn odd_name(&mut self) {
+        let metric = quote(self.metric);
+        let text = format!(
+            "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric}"
+        );
+        self.annotations.info(self.place, text);
+    }
+}

@@ -1,0 +1,171 @@
+//! Instant selectors: the newest sample within lookback at each step.
+
+use std::sync::Arc;
+
+use model::metric::is_stale;
+
+use super::column::{Cell, Column, Grid};
+use super::{EvalError, Evaluator, execution};
+use crate::promql::ast::{At, Edges, VectorSelector};
+use crate::promql::source::{Hints, Select, SeriesSlices};
+
+/// The times a selector looks at: one a step, shifted by `offset` or pinned by `@`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reference {
+    pub(super) at: Option<At>,
+    pub(super) offset_ms: i64,
+}
+
+impl Reference {
+    pub(super) const fn time(&self, eval_ms: i64) -> i64 {
+        match self.at {
+            Some(At::Ms(ms)) => ms.saturating_sub(self.offset_ms),
+            _ => eval_ms.saturating_sub(self.offset_ms),
+        }
+    }
+
+    /// First and last time over all steps.
+    pub(super) fn bounds(&self, grid: Grid) -> (i64, i64) {
+        (self.time(grid.start), self.time(grid.time(grid.len.saturating_sub(1))))
+    }
+}
+
+/// What an instant selector says about the sample it found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Aspect {
+    Value,
+    /// The sample's own time, seconds.
+    Time,
+    /// The sample's start time, seconds.
+    StartTime,
+}
+
+impl VectorSelector {
+    pub(super) const fn reference(&self) -> Reference {
+        Reference { at: self.at, offset_ms: self.offset.ms }
+    }
+}
+
+impl Evaluator<'_> {
+    pub(super) fn instant_selector(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+    ) -> Result<Vec<Column>, EvalError> {
+        if selector.edges == Edges::Smoothed {
+            return self.smoothed_selector(selector, grid);
+        }
+        self.selector_aspect(selector, grid, Aspect::Value)
+    }
+
+    pub(super) fn selector_aspect(
+        &mut self,
+        selector: &VectorSelector,
+        grid: Grid,
+        aspect: Aspect,
+    ) -> Result<Vec<Column>, EvalError> {
+        let reference = selector.reference();
+        let (first, last) = reference.bounds(grid);
+        let lookback = self.options.lookback_ms;
+        let hints = Hints { need_start: aspect == Aspect::StartTime, ..Hints::default() };
+        let mut columns = Vec::new();
+        let mut held = 0;
+        let range_ms = (first.saturating_sub(lookback).saturating_add(1), last);
+        self.each_series(selector, range_ms, hints, |evaluator, slices| {
+            let mut walk = Newest::new(slices, lookback);
+            let cells: Vec<Cell> =
+                grid.times().map(|t| walk.at(reference.time(t), aspect)).collect();
+            let column = Column::new(slices.labels.clone(), cells);
+            if !column.is_empty() {
+                held += column.samples();
+                evaluator.hold(held)?;
+                columns.push(column);
+            }
+            Ok(())
+        })?;
+        Ok(columns)
+    }
+
+    /// Hands every series of a selector to `visit`.
+    pub(super) fn each_series(
+        &mut self,
+        selector: &VectorSelector,
+        range_ms: (i64, i64),
+        hints: Hints<'_>,
+        mut visit: impl FnMut(&mut Self, SeriesSlices<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        let matchers = selector.all_matchers();
+        let hints = Hints { step_ms: self.times.step_ms, ..hints };
+        let select = Select { matchers: &matchers, range_ms, hints };
+        let source = self.source;
+        let mut n_series = 0;
+        for mut stream in source.select(&select)? {
+            while let Some(slices) = stream.next()? {
+                self.options.stop.check()?;
+                n_series += 1;
+                if n_series > self.options.max_series {
+                    let max = self.options.max_series;
+                    return Err(execution(format!(
+                        "selector {selector} matches more than {max} series"
+                    )));
+                }
+                self.stats.series += 1;
+                self.stats.samples += (slices.t.len() + slices.h_t.len()) as u64;
+                visit(self, slices)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Walks a series with rising times and finds the newest sample of either kind.
+struct Newest<'a> {
+    slices: SeriesSlices<'a>,
+    lookback: i64,
+    floats: usize,
+    histograms: usize,
+}
+
+impl<'a> Newest<'a> {
+    const fn new(slices: SeriesSlices<'a>, lookback: i64) -> Self {
+        Self { slices, lookback, floats: 0, histograms: 0 }
+    }
+
+    fn at(&mut self, t_ms: i64, aspect: Aspect) -> Cell {
+        let s = &self.slices;
+        while s.t.get(self.floats).is_some_and(|t| *t <= t_ms) {
+            self.floats += 1;
+        }
+        while s.h_t.get(self.histograms).is_some_and(|t| *t <= t_ms) {
+            self.histograms += 1;
+        }
+        let float = self.floats.checked_sub(1).map(|i| (s.t[i], i));
+        let histogram = self.histograms.checked_sub(1).map(|i| (s.h_t[i], i));
+        let oldest = t_ms.saturating_sub(self.lookback);
+        let start = |starts: Option<&[i64]>, i: usize| starts.map_or(0, |starts| starts[i]);
+        let (found, value, start) = match (float, histogram) {
+            (Some((t, i)), h) if h.is_none_or(|(h_t, _)| h_t < t) => {
+                if is_stale(s.v[i]) {
+                    return Cell::None;
+                }
+                (t, Cell::Float(s.v[i]), start(s.start_t, i))
+            }
+            (_, Some((t, i))) => {
+                if s.h[i].is_stale() {
+                    return Cell::None;
+                }
+                (t, Cell::Histogram(Arc::clone(&s.h[i])), start(s.h_start_t, i))
+            }
+            _ => return Cell::None,
+        };
+        if found <= oldest {
+            return Cell::None;
+        }
+        match aspect {
+            Aspect::Value => value,
+            Aspect::Time => Cell::Float(found as f64 / 1000.0),
+            Aspect::StartTime if start == 0 => Cell::None,
+            Aspect::StartTime => Cell::Float(start as f64 / 1000.0),
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Range vectors: one series' samples with a window that moves over them, and who gets to see it.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use model::metric::is_stale;
+
+use super::column::{Cell, Column, Grid};
+use super::select::Reference;
+use super::{EvalError, Evaluator};
+use crate::promql::annotate::Annotations;
+use crate::promql::ast::{Edges, Expr, MatrixSelector};
+use crate::promql::histogram::Histogram;
+use crate::promql::labels::Labels;
+use crate::promql::number::quote;
+use crate::promql::place::Place;
+use crate::promql::source::{Hints, SeriesSlices};
+use crate::promql::value::SeriesValues;
+
+/// One series without stale markers.
+pub(super) struct Track<'a> {
+    pub(super) labels: Labels,
+    pub(super) drop_name: bool,
+    pub(super) t: Cow<'a, [i64]>,
+    pub(super) v: Cow<'a, [f64]>,
+    /// Start times, as long as `t`, or empty when none is known.
+    pub(super) start_t: Cow<'a, [i64]>,
+    pub(super) h_t: Cow<'a, [i64]>,
+    pub(super) h: Cow<'a, [Arc<Histogram>]>,
+    /// Start times, as long as `h_t`, or empty when none is known.
+    pub(super) h_start_t: Cow<'a, [i64]>,
+}
+
+impl<'a> Track<'a> {
+    pub(super) fn new(slices: SeriesSlices<'a>, use_start: bool) -> Self {
+        let starts = |starts: Option<&'a [i64]>| match starts {
+            Some(starts) if use_start && starts.iter().any(|t| *t != 0) => starts,
+            _ => &[],
+        };
+        let (start_t, h_start_t) = (starts(slices.start_t), starts(slices.h_start_t));
+        let mut track = Self {
+            labels: slices.labels.clone(),
+            drop_name: false,
+            t: Cow::Borrowed(slices.t),
+            v: Cow::Borrowed(slices.v),
+            start_t: Cow::Borrowed(start_t),
+            h_t: Cow::Borrowed(slices.h_t),
+            h: Cow::Borrowed(slices.h),
+            h_start_t: Cow::Borrowed(h_start_t),
+        };
+        if slices.v.iter().any(|v| is_stale(*v)) {
+            let live: Vec<usize> =
+                (0..slices.v.len()).filter(|i| !is_stale(slices.v[*i])).collect();
+            track.t = Cow::Owned(live.iter().map(|i| slices.t[*i]).collect());
+            track.v = Cow::Owned(live.iter().map(|i| slices.v[*i]).collect());
+            if !start_t.is_empty() {
+                track.start_t = Cow::Owned(live.iter().map(|i| start_t[*i]).collect());
+            }
+        }
+        if slices.h.iter().any(|h| h.is_stale()) {
+            let live: Vec<usize> =
+                (0..slices.h.len()).filter(|i| !slices.h[*i].is_stale()).collect();
+            track.h_t = Cow::Owned(live.iter().map(|i| slices.h_t[*i]).collect());
+            track.h = Cow::Owned(live.iter().map(|i| Arc::clone(&slices.h[*i])).collect());
+            if !h_start_t.is_empty() {
+                track.h_start_t = Cow::Owned(live.iter().map(|i| h_start_t[*i]).collect());
+            }
+        }
+        track
+    }
+
+    fn samples(&self, window: &Window<'_>) -> usize {
+        let histograms = self.h[window.histograms.clone()].iter().map(|h| h.samples());
+        window.floats.len() + histograms.sum::<usize>()
+    }
+}
+
+/// The samples of one series with t in `(from_ms, to_ms]`, and the whole track around them.
+#[derive(Clone)]
+pub(super) struct Window<'a> {
+    pub(super) track: &'a Track<'a>,
+    pub(super) floats: Range<usize>,
+    pub(super) histograms: Range<usize>,
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
+    /// The step's own time: `to_ms` without offset and pin.
+    pub(super) eval_ms: i64,
+    /// How far outside the window an extended selector may look.
+    pub(super) lookback_ms: i64,
+    pub(super) edges: Edges,
+}
+
+impl<'a> Window<'a> {
+    pub(super) fn t(&self) -> &'a [i64] {
+        &self.track.t[self.floats.clone()]
+    }
+
+    pub(super) fn v(&self) -> &'a [f64] {
+        &self.track.v[self.floats.clone()]
+    }
+
+    pub(super) fn h_t(&self) -> &'a [i64] {
+        &self.track.h_t[self.histograms.clone()]
+    }
+
+    pub(super) fn h(&self) -> &'a [Arc<Histogram>] {
+        &self.track.h[self.histograms.clone()]
+    }
+
+    pub(super) fn range_s(&self) -> f64 {
+        (self.to_ms - self.from_ms) as f64 / 1000.0
+    }
+}
+
+/// Where a function on windows leaves its remarks.
+pub(super) struct Notes<'a> {
+    pub(super) annotations: &'a mut Annotations,
+    /// Name of the series' metric; empty when it is gone.
+    pub(super) metric: &'a str,
+    /// The range argument.
+    pub(super) place: Place,
+    /// The first argument (differs for `quantile_over_time`).
+    pub(super) first_place: Place,
+}
+
+impl Notes<'_> {
+    pub(super) fn mixed(&mut self) {
+        let text = format!(
+            "encountered a mix of histograms and floats for metric name {}",
+            quote(self.metric)
+        );
+        self.annotations.warn(self.place, text);
+    }
+
+    pub(super) fn mixed_schemas(&mut self) {
+        let text = format!(
+            "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+            quote(self.metric)
+        );
+        self.annotations.warn(self.place, text);
+    }
+
+    pub(super) fn ignored_histograms(&mut self) {
+        let text = format!(
+            "ignored histograms in a range containing both floats and histograms for metric name {}",
+            quote(self.metric)
+        );
+        self.annotations.info(self.place, text);
+    }
+
+    pub(super) fn not_counter(&mut self) {
+        let metric = quote(self.metric);
+        let text = format!("this native histogram metric is not a counter: {metric}");
+        self.annotations.warn(self.place, text);
+    }
+
+    pub(super) fn not_gauge(&mut self) {
+        let metric = quote(self.metric);
+        let text = format!("this native histogram metric is not a gauge: {metric}");
+        self.annotations.warn(self.place, text);
+    }
+
+    pub(super) fn reconciled(&mut self, operation: &str) {
+        let text = format!("mismatched custom buckets were reconciled during {operation}");
+        self.annotations.info(self.place, text);
+    }
+}
+
+/// Which windows: their length, where they end, how their edges are treated.
+#[derive(Clone, Copy)]
+pub(super) struct Span {
+    pub(super) reference: Reference,
+    pub(super) range_ms: i64,
+    pub(super) edges: Edges,
+    pub(super) lookback_ms: i64,
+}
+
+impl Span {
+    /// Moves the window over the steps; one cell a step.
+    pub(super) fn walk(
+        self,
+        track: &Track<'_>,
+        grid: Grid,
+        mut visit: impl FnMut(usize, &Window<'_>) -> Result<Cell, EvalError>,
+    ) -> Result<Vec<Cell>, EvalError> {
+        let (mut floats, mut histograms) = (0..0, 0..0);
+        let mut cells = Vec::with_capacity(grid.len);
+        for (step, eval_ms) in grid.times().enumerate() {
+            let to_ms = self.reference.time(eval_ms);
+            let from_ms = to_ms.saturating_sub(self.range_ms);
+            advance(&mut floats, &track.t, from_ms, to_ms);
+            advance(&mut histograms, &track.h_t, from_ms, to_ms);
+            let window = Window {
+                track,
+                floats: floats.clone(),
+                histograms: histograms.clone(),
+                from_ms,
+                to_ms,
+                eval_ms,
+                lookback_ms: self.lookback_ms,
+                edges: self.edges,
+            };
+            cells.push(visit(step, &window)?);
+        }
+        Ok(cells)
+    }
+}
+
+/// Moves `range` forward so that it covers the times in `(from, to]`; both only ever rise.
+fn advance(range: &mut Range<usize>, t: &[i64], from: i64, to: i64) {
+    while t.get(range.end).is_some_and(|t| *t <= to) {
+        range.end += 1;
+    }
+    while range.start < range.end && t[range.start] <= from {
+        range.start += 1;
+    }
+}
+
+impl Evaluator<'_> {
+    /// Runs `visit` over all windows of all series of a range argument; series without any cell are left out.
+    pub(super) fn windows(
+        &mut self,
+        arg: &Expr,
+        function: &str,
+        grid: Grid,
+        mut visit: impl FnMut(&mut Self, usize, &Window<'_>) -> Result<Cell, EvalError>,
+    ) -> Result<Vec<Column>, EvalError> {
+        let mut columns = Vec::new();
+        let mut held = 0;
+        self.tracks(arg, function, grid, |evaluator, span, track| {
+            let cells = span.walk(track, grid, |step, window| {
+                if step % 1_024 == 1_023 {
+                    evaluator.options.stop.check()?;
+                }
+                evaluator.hold(held + track.samples(window))?;
+                visit(evaluator, step, window)
+            })?;
+            let labels = track.labels.clone();
+            let column = Column { labels, drop_name: track.drop_name, cells };
+            if !column.is_empty() {
+                held += column.samples();
+                columns.push(column);
+            }
+            Ok(())
+        })?;
+        Ok(columns)
+    }
+
+    /// Hands every series of a range argument to `visit`, with the windows to be laid over it.
+    fn tracks(
+        &mut self,
+        arg: &Expr,
+        function: &str,
+        grid: Grid,
+        mut visit: impl FnMut(&mut Self, Span, &Track<'_>) -> Result<(), EvalError>,
+    ) -> Result<(), EvalError> {
+        match arg.bare() {
+            Expr::Matrix(matrix) => {
+                let span = self.span(matrix);
+                let (first, last) = span.reference.bounds(grid);
+                let (before, after) = match span.edges {
+                    Edges::Plain => (0, 0),
+                    Edges::Anchored => (span.lookback_ms, 0),
+                    Edges::Smoothed => (span.lookback_ms, span.lookback_ms),
+                };
+                let from = first.saturating_sub(span.range_ms).saturating_sub(before);
+                let range_ms = (from.saturating_add(1), last.saturating_add(after));
+                let use_start = self.options.use_start_timestamps;
+                let hints = Hints {
+                    function,
+                    range_ms: span.range_ms,
+                    need_start: use_start,
+                    ..Hints::default()
+                };
+                self.each_series(&matrix.selector, range_ms, hints, |evaluator, slices| {
+                    visit(evaluator, span, &Track::new(slices, use_start))
+                })
+            }
+            Expr::Subquery(subquery) => {
+                let held = self.held;
+                let span = Span {
+                    reference: Reference { at: subquery.at, offset_ms: subquery.offset.ms },
+                    range_ms: subquery.range.ms,
+                    edges: Edges::Plain,
+                    lookback_ms: 0,
+                };
+                for track in self.subquery(subquery, grid)? {
+                    visit(self, span, &track)?;
+                }
+                self.held = held;
+                Ok(())
+            }
+            _ => Err(super::execution("the argument is not a range vector")),
+        }
+    }
+
+    fn span(&self, matrix: &MatrixSelector) -> Span {
+        Span {
+            reference: matrix.selector.reference(),
+            range_ms: matrix.range.ms,
+            edges: matrix.selector.edges,
+            lookback_ms: self.options.lookback_ms,
+        }
+    }
+
+    /// A range vector as the result of an instant query: the samples with their own times.
+    pub(super) fn bare_range(
+        &mut self,
+        expr: &Expr,
+        grid: Grid,
+    ) -> Result<Vec<SeriesValues>, EvalError> {
+        let mut out = Vec::new();
+        self.tracks(expr, "", grid, |evaluator, span, track| {
+            let mut series = None;
+            span.walk(track, grid, |_, window| {
+                evaluator.hold(track.samples(window))?;
+                series = super::extended::bare(window)?;
+                Ok(Cell::None)
+            })?;
+            if let Some(mut series) = series {
+                if track.drop_name {
+                    series.labels = series.labels.without_name();
+                }
+                out.push(series);
+            }
+            Ok(())
+        })?;
+        out.sort_by(|a: &SeriesValues, b| a.labels.cmp(&b.labels));
+        Ok(out)
+    }
+}
+
+/// The window's samples as they are; `None` when there are none.
+pub(super) fn plain_values(window: &Window<'_>) -> Option<SeriesValues> {
+    let floats = window.t().iter().copied().zip(window.v().iter().copied()).collect();
+    let histograms = window.h_t().iter().copied().zip(window.h().iter().cloned()).collect();
+    let labels = window.track.labels.clone();
+    let empty = window.floats.is_empty() && window.histograms.is_empty();
+    (!empty).then_some(SeriesValues { labels, floats, histograms })
+}
