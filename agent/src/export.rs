@@ -135,7 +135,9 @@ impl Exporter {
             if tries == 0 {
                 warn!(
                     endpoint = self.endpoint,
-                    reason, message, "cannot reach the collector, batches wait"
+                    reason,
+                    detail = message,
+                    "cannot reach the collector, batches wait"
                 );
             }
             tries = tries.saturating_add(1);
@@ -195,7 +197,9 @@ impl Exporter {
         if self.complaints.len() < COMPLAINTS_MAX && self.complaints.insert(key) {
             warn!(
                 endpoint = self.endpoint,
-                reason, message, "the collector does not take everything"
+                reason,
+                detail = message,
+                "the collector does not take everything"
             );
         }
     }

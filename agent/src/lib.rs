@@ -1,6 +1,6 @@
 //! Watches one host and speaks OTLP.
 //!
-//! Once a tick the [`sample`] loop reads the kernel's files into a round of points; the round is encoded, queued and
+//! Once a tick the `sample` loop reads the kernel's files into a round of points; the round is encoded, queued and
 //! exported. `headrope-agent` runs it as a process of its own, `server` inside itself.
 
 use std::sync::Arc;

@@ -19,8 +19,8 @@ use tonic::{Code, Request, Response, Status};
 
 use super::*;
 
-/// Name of a batch and the `authorization` that came with it.
-type Sighting = (String, Option<String>);
+/// A request and the `authorization` that came with it.
+type Sighting = (ResourceMetrics, Option<String>);
 type Reply = Result<ExportMetricsServiceResponse, Status>;
 
 /// Answers as scripted, then with success, and remembers what it was sent.
@@ -28,6 +28,7 @@ type Reply = Result<ExportMetricsServiceResponse, Status>;
 struct Collector {
     script: Arc<Mutex<VecDeque<Reply>>>,
     seen: Arc<Mutex<Vec<Sighting>>>,
+    arrived: Arc<tokio::sync::Notify>,
 }
 
 #[tonic::async_trait]
@@ -38,8 +39,9 @@ impl MetricsService for Collector {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let token = request.metadata().get("authorization");
         let token = token.map(|value| value.to_str().expect("text").to_owned());
-        let name = request.into_inner().resource_metrics.remove(0).schema_url;
-        self.seen.lock().expect("no panic").push((name, token));
+        let metrics = request.into_inner().resource_metrics.remove(0);
+        self.seen.lock().expect("no panic").push((metrics, token));
+        self.arrived.notify_one();
         let reply = self.script.lock().expect("no panic").pop_front();
         reply.unwrap_or_else(|| Ok(ExportMetricsServiceResponse::default())).map(Response::new)
     }
@@ -62,7 +64,7 @@ impl Collector {
     }
 
     fn names(&self) -> Vec<String> {
-        self.seen.lock().expect("no panic").iter().map(|(name, _)| name.clone()).collect()
+        self.seen.lock().expect("no panic").iter().map(|(m, _)| m.schema_url.clone()).collect()
     }
 }
 
@@ -263,4 +265,50 @@ async fn http_honours_retry_after_and_falls_back_to_plain() {
     assert_eq!(zstd, [true, true, false, false]);
     assert_eq!((account.batches, account.retries), (1, 1));
     assert_eq!(account.dropped, [("invalid_argument", 10)].into());
+}
+
+#[tokio::test]
+async fn a_whole_agent_delivers_its_host_until_it_is_stopped() {
+    let collector = Collector::scripted([Err(Status::unavailable("starting"))]);
+    let (listener, address) = listener().await;
+    let config = Config {
+        interval: Duration::from_millis(100),
+        host_name: Some("db-7".into()),
+        ..config(format!("http://{address}"))
+    };
+    let begun = Instant::now();
+    let clock = move || {
+        let ns = i64::try_from(begun.elapsed().as_nanos()).expect("short");
+        model::time::Timestamp(1_800_000_000_000_000_000 + ns)
+    };
+    let stop = CancellationToken::new();
+    let enough = async {
+        while collector.seen.lock().expect("no panic").len() < 4 {
+            collector.arrived.notified().await;
+        }
+        stop.cancel();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        outcome = crate::run(config, Arc::new(clock), stop.clone()) => outcome.expect("stopped as asked"),
+        () = collector.serve(listener, true) => panic!("the server ended"),
+        () = enough => {}
+    }
+    let seen = collector.seen.lock().expect("no panic");
+    assert_eq!(seen[0].0, seen[1].0, "what failed came again");
+    let mut last = 0;
+    for (batch, _) in &seen[1..] {
+        let resource = batch.resource.as_ref().expect("a resource");
+        let host = resource.attributes.iter().find(|pair| pair.key == "host.name");
+        assert!(format!("{host:?}").contains("db-7"), "{host:?}");
+        let metrics = &batch.scope_metrics[0].metrics;
+        let limit = metrics.iter().find(|m| m.name == "system.memory.limit").expect("memory");
+        let Some(opentelemetry_proto::tonic::metrics::v1::metric::Data::Sum(sum)) = &limit.data
+        else {
+            panic!("not a sum: {limit:?}");
+        };
+        let at = sum.data_points[0].time_unix_nano;
+        assert!(at > last && at % 100_000_000 == 0, "{at} after {last}");
+        last = at;
+    }
 }

@@ -38,6 +38,9 @@ static LIMIT: Metric = Metric::up_down("system.disk.limit", "By", "Size of the d
 const SECTOR_BYTES: u64 = 512;
 const DIRECTION: &str = "disk.io.direction";
 
+/// Lines looked at: disks with all their partitions.
+const LINES_MAX: usize = ROWS_MAX * 16;
+
 /// Times in ms that the kernel prints with 32 bits: read, write, busy, weighted.
 const WRAPPING: usize = 4;
 
@@ -97,21 +100,26 @@ impl Source for Disk {
     fn sample(&mut self, context: &mut Context, round: &mut Round) -> io::Result<()> {
         let content = self.stats.read(&mut context.buffer)?;
         let mut understood = content.is_empty();
-        for line in text::lines(content).take(ROWS_MAX * 16) {
+        let mut rows = 0;
+        if self.known.len() > 2 * LINES_MAX {
+            self.known.clear(); // Devices come and go for months; only a few are there at a time.
+        }
+        for line in text::lines(content).take(LINES_MAX) {
             let mut fields = text::fields(line).skip(2);
             let Some(name) = fields.next() else { continue };
             let counts = Counts::parse(fields);
             understood |= counts.is_some();
             let Some(counts) = counts else { continue };
             if !self.known.contains_key(name) {
-                if self.known.len() >= ROWS_MAX {
-                    continue;
-                }
                 let device = whole_disk(&self.block, name).then(|| Device::new(name));
                 self.known.insert(name.to_vec(), device);
             }
-            let Some(Some(device)) = self.known.get_mut(name) else { continue };
-            counts.record(device, round);
+            if let Some(Some(device)) = self.known.get_mut(name)
+                && rows < ROWS_MAX
+            {
+                rows += 1;
+                counts.record(device, round);
+            }
         }
         if understood { Ok(()) } else { Err(malformed("`diskstats` has no line as expected")) }
     }
