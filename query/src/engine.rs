@@ -1,0 +1,87 @@
+//! The engine: one a process, shared by everyone who asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::session_state::SessionState;
+use futures::future::BoxFuture;
+use model::id::TenantId;
+use model::time::TimeRange;
+use store::Store;
+
+use crate::catalog::{View, catalogs};
+use crate::config::Config;
+use crate::error::Error;
+use crate::result::SqlAnswer;
+use crate::workers::Workers;
+use crate::{runtime, sql};
+
+/// A question in SQL.
+#[derive(Clone, Debug, Default)]
+pub struct SqlQuery {
+    /// One `SELECT`, `EXPLAIN`, `DESCRIBE` or `SHOW`.
+    pub text: String,
+    /// Rows at which the answer is cut; unset: the configured limit, which is also the most one can ask for.
+    pub rows_max: Option<usize>,
+    /// Time the query may take; unset: as configured.
+    pub timeout: Option<Duration>,
+    /// What `$__range` stands for.
+    pub range: Option<TimeRange>,
+}
+
+/// Answers questions over a store. Dropping the future of an answer ends the work on it.
+pub struct Engine {
+    pub(crate) store: Arc<Store>,
+    pub(crate) config: Config,
+    pub(crate) workers: Workers,
+    pub(crate) template: SessionState,
+}
+
+impl Engine {
+    /// An engine over `store`. Starts the query threads and empties the spill directory.
+    ///
+    /// # Errors
+    /// `Invalid` for a setting that makes no sense, `Unavailable` when threads or the spill directory cannot be had.
+    pub fn new(store: Arc<Store>, config: Config) -> Result<Arc<Self>, Error> {
+        config.check()?;
+        let template = runtime::template(&config)?;
+        let workers = Workers::new(&config)?;
+        Ok(Arc::new(Self { store, config, workers, template }))
+    }
+
+    /// Answers a SQL query over one snapshot.
+    ///
+    /// # Errors
+    /// `Invalid` with a position where known, `Exhausted` for memory, disk or time, `Canceled` never: a future that is
+    /// dropped has nobody to tell.
+    pub fn sql(&self, query: SqlQuery) -> BoxFuture<'_, Result<SqlAnswer, Error>> {
+        let rows_max = query.rows_max.unwrap_or(usize::MAX).min(self.config.rows_max);
+        let time = query.timeout.unwrap_or(self.config.timeout);
+        let view = self.view();
+        let session = self.session(view);
+        let length = query.text.len();
+        let limit = self.config.text_bytes_max;
+        Box::pin(async move {
+            if length > limit {
+                return Err(Error::invalid(format!(
+                    "the query is {length} bytes long, the limit is {limit}"
+                )));
+            }
+            let session = session?;
+            let answer =
+                async move { sql::answer(session, &query.text, query.range, rows_max).await };
+            self.workers.run(time, answer).await
+        })
+    }
+
+    /// The store as it is now, seen by the only tenant there is.
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::new(View { snapshot: self.store.snapshot(), tenant: TenantId::default() })
+    }
+
+    /// A session whose tables are those of `view`.
+    pub(crate) fn session(&self, view: Arc<View>) -> Result<SessionState, Error> {
+        let catalogs = catalogs(view).map_err(|error| Error::Internal(error.to_string()))?;
+        Ok(sql::session(&self.template, catalogs))
+    }
+}

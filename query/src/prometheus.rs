@@ -1,0 +1,312 @@
+//! PromQL over the store: the questions of Prometheus' HTTP API, each over one snapshot, on blocking threads.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use model::matcher::Matcher;
+use model::time::TimeRange;
+
+use crate::engine::Engine;
+use crate::error::{Error, Position};
+use crate::promql::duration::QueryTimes;
+use crate::promql::source::SourceError;
+use crate::promql::{self, EvalError, EvalOptions, Labels, Stop};
+
+mod cut;
+mod source;
+mod virtual_series;
+
+pub use source::StoreSource;
+
+/// The answer to a PromQL query.
+pub type PromAnswer = promql::Answer;
+
+/// A question about one instant.
+#[derive(Clone, Debug, Default)]
+pub struct InstantQuery {
+    /// PromQL.
+    pub expr: String,
+    /// When, ms since the epoch.
+    pub at_ms: i64,
+    /// How far back the newest sample may lie; unset: as configured.
+    pub lookback_ms: Option<i64>,
+    /// Time the query may take; unset: as configured.
+    pub timeout: Option<Duration>,
+    /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
+    pub limit: Option<usize>,
+}
+
+/// A question about a stretch of time.
+#[derive(Clone, Debug, Default)]
+pub struct RangeQuery {
+    /// PromQL.
+    pub expr: String,
+    /// First step, ms since the epoch.
+    pub start_ms: i64,
+    /// The last step is not after this, ms since the epoch.
+    pub end_ms: i64,
+    /// Distance of steps, ms.
+    pub step_ms: i64,
+    /// How far back the newest sample may lie; unset: as configured.
+    pub lookback_ms: Option<i64>,
+    /// Time the query may take; unset: as configured.
+    pub timeout: Option<Duration>,
+    /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
+    pub limit: Option<usize>,
+}
+
+/// A question about series, not samples: every set of matchers selects, the answer is their union.
+#[derive(Clone, Debug)]
+pub struct SeriesQuery {
+    /// Sets of matchers; none at all selects every series.
+    pub matchers: Vec<Vec<Matcher>>,
+    /// Series that ended before it are left out, where that is known.
+    pub range: TimeRange,
+    /// Most items in the answer; 0 means all.
+    pub limit: usize,
+}
+
+/// What a metadata or series question gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed<T> {
+    /// The items, sorted.
+    pub items: Vec<T>,
+    /// Whether the limit cut some off.
+    pub truncated: bool,
+}
+
+/// What is known about one metric family.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Metadata {
+    /// Prometheus' word: counter, gauge, histogram, summary or unknown.
+    pub kind: &'static str,
+    /// Description.
+    pub help: String,
+    /// Unit.
+    pub unit: String,
+}
+
+impl Engine {
+    /// Evaluates an expression at one instant.
+    ///
+    /// # Errors
+    /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
+    pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
+        let view = self.view();
+        let mut options = self.options(query.lookback_ms);
+        let time = query.timeout.unwrap_or(self.config.timeout);
+        let text_max = self.config.text_bytes_max;
+        Box::pin(self.workers.run_blocking(time, move |stop| {
+            options.stop = stop.clone();
+            let parsed = parse(&query.expr, text_max)?;
+            let source = StoreSource::new(view, options.max_samples, stop.clone());
+            let answer = promql::instant(&source, &parsed, query.at_ms, &options);
+            Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
+        }))
+    }
+
+    /// Evaluates an expression at every step of a stretch of time.
+    ///
+    /// # Errors
+    /// As [`Self::instant`], and `Invalid` for times that make no sense.
+    pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
+        let view = self.view();
+        let mut options = self.options(query.lookback_ms);
+        let time = query.timeout.unwrap_or(self.config.timeout);
+        let text_max = self.config.text_bytes_max;
+        Box::pin(self.workers.run_blocking(time, move |stop| {
+            options.stop = stop.clone();
+            let parsed = parse(&query.expr, text_max)?;
+            let source = StoreSource::new(view, options.max_samples, stop.clone());
+            let times = QueryTimes {
+                start_ms: query.start_ms,
+                end_ms: query.end_ms,
+                step_ms: query.step_ms,
+            };
+            let answer = promql::range(&source, &parsed, times, &options);
+            Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
+        }))
+    }
+
+    /// Names of the labels of the series selected.
+    ///
+    /// # Errors
+    /// `Invalid` when a regular expression is wrong, `Timeout`.
+    pub fn label_names(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<String>, Error>> {
+        self.list(query, |source, query, stop| {
+            let mut names = BTreeSet::new();
+            for set in sets(&query.matchers) {
+                source.each_identity(set, query.range, stop, &mut |labels| {
+                    names.extend(labels.iter().map(|(name, _)| name.to_owned()));
+                })?;
+            }
+            Ok(names.into_iter().collect())
+        })
+    }
+
+    /// Values of the label `name` of the series selected.
+    ///
+    /// # Errors
+    /// As [`Self::label_names`].
+    pub fn label_values(
+        &self,
+        name: String,
+        query: SeriesQuery,
+    ) -> BoxFuture<'_, Result<Listed<String>, Error>> {
+        self.list(query, move |source, query, stop| {
+            let mut values = BTreeSet::new();
+            for set in sets(&query.matchers) {
+                let mut add = |labels: &Labels| {
+                    let value = labels.value(&name);
+                    if !value.is_empty() && !values.contains(value) {
+                        values.insert(value.to_owned());
+                    }
+                };
+                if name == "le" {
+                    source.each_series(set, query.range, stop, &mut add)?;
+                } else {
+                    source.each_identity(set, query.range, stop, &mut add)?;
+                }
+            }
+            Ok(values.into_iter().collect())
+        })
+    }
+
+    /// The label sets of the series selected, sorted.
+    ///
+    /// # Errors
+    /// As [`Self::label_names`].
+    pub fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<Labels>, Error>> {
+        self.list(query, |source, query, stop| {
+            let mut found: BTreeSet<Labels> = BTreeSet::new();
+            for set in sets(&query.matchers) {
+                source.each_series(set, query.range, stop, &mut |labels| {
+                    found.insert(labels.clone());
+                })?;
+            }
+            Ok(found.into_iter().collect())
+        })
+    }
+
+    /// What is known of each metric family, by Prometheus name; of one family only if `metric` is given.
+    ///
+    /// # Errors
+    /// `Timeout`, `Unavailable`.
+    pub fn metadata(
+        &self,
+        metric: Option<String>,
+    ) -> BoxFuture<'_, Result<BTreeMap<String, BTreeSet<Metadata>>, Error>> {
+        let view = self.view();
+        let (time, max) = (self.config.timeout, self.options(None).max_samples);
+        Box::pin(self.workers.run_blocking(time, move |stop| {
+            StoreSource::new(view, max, stop.clone()).metadata(metric.as_deref())
+        }))
+    }
+
+    fn list<T: Send + 'static>(
+        &self,
+        query: SeriesQuery,
+        work: impl FnOnce(&StoreSource, &SeriesQuery, &Stop) -> Result<Vec<T>, Error> + Send + 'static,
+    ) -> BoxFuture<'_, Result<Listed<T>, Error>> {
+        let view = self.view();
+        let (time, max) = (self.config.timeout, self.options(None).max_samples);
+        Box::pin(self.workers.run_blocking(time, move |stop| {
+            let source = StoreSource::new(view, max, stop.clone());
+            let mut items = work(&source, &query, stop)?;
+            let truncated = query.limit > 0 && items.len() > query.limit;
+            if truncated {
+                items.truncate(query.limit);
+            }
+            Ok(Listed { items, truncated })
+        }))
+    }
+
+    fn options(&self, lookback_ms: Option<i64>) -> EvalOptions {
+        let configured = i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX);
+        EvalOptions {
+            lookback_ms: lookback_ms.unwrap_or(configured),
+            max_samples: usize::try_from(self.config.samples_max).unwrap_or(usize::MAX),
+            ..EvalOptions::default()
+        }
+    }
+}
+
+/// One empty set, which selects everything, where none is given.
+fn sets(matchers: &[Vec<Matcher>]) -> impl Iterator<Item = &[Matcher]> {
+    let everything: Option<&[Matcher]> = matchers.is_empty().then_some(&[]);
+    matchers.iter().map(Vec::as_slice).chain(everything)
+}
+
+fn parse(text: &str, text_max: usize) -> Result<promql::Query, Error> {
+    if text.len() > text_max {
+        let length = text.len();
+        return Err(Error::invalid(format!(
+            "the query is {length} bytes long, the limit is {text_max}"
+        )));
+    }
+    promql::Query::parse(text).map_err(|error| parse_error(&error, text))
+}
+
+/// The matchers of a selector such as `up{job="a"}`, as `match[]` parameters hold them.
+///
+/// # Errors
+/// `Invalid` for anything that is no plain selector, or selects everything.
+pub fn matchers(selector: &str) -> Result<Vec<Matcher>, Error> {
+    let expr = promql::parse(selector).map_err(|error| parse_error(&error, selector))?;
+    match expr {
+        promql::Expr::Vector(selector) => Ok(selector.all_matchers()),
+        _ => Err(Error::invalid(format!("{selector} is no selector of series"))),
+    }
+}
+
+fn parse_error(error: &promql::ParseError, text: &str) -> Error {
+    let position = Position::of(text, error.place.start, error.place.end);
+    Error::invalid_at(error.to_string(), position)
+}
+
+fn eval_error(error: EvalError, time: Duration) -> Error {
+    match error {
+        EvalError::BadData(text) => Error::invalid(text),
+        EvalError::Execution(text) if text.contains("too many") => Error::Exhausted(text),
+        EvalError::Execution(text) => Error::Execution(text),
+        EvalError::Timeout => Error::Timeout { after: time },
+        EvalError::Canceled => Error::Canceled,
+        EvalError::Source(SourceError::Exhausted(text)) => Error::Exhausted(text),
+        EvalError::Source(SourceError::Unavailable(text)) => Error::Unavailable(text),
+        EvalError::Source(SourceError::Corrupt(text)) => Error::Corrupt(text),
+        EvalError::Source(SourceError::Invalid(text)) => Error::Execution(text),
+    }
+}
+
+/// Cuts an answer to `limit` series, with Prometheus' warning.
+fn cut_series(mut answer: PromAnswer, limit: Option<usize>) -> PromAnswer {
+    let limit = limit.filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let series = match &mut answer.value {
+        promql::Value::Vector(samples) => {
+            let all = samples.len();
+            samples.truncate(limit);
+            all
+        }
+        promql::Value::Matrix(series) => {
+            let all = series.len();
+            series.truncate(limit);
+            all
+        }
+        promql::Value::Scalar { .. } | promql::Value::String { .. } => 0,
+    };
+    if series > limit {
+        answer.warnings.push("results truncated due to limit".to_owned());
+    }
+    answer
+}
+
+/// A source of the series in the store as it is now, for callers that evaluate themselves (rule backtests).
+impl Engine {
+    /// The store as it is now, as PromQL sees it; blocks when read.
+    #[must_use]
+    pub fn source(&self, stop: Arc<Stop>) -> StoreSource {
+        StoreSource::new(self.view(), self.options(None).max_samples, stop)
+    }
+}

@@ -1,0 +1,338 @@
+//! The store as a source of series for the evaluator. Blocks on disk reads: used on blocking threads only.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::iter::Peekable;
+use std::sync::Arc;
+
+use model::matcher::Matcher;
+use model::metric::MetricKind;
+use model::time::TimeRange;
+use store::Series;
+use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples};
+
+use super::Metadata;
+use super::cut::{Cut, bound_text, classic, native};
+use super::virtual_series::{self, Part, Selected, is_plain, labels};
+use crate::catalog::View;
+use crate::error::{Error, ErrorKind};
+use crate::promql::histogram::Histogram;
+use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
+use crate::promql::{Labels, Stop};
+
+/// How much too old the last time of a series may be after a restart.
+const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
+
+/// One version of the store as PromQL sees it.
+pub struct StoreSource {
+    view: Arc<View>,
+    samples_max: usize,
+    stop: Arc<Stop>,
+}
+
+impl StoreSource {
+    pub(crate) const fn new(view: Arc<View>, samples_max: usize, stop: Arc<Stop>) -> Self {
+        Self { view, samples_max, stop }
+    }
+
+    fn limit(&self) -> ScanLimit {
+        ScanLimit { samples_max: u64::try_from(self.samples_max).unwrap_or(u64::MAX) }
+    }
+
+    /// Series shown as they are.
+    fn plain(&self, matchers: &[Matcher]) -> Result<Vec<Arc<Series>>, Error> {
+        let mut series = self.view.snapshot.select(self.view.tenant, matchers)?;
+        series.retain(|series| is_plain(series));
+        Ok(series)
+    }
+
+    /// Hands `take` the labels of every series selected, buckets of explicit histograms without their bound.
+    pub(super) fn each_identity(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        _stop: &Stop,
+        take: &mut dyn FnMut(&Labels),
+    ) -> Result<(), Error> {
+        for series in self.plain(matchers)? {
+            if is_alive(&series, range) {
+                take(&labels(&series, "", None));
+            }
+        }
+        let selected = virtual_series::select(&self.view, matchers)?;
+        for histogram in selected.histograms.iter().filter(|h| is_alive(&h.series, range)) {
+            for part in &histogram.parts {
+                match part {
+                    // Any bound will do to say that there is one.
+                    Part::Bucket => take(&labels(&histogram.series, part.suffix(), Some("+Inf"))),
+                    Part::Count | Part::Sum if !selected.has_bound("") => {}
+                    Part::Count | Part::Sum => {
+                        take(&labels(&histogram.series, part.suffix(), None))
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands `take` the labels of every series selected, each bucket by itself: reads histograms in `range`.
+    pub(super) fn each_series(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        _stop: &Stop,
+        take: &mut dyn FnMut(&Labels),
+    ) -> Result<(), Error> {
+        for series in self.plain(matchers)? {
+            if is_alive(&series, range) {
+                take(&labels(&series, "", None));
+            }
+        }
+        let selected = virtual_series::select(&self.view, matchers)?;
+        let series: Vec<Arc<Series>> =
+            selected.histograms.iter().map(|h| h.series.clone()).collect();
+        let range_ms = (range.start.ms(), range.end.ms());
+        let mut parts = selected.histograms.iter();
+        for found in self.view.snapshot.histograms(&series, range_ms, &self.limit())? {
+            let found = found?;
+            let Some(histogram) = parts.by_ref().find(|h| h.series.id == found.series.id) else {
+                break;
+            };
+            let bounds: BTreeSet<String> = found
+                .points
+                .iter()
+                .flat_map(|point| point.bounds.as_deref().unwrap_or_default())
+                .map(|bound| bound_text(*bound))
+                .chain([bound_text(f64::INFINITY)])
+                .collect();
+            for part in &histogram.parts {
+                match part {
+                    Part::Bucket => {
+                        for bound in bounds.iter().filter(|bound| selected.has_bound(bound)) {
+                            take(&labels(&found.series, part.suffix(), Some(bound)));
+                        }
+                    }
+                    Part::Count | Part::Sum if !selected.has_bound("") => {}
+                    Part::Count | Part::Sum => take(&labels(&found.series, part.suffix(), None)),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of each metric family.
+    pub(super) fn metadata(
+        &self,
+        metric: Option<&str>,
+    ) -> Result<BTreeMap<String, BTreeSet<Metadata>>, Error> {
+        let name =
+            metric.map(|name| Matcher::new("__name__", model::matcher::MatchOp::Equal, name));
+        let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
+        for series in self.view.snapshot.select(self.view.tenant, name.as_slice())? {
+            let known = Metadata {
+                kind: prometheus_kind(series.def.kind),
+                help: series.def.help.clone(),
+                unit: series.def.unit.clone(),
+            };
+            match families.get_mut(&series.def.prom_name) {
+                Some(family) if family.contains(&known) => {}
+                Some(family) => {
+                    family.insert(known);
+                }
+                None => {
+                    families.insert(series.def.prom_name.clone(), BTreeSet::from([known]));
+                }
+            }
+        }
+        Ok(families)
+    }
+}
+
+const fn prometheus_kind(kind: MetricKind) -> &'static str {
+    match kind {
+        MetricKind::Unknown => "unknown",
+        MetricKind::Gauge => "gauge",
+        MetricKind::Counter => "counter",
+        MetricKind::Histogram | MetricKind::ExponentialHistogram => "histogram",
+        MetricKind::Summary => "summary",
+    }
+}
+
+fn is_alive(series: &Series, range: TimeRange) -> bool {
+    series.last_time().is_none_or(|last| last.0.saturating_add(LAST_TIME_SLACK_NS) >= range.start.0)
+}
+
+impl SeriesSource for StoreSource {
+    fn select<'a>(
+        &'a self,
+        select: &Select<'_>,
+    ) -> Result<Vec<Box<dyn SeriesStream + 'a>>, SourceError> {
+        let snapshot = &self.view.snapshot;
+        let limit = self.limit();
+        let series = self.plain(select.matchers).map_err(refused)?;
+        let native: Vec<Arc<Series>> = series
+            .iter()
+            .filter(|series| series.def.kind == MetricKind::ExponentialHistogram)
+            .cloned()
+            .collect();
+        let mut streams: Vec<Box<dyn SeriesStream + 'a>> = Vec::with_capacity(2);
+        if !series.is_empty() {
+            let floats = snapshot.samples(&series, select.range_ms, &limit).map_err(store_error)?;
+            let histograms =
+                snapshot.histograms(&native, select.range_ms, &limit).map_err(store_error)?;
+            streams.push(Box::new(PlainStream {
+                floats: floats.peekable(),
+                histograms: histograms.peekable(),
+                order: series.into_iter(),
+                current: None,
+            }));
+        }
+        let selected = virtual_series::select(&self.view, select.matchers).map_err(refused)?;
+        if !selected.histograms.is_empty() {
+            let series: Vec<Arc<Series>> =
+                selected.histograms.iter().map(|h| h.series.clone()).collect();
+            let scan =
+                snapshot.histograms(&series, select.range_ms, &limit).map_err(store_error)?;
+            streams.push(Box::new(ClassicStream {
+                scan,
+                selected,
+                next: 0,
+                cuts: VecDeque::new(),
+                current: None,
+            }));
+        }
+        // Asked last: a source made for a query that has ended reads nothing.
+        let _ = &self.stop;
+        Ok(streams)
+    }
+}
+
+fn refused(error: Error) -> SourceError {
+    let text = error.to_string();
+    match error.kind() {
+        ErrorKind::Invalid => SourceError::Invalid(text),
+        ErrorKind::Exhausted => SourceError::Exhausted(text),
+        ErrorKind::Unavailable => SourceError::Unavailable(text),
+        ErrorKind::Corrupt => SourceError::Corrupt(text),
+    }
+}
+
+fn store_error(error: store::Error) -> SourceError {
+    if matches!(error, store::Error::ScanLimit { .. }) {
+        // Prometheus' own sentence: clients know it.
+        let text = "query processing would load too many samples into memory in query execution";
+        return SourceError::Exhausted(text.to_owned());
+    }
+    refused(Error::from(error))
+}
+
+/// Series as the store holds them, floats and native histograms side by side.
+struct PlainStream {
+    order: std::vec::IntoIter<Arc<Series>>,
+    floats: Peekable<SampleScan>,
+    histograms: Peekable<HistogramScan>,
+    current: Option<Plain>,
+}
+
+struct Plain {
+    labels: Labels,
+    floats: Option<SeriesSamples>,
+    h_t: Vec<i64>,
+    h: Vec<Arc<Histogram>>,
+    h_start_t: Vec<i64>,
+}
+
+impl PlainStream {
+    /// Both scans give series in the order they were asked for, without the empty ones.
+    fn advance(&mut self) -> Result<Option<Plain>, SourceError> {
+        for series in self.order.by_ref() {
+            let floats = taken(self.floats.next_if(|found| match found {
+                Ok(found) => found.series.id == series.id,
+                Err(_) => true,
+            }))?;
+            let histograms = taken(self.histograms.next_if(|found| match found {
+                Ok(found) => found.series.id == series.id,
+                Err(_) => true,
+            }))?;
+            if floats.is_some() || histograms.is_some() {
+                return plain(&series, floats, histograms).map(Some);
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn taken<T>(found: Option<Result<T, store::Error>>) -> Result<Option<T>, SourceError> {
+    found.transpose().map_err(store_error)
+}
+
+fn plain(
+    series: &Series,
+    mut floats: Option<SeriesSamples>,
+    histograms: Option<SeriesHistograms>,
+) -> Result<Plain, SourceError> {
+    let starts = floats.as_mut().and_then(|floats| floats.start_t.as_mut());
+    for start in starts.into_iter().flatten().filter(|start| **start == i64::MIN) {
+        *start = 0;
+    }
+    let points = histograms.map(|found| found.points).unwrap_or_default();
+    let h = points.iter().map(|point| native(point).map(Arc::new)).collect::<Result<_, _>>()?;
+    Ok(Plain {
+        labels: labels(series, "", None),
+        floats,
+        h_t: points.iter().map(|point| point.t).collect(),
+        h,
+        h_start_t: points.iter().map(|point| point.start_t.unwrap_or(0)).collect(),
+    })
+}
+
+impl SeriesStream for PlainStream {
+    fn next(&mut self) -> Result<Option<SeriesSlices<'_>>, SourceError> {
+        self.current = self.advance()?;
+        Ok(self.current.as_ref().map(|plain| SeriesSlices {
+            labels: &plain.labels,
+            t: plain.floats.as_ref().map_or(&[], |floats| &floats.t),
+            v: plain.floats.as_ref().map_or(&[], |floats| &floats.v),
+            start_t: plain.floats.as_ref().and_then(|floats| floats.start_t.as_deref()),
+            h_t: &plain.h_t,
+            h: &plain.h,
+            h_start_t: Some(&plain.h_start_t),
+        }))
+    }
+}
+
+/// The classic series of explicit histograms, one histogram at a time in memory.
+struct ClassicStream {
+    scan: HistogramScan,
+    selected: Selected,
+    /// Where in `selected.histograms` the next one of the scan may stand.
+    next: usize,
+    cuts: VecDeque<Cut>,
+    current: Option<Cut>,
+}
+
+impl SeriesStream for ClassicStream {
+    fn next(&mut self) -> Result<Option<SeriesSlices<'_>>, SourceError> {
+        while self.cuts.is_empty() {
+            let Some(found) = taken(self.scan.next())? else {
+                return Ok(None);
+            };
+            let rest = &self.selected.histograms[self.next..];
+            let Some(at) = rest.iter().position(|h| h.series.id == found.series.id) else {
+                return Ok(None);
+            };
+            let parts = &rest[at].parts;
+            self.cuts = classic(&found.series, parts, &found.points, &self.selected).into();
+            self.next += at + 1;
+        }
+        self.current = self.cuts.pop_front();
+        Ok(self.current.as_ref().map(|cut| SeriesSlices {
+            labels: &cut.labels,
+            t: &cut.t,
+            v: &cut.v,
+            start_t: Some(&cut.start_t),
+            h_t: &[],
+            h: &[],
+            h_start_t: None,
+        }))
+    }
+}

@@ -1,0 +1,8 @@
+//! Whole-crate tests over a real store: what is asked while rows are in memory, after a flush, and half and half, must
+//! be answered alike.
+
+mod fixture;
+mod logs;
+mod prometheus;
+mod sql;
+mod traces;

@@ -1,0 +1,127 @@
+//! Log searches: filters, pages, histograms.
+
+use futures::executor::block_on;
+use model::time::{TimeRange, Timestamp};
+
+use super::fixture::{Fixture, Log, NOW_S};
+use crate::LogQuery;
+
+fn fill(fixture: &Fixture, from: i64) {
+    let bodies: Vec<String> =
+        (from..from + 10).map(|i| format!("Request {i} done in 5%")).collect();
+    let logs: Vec<Log<'_>> = bodies
+        .iter()
+        .enumerate()
+        .map(|(i, body)| Log {
+            // Several records share an instant.
+            s_ago: 100 - from - i64::try_from(i).unwrap() / 4,
+            service: if i % 2 == 0 { "cart" } else { "checkout" },
+            severity: if i == 3 { 17 } else { 9 },
+            body,
+            attributes: if i == 5 { &[("user.id", "42"), ("status", "503")] } else { &[] },
+            trace: (i == 7).then_some(7),
+        })
+        .collect();
+    fixture.logs(&logs);
+}
+
+fn everywhere(check: impl Fn(&Fixture, &str)) {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    fill(&fixture, 10);
+    check(&fixture, "in memory");
+    fixture.flush();
+    check(&fixture, "flushed");
+    let half = Fixture::new();
+    fill(&half, 0);
+    half.flush();
+    fill(&half, 10);
+    check(&half, "half and half");
+}
+
+fn query(text: &str) -> LogQuery {
+    let range = TimeRange::new(Timestamp::from_s(NOW_S - 3_600), Timestamp::from_s(NOW_S));
+    LogQuery { text: text.to_owned(), range, limit: 100, before: None }
+}
+
+fn bodies(fixture: &Fixture, text: &str) -> Vec<String> {
+    let page =
+        block_on(fixture.engine.logs(query(text))).unwrap_or_else(|e| panic!("{text}: {e:?}"));
+    assert!(page.cursor.is_none());
+    page.rows.into_iter().map(|row| row.body).collect()
+}
+
+#[test]
+fn filters_find_what_they_say() {
+    everywhere(|fixture, place| {
+        let check = |text: &str, expected: usize| {
+            assert_eq!(bodies(fixture, text).len(), expected, "{place}: {text}");
+        };
+        check("", 20);
+        check("request", 20);
+        check("\"request 1\"", 11);
+        check("-\"request 1\"", 9);
+        check("5%", 20);
+        check("\"5_\"", 0);
+        check("service:cart", 10);
+        check("-service:cart", 10);
+        check("service:c*t level:error", 0);
+        check("level:error", 2);
+        check("level:>=info", 20);
+        check("user.id:42", 2);
+        check("-user.id:42", 18);
+        check("status:>=500", 2);
+        check("status:<500", 0);
+        check("team:\"team of cart\"", 10);
+        check("host:web-* host.arch:amd64", 20);
+        check(&format!("trace_id:{}", "07".repeat(16)), 2);
+        check("nothing:here", 0);
+    });
+}
+
+#[test]
+fn pages_hold_every_record_once_newest_first() {
+    everywhere(|fixture, place| {
+        let mut rows = Vec::new();
+        let mut asked = LogQuery { limit: 3, ..query("") };
+        loop {
+            let page = block_on(fixture.engine.logs(asked.clone())).unwrap();
+            assert!(page.rows.len() <= 3);
+            rows.extend(page.rows);
+            match page.cursor {
+                Some(cursor) => asked.before = Some(cursor),
+                None => break,
+            }
+        }
+        assert!(rows.is_sorted_by(|a, b| a.time >= b.time), "{place}");
+        let mut bodies: Vec<String> = rows.into_iter().map(|row| row.body).collect();
+        bodies.sort();
+        bodies.dedup();
+        assert_eq!(bodies.len(), 20, "{place}");
+    });
+}
+
+#[test]
+fn records_carry_what_was_sent() {
+    everywhere(|fixture, place| {
+        let page = block_on(fixture.engine.logs(query("user.id:42 \"request 5 \""))).unwrap();
+        let [row] = page.rows.as_slice() else { panic!("{place}: {page:?}") };
+        assert_eq!((row.severity_number, row.service.as_str()), (9, "checkout"), "{place}");
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        assert_eq!(row.attributes, [pair("status", "503"), pair("user.id", "42")], "{place}");
+        assert!(row.resource.contains(&pair("team", "team of checkout")), "{place}");
+    });
+}
+
+#[test]
+fn histograms_count_what_the_search_finds() {
+    everywhere(|fixture, place| {
+        let (buckets, width) = block_on(fixture.engine.log_histogram(query(""), 60)).unwrap();
+        assert_eq!(width, 60_000_000_000, "{place}");
+        assert!(buckets.len() <= 61, "{place}");
+        assert_eq!(buckets.iter().map(|bucket| bucket.total()).sum::<u64>(), 20, "{place}");
+        assert_eq!(buckets.iter().map(|bucket| bucket.errors()).sum::<u64>(), 2, "{place}");
+        let (errors, _) = block_on(fixture.engine.log_histogram(query("level:error"), 10)).unwrap();
+        assert_eq!(errors.iter().map(|bucket| bucket.total()).sum::<u64>(), 2, "{place}");
+    });
+}

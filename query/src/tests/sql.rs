@@ -1,0 +1,342 @@
+//! SQL: tables, values, conditions pushed down, limits, refusals.
+
+use std::future::Future as _;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use model::id::SeriesId;
+use model::metric::{MetricKind, STALE_NAN_BITS};
+use model::time::{TimeRange, Timestamp};
+
+use super::fixture::{Fixture, Log, NOW_S, ago_ms};
+use crate::{Config, Error, ErrorKind, SqlQuery};
+
+/// Values that exercise every value column: scaled, multiplied, floats, infinities, negative zero.
+const VALUES: [f64; 8] =
+    [1.5, 2.25, 1e300, f64::INFINITY, -0.0, 0.1 + 0.2, 9.0 * 0.001, 123_456_789.125];
+
+fn counter(fixture: &Fixture, mode: &str, host: &str) -> SeriesId {
+    let resource = fixture.resource("agent", host);
+    fixture.series("system.cpu.time", &[("cpu.mode", mode)], resource, MetricKind::Counter)
+}
+
+fn fill(fixture: &Fixture, part: usize) {
+    let times = |values: &[f64]| -> Vec<(i64, f64)> {
+        let start = ago_ms(600 - i64::try_from(part).unwrap() * 300);
+        values.iter().zip((0_i64..).map(|i| start + i * 10_000)).map(|(v, t)| (t, *v)).collect()
+    };
+    for (mode, host) in [("user", "a"), ("idle", "a"), ("user", "b")] {
+        fixture.samples(counter(fixture, mode, host), &times(&[1.0, 2.0, 3.5]));
+    }
+    let resource = fixture.resource("shop", "a");
+    let odd =
+        fixture.series("odd.values", &[("time", "x"), ("k", "v")], resource, MetricKind::Gauge);
+    fixture.samples(odd, &times(&VALUES));
+    let ended = fixture.series("ended", &[], resource, MetricKind::Gauge);
+    fixture.samples(ended, &times(&[7.0, f64::from_bits(STALE_NAN_BITS)]));
+}
+
+/// The same rows: all in memory, all in segments, and half of each.
+fn everywhere(check: impl Fn(&Fixture, &str)) {
+    let hot = Fixture::new();
+    fill(&hot, 0);
+    fill(&hot, 1);
+    check(&hot, "in memory");
+    hot.flush();
+    check(&hot, "flushed");
+    let half = Fixture::new();
+    fill(&half, 0);
+    half.flush();
+    fill(&half, 1);
+    check(&half, "half and half");
+}
+
+#[test]
+fn answers_are_the_same_in_memory_and_on_disk() {
+    everywhere(|fixture, place| {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(fixture.rows(text), expected, "{place}: {text}");
+        };
+        check("SELECT count(*) FROM samples", "[[38]]");
+        check("SELECT count(*) FROM metrics", "[[36]]");
+        check("SELECT count(*) FROM metrics WHERE metric = 'ended'", "[[2]]");
+        check(
+            "SELECT metric, count(*) FROM metrics GROUP BY 1 ORDER BY 1",
+            r#"[["ended",2],["odd.values",16],["system.cpu.time",18]]"#,
+        );
+        check(
+            "SELECT sum(value) FROM metrics WHERE metric = 'system.cpu.time' AND labels['cpu.mode'] = 'user' AND host_name = 'a'",
+            "[[13.0]]",
+        );
+        check(
+            "SELECT host_name, \"cpu.mode\", max(value) FROM \"system.cpu.time\" GROUP BY 1, 2 ORDER BY 1, 2",
+            r#"[["a","idle",3.5],["a","user",3.5],["b","user",3.5]]"#,
+        );
+        check(
+            "SELECT attr(labels, 'cpu.mode') AS mode, kind, unit, service_name FROM metrics WHERE metric LIKE 'system%' GROUP BY 1, 2, 3, 4 ORDER BY 1",
+            r#"[["idle","counter","s","agent"],["user","counter","s","agent"]]"#,
+        );
+        check("SELECT count(*) FROM system_cpu_time_total WHERE \"cpu.mode\" = 'idle'", "[[6]]");
+        check("SELECT count(*) FROM metrics WHERE service_name = 'nobody'", "[[0]]");
+        check("SELECT count(*) FROM metrics WHERE service_name = 'shop' OR value > 3", "[[24]]");
+        check("SELECT count(*) FROM series", "[[5]]");
+        check(
+            "SELECT count(*) FROM resources WHERE attr(attributes, 'team') = 'team of agent'",
+            "[[2]]",
+        );
+    });
+}
+
+#[test]
+fn values_come_back_bit_for_bit() {
+    everywhere(|fixture, place| {
+        let answer = fixture.sql("SELECT value FROM \"odd.values\" ORDER BY time").unwrap();
+        let bits: Vec<u64> = answer
+            .batches
+            .iter()
+            .flat_map(|batch| {
+                use arrow::array::AsArray as _;
+                use arrow::datatypes::Float64Type;
+                batch.column(0).as_primitive::<Float64Type>().values().to_vec()
+            })
+            .map(f64::to_bits)
+            .collect();
+        let expected: Vec<u64> = VALUES.iter().chain(&VALUES).map(|v| v.to_bits()).collect();
+        assert_eq!(bits, expected, "{place}");
+        // The form that other engines use over the files, as the format documents it.
+        let documented = fixture.rows(
+            "SELECT count(*) FROM samples WHERE metric = 'odd.values' AND coalesce(v_f64, CASE WHEN scale >= 0 \
+             THEN CAST(coalesce(v_ctr, v_int) AS DOUBLE) / power(CAST(10 AS DOUBLE), scale) \
+             ELSE CAST(coalesce(v_ctr, v_int) AS DOUBLE) * power(CAST(10 AS DOUBLE), scale) END) \
+             = sample_value(scale, v_ctr, v_int, v_f64)",
+        );
+        assert_eq!(documented, "[[16]]", "{place}");
+    });
+}
+
+#[test]
+fn times_are_nanoseconds_and_conditions_on_them_exact() {
+    everywhere(|fixture, place| {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(fixture.rows(text), expected, "{place}: {text}");
+        };
+        check("SELECT min(time) FROM \"ended\"", r#"[["2026-11-23T11:50:00.000000000Z"]]"#);
+        let at = "TIMESTAMP '2026-11-23T11:50:10Z'";
+        let count = |op: &str| format!("SELECT count(*) FROM odd_values WHERE time {op} {at}");
+        for (op, rows) in [("<", 1), ("<=", 2), (">", 14), (">=", 15), ("=", 1), ("<>", 15)] {
+            check(&count(op), &format!("[[{rows}]]"));
+        }
+        check(
+            &format!(
+                "SELECT count(*) FROM odd_values WHERE time > {at} - INTERVAL '1 nanosecond' AND time < {at} + INTERVAL '1 nanosecond'"
+            ),
+            "[[1]]",
+        );
+        check(
+            "SELECT time_bucket('5m', time) AS t, count(*) FROM odd_values GROUP BY t ORDER BY t",
+            r#"[["2026-11-23T11:50:00.000000000Z",8],["2026-11-23T11:55:00.000000000Z",8]]"#,
+        );
+        let range = TimeRange::new(Timestamp::from_ms(ago_ms(300)), Timestamp::from_s(NOW_S));
+        let text = "SELECT count(*) FROM odd_values WHERE $__range".to_owned();
+        let query = SqlQuery { text, range: Some(range), ..SqlQuery::default() };
+        let answer = block_on(fixture.engine.sql(query)).unwrap();
+        assert_eq!(answer.rows_json().unwrap(), "[[8]]", "{place}");
+    });
+}
+
+#[test]
+fn conditions_reach_the_scan_and_prune_files() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    fixture.flush();
+    fill(&fixture, 1);
+    fixture.flush();
+    let plan = |text: &str| fixture.rows(&format!("EXPLAIN {text}"));
+    let files = |plan: &str| plan.matches(".parquet").count();
+    let all = plan("SELECT value FROM metrics");
+    assert!(files(&all) >= 2, "{all}");
+    let late = plan("SELECT value FROM metrics WHERE time >= TIMESTAMP '2026-11-23T11:55:00Z'");
+    assert!(files(&late) < files(&all), "{late}");
+    assert!(late.contains("predicate=") && late.contains("time@"), "{late}");
+    assert!(!late.contains("FilterExec"), "the scan applies the condition itself: {late}");
+    let other = plan("SELECT value FROM metrics WHERE metric = 'no.such'");
+    assert_eq!(files(&other), 0, "{other}");
+    let one = plan("SELECT value FROM metrics WHERE metric = 'ended' AND service_name = 'shop'");
+    assert!(one.contains("series_id@") && one.contains("metric@"), "{one}");
+    let narrow = plan("SELECT value FROM \"system.cpu.time\" WHERE \"cpu.mode\" = 'idle' LIMIT 3");
+    assert!(!narrow.contains("v_f64@") || narrow.contains("projection"), "{narrow}");
+    assert!(narrow.contains("limit=3") || narrow.contains("fetch=3"), "{narrow}");
+}
+
+#[test]
+fn histograms_are_tables_too() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource("shop", "a");
+    let id = fixture.series("req.duration", &[("route", "/x")], resource, MetricKind::Histogram);
+    fixture.histogram(id, ago_ms(60), [1.0, 2.0, 3.0], 9.5);
+    for place in ["in memory", "flushed"] {
+        let check = |text: &str, expected: &str| {
+            assert_eq!(fixture.rows(text), expected, "{place}: {text}");
+        };
+        check(
+            "SELECT metric, count, sum, attr(labels, 'route') FROM histograms",
+            r#"[["req.duration",6.0,9.5,"/x"]]"#,
+        );
+        check("SELECT count, route, service_name FROM \"req.duration\"", r#"[[6.0,"/x","shop"]]"#);
+        check(
+            "SELECT bucket, count FROM hist_buckets ORDER BY bucket",
+            "[[0,1.0],[1,2.0],[2,3.0]]",
+        );
+        check("SELECT bounds FROM hist_bounds", "[[[0.1,1.0]]]");
+        fixture.flush();
+    }
+}
+
+#[test]
+fn unknown_names_come_with_a_place_and_near_ones() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    let fault = |text: &str| fixture.sql(text).expect_err(text);
+    let error = fault("SELECT *\nFROM sample");
+    assert_eq!(error.to_string(), "there is no table \"sample\"");
+    assert_eq!(error.hint().unwrap(), "did you mean samples?");
+    let position = error.position().unwrap();
+    assert_eq!((position.line, position.column), (2, 6));
+    let error = fault("SELECT * FROM \"system.cpu.tim\"");
+    assert_eq!(error.hint().unwrap(), "did you mean \"system.cpu.time\"?");
+    let error = fault("SELECT time, valeu FROM metrics");
+    assert_eq!(error.hint().unwrap(), "did you mean value?", "{error:?}");
+    assert_eq!(error.position().unwrap().column, 14);
+    assert_eq!(fault("SELECT nofunction(1)").kind(), ErrorKind::Invalid);
+    assert_eq!(fault("SELECT 1 / 0").kind(), ErrorKind::Invalid);
+    assert_eq!(fault("SELECT attr('x')").kind(), ErrorKind::Invalid);
+}
+
+#[test]
+fn the_catalog_describes_itself() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    let tables = fixture.rows(
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = 'public' ORDER BY 1",
+    );
+    for name in ["metrics", "logs", "spans", "samples", "histograms", "system.cpu.time"] {
+        assert!(tables.contains(&format!("\"{name}\"")), "{name}: {tables}");
+    }
+    assert!(fixture.rows("SHOW TABLES").contains("odd.values"));
+    let columns = fixture.rows("DESCRIBE \"system.cpu.time\"");
+    assert!(columns.contains("cpu.mode") && columns.contains("host_name"), "{columns}");
+    // Every table can be read whole, however little is in it.
+    for table in [
+        "metrics",
+        "histograms",
+        "logs",
+        "spans",
+        "samples",
+        "series",
+        "resources",
+        "exemplars",
+        "hist_points",
+        "hist_buckets",
+        "hist_bounds",
+        "trace_index",
+    ] {
+        fixture.rows(&format!("SELECT * FROM {table}"));
+    }
+}
+
+#[test]
+fn logs_are_a_table_with_attributes_and_readable_ids() {
+    let fixture = Fixture::new();
+    fixture.logs(&[
+        Log {
+            s_ago: 20,
+            service: "cart",
+            severity: 9,
+            body: "ok",
+            attributes: &[("k", "1")],
+            trace: None,
+        },
+        Log {
+            s_ago: 10,
+            service: "cart",
+            severity: 17,
+            body: "bad",
+            attributes: &[("k", "2")],
+            trace: Some(0xab),
+        },
+    ]);
+    for place in ["in memory", "flushed"] {
+        let id = "ab".repeat(16);
+        let check = |text: &str, expected: &str| {
+            assert_eq!(fixture.rows(text), expected, "{place}: {text}");
+        };
+        check(&format!("SELECT body FROM logs WHERE trace_id = '{id}'"), r#"[["bad"]]"#);
+        check(&format!("SELECT body FROM logs WHERE trace_id IN ('{id}', 'x')"), r#"[["bad"]]"#);
+        check("SELECT body FROM logs WHERE trace_id = 'no id'", "[]");
+        check("SELECT body FROM logs WHERE attr(attributes, 'k') = '1'", r#"[["ok"]]"#);
+        check("SELECT body FROM logs WHERE attributes['k'] = '2'", r#"[["bad"]]"#);
+        check("SELECT attributes FROM logs ORDER BY time LIMIT 1", r#"[[{"k":"1"}]]"#);
+        check("SELECT trace_id FROM logs WHERE trace_id IS NOT NULL", &format!("[[\"{id}\"]]"));
+        fixture.flush();
+    }
+}
+
+#[test]
+fn rows_are_cut_at_the_limit_and_the_answer_says_so() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    let ask = |rows_max| {
+        let text = "SELECT value FROM samples_view ORDER BY 1".replace("samples_view", "metrics");
+        block_on(fixture.engine.sql(SqlQuery { text, rows_max, ..SqlQuery::default() })).unwrap()
+    };
+    let cut = ask(Some(5));
+    assert_eq!((cut.stats.rows, cut.truncated), (5, true));
+    let whole = ask(Some(18));
+    assert_eq!((whole.stats.rows, whole.truncated), (18, false));
+    assert!(!ask(None).truncated);
+    let explained =
+        SqlQuery { text: "EXPLAIN SELECT 1".to_owned(), rows_max: Some(1), ..SqlQuery::default() };
+    assert!(block_on(fixture.engine.sql(explained)).unwrap().stats.rows == 1);
+}
+
+#[test]
+fn hostile_queries_end() {
+    let config = Config { threads: 2, memory_bytes_max: 8 << 20, ..Config::default() };
+    let fixture = Fixture::with(config);
+    let time = Some(Duration::from_millis(300));
+    let slow = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b WHERE a.value % 7 = b.value";
+    let query = SqlQuery { text: slow.to_owned(), timeout: time, ..SqlQuery::default() };
+    let error = block_on(fixture.engine.sql(query)).unwrap_err();
+    assert!(matches!(error, Error::Timeout { .. } | Error::Exhausted(_)), "{error:?}");
+    let big = "SELECT a.value, count(*) FROM generate_series(1, 10000000) a GROUP BY 1 ORDER BY 2";
+    let error = fixture.sql(big).map(|answer| answer.stats);
+    assert!(matches!(error, Ok(_) | Err(Error::Exhausted(_) | Error::Timeout { .. })), "{error:?}");
+    for text in [
+        "SELECT repeat('x', 1000000000)",
+        "SELECT lpad('x', 2000000000)",
+        "SELECT range(1, 100000000000)",
+        "SELECT sum(length(repeat('x', value))) FROM generate_series(1, 10000000)",
+    ] {
+        let error = fixture.sql(text).map(|answer| answer.stats).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Exhausted, "{text}: {error:?}");
+    }
+    let long = format!("SELECT '{}'", "x".repeat(1 << 20));
+    assert_eq!(fixture.sql(&long).unwrap_err().kind(), ErrorKind::Invalid);
+    let chain = format!("SELECT 1{}", " + 1".repeat(1_500));
+    assert_eq!(fixture.rows(&chain), "[[1501]]");
+    let list = vec!["1"; 50_000].join(",");
+    assert_eq!(fixture.rows(&format!("SELECT 1 WHERE 1 IN ({list})")), "[[1]]");
+}
+
+#[test]
+fn a_dropped_question_frees_its_slot() {
+    let fixture = Fixture::with(Config { threads: 2, queries_max: 1, ..Config::default() });
+    let slow = "SELECT count(*) FROM generate_series(1, 10000000) a, generate_series(1, 10000000) b WHERE a.value % 7 = b.value % 3";
+    let query = SqlQuery { text: slow.to_owned(), ..SqlQuery::default() };
+    let mut asked = fixture.engine.sql(query);
+    // Polled once, so that the work has begun, then dropped.
+    let waker = futures::task::noop_waker();
+    assert!(asked.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    drop(asked);
+    assert_eq!(fixture.rows("SELECT 1"), "[[1]]");
+}
