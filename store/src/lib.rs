@@ -3,16 +3,31 @@
 pub mod scan;
 pub mod schema;
 
+mod arrange;
+mod catalogue;
+mod compact;
 mod config;
+mod core;
+mod definition;
+mod disk;
 mod error;
+mod flush;
+mod head;
+mod ingest;
+mod live;
+mod object;
+mod open;
 mod registry;
+mod segment;
 mod snapshot;
 mod stats;
 mod store;
+mod wal;
 
 pub use config::{Config, WalSync};
 pub use error::{Error, ErrorKind};
+pub use ingest::Ingest;
 pub use registry::{Resource, ResourceDef, Series, resource_id};
 pub use snapshot::Snapshot;
 pub use stats::{Stats, TableStats};
-pub use store::{Ack, Ingest, Store};
+pub use store::{Ack, Store};

@@ -31,15 +31,53 @@ pub struct Series {
     pub def: SeriesDef,
     /// Dense number, valid while the process runs; what the head keeps instead of the id.
     pub(crate) slot: u32,
+    resource: Option<Arc<Resource>>,
     /// Newest row's time in ms; `i64::MIN` while nothing of it is durable.
     last_ms: AtomicI64,
-    /// Day since the epoch on which the definition was last made durable.
-    pub(crate) defined_day: AtomicI64,
-    /// Newest day whose `series` segments hold it.
-    pub(crate) flushed_day: AtomicI64,
+    pub(crate) days: Days,
+}
+
+/// Where a definition is durable, as days since the epoch.
+#[derive(Debug)]
+pub(crate) struct Days {
+    /// Day, by our clock, on which it was last written to the log.
+    pub(crate) defined: AtomicI64,
+    /// Newest day of data whose segments hold it.
+    pub(crate) flushed: AtomicI64,
+}
+
+impl Default for Days {
+    fn default() -> Self {
+        Self { defined: AtomicI64::new(i64::MIN), flushed: AtomicI64::new(i64::MIN) }
+    }
+}
+
+impl Days {
+    /// Whether a batch of `day` must carry the definition: until then only another, unsynced batch may hold it.
+    pub(crate) fn needs_definition(&self, day: i64) -> bool {
+        self.defined.load(Ordering::Acquire) < day
+    }
+
+    pub(crate) fn define(&self, day: i64) {
+        self.defined.fetch_max(day, Ordering::AcqRel);
+    }
+
+    pub(crate) fn flush(&self, day: i64) {
+        self.flushed.fetch_max(day, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_flushed(&self, day: i64) -> bool {
+        self.flushed.load(Ordering::Acquire) == day
+    }
 }
 
 impl Series {
+    /// What emitted it; `None` when the resource was never told.
+    #[must_use]
+    pub fn resource(&self) -> Option<&Arc<Resource>> {
+        self.resource.as_ref()
+    }
+
     /// Time of its newest row; `None` while nothing of it is durable. After a restart it may be up to a day too old.
     #[must_use]
     pub fn last_time(&self) -> Option<Timestamp> {
@@ -49,7 +87,10 @@ impl Series {
 
     /// Notes a row at `ms`; from then on queries see the series.
     pub(crate) fn seen(&self, ms: i64) {
-        self.last_ms.fetch_max(ms, Ordering::AcqRel);
+        raise(&self.last_ms, ms);
+        if let Some(resource) = &self.resource {
+            resource.seen(ms);
+        }
     }
 
     pub(crate) fn is_visible(&self) -> bool {
@@ -74,8 +115,22 @@ pub struct Resource {
     /// Its attributes, sorted by key.
     pub def: ResourceDef,
     last_ms: AtomicI64,
-    pub(crate) defined_day: AtomicI64,
-    pub(crate) flushed_day: AtomicI64,
+    pub(crate) days: Days,
+}
+
+/// Explicit bucket bounds, interned by the hash of their bits.
+#[derive(Debug)]
+pub(crate) struct Bounds {
+    pub(crate) id: u64,
+    pub(crate) values: Arc<[f64]>,
+    pub(crate) days: Days,
+}
+
+/// Raises `value` to `at`; a plain read when it is there already, as for most rows of a batch.
+fn raise(value: &AtomicI64, at: i64) {
+    if value.load(Ordering::Relaxed) < at {
+        value.fetch_max(at, Ordering::AcqRel);
+    }
 }
 
 impl Resource {
@@ -87,7 +142,7 @@ impl Resource {
     }
 
     pub(crate) fn seen(&self, ms: i64) {
-        self.last_ms.fetch_max(ms, Ordering::AcqRel);
+        raise(&self.last_ms, ms);
     }
 
     /// The text value of `key`; `None` when absent or not text.
@@ -142,7 +197,7 @@ struct Known {
     series: Vec<Arc<Series>>,
     index: HashMap<TenantId, Index>,
     resources: HashMap<(TenantId, u64), Arc<Resource>>,
-    bounds: IdMap<Arc<[f64]>>,
+    bounds: IdMap<Arc<Bounds>>,
 }
 
 thread_local! {
@@ -246,8 +301,7 @@ impl Registry {
                 tenant,
                 def,
                 last_ms: AtomicI64::new(i64::MIN),
-                defined_day: AtomicI64::new(i64::MIN),
-                flushed_day: AtomicI64::new(i64::MIN),
+                days: Days::default(),
             })
         };
         Arc::clone(self.write().resources.entry((tenant, id.0)).or_insert_with(fresh))
@@ -270,13 +324,15 @@ impl Registry {
         resources
     }
 
-    pub(crate) fn put_bounds(&self, id: u64, bounds: &[f64]) {
-        if !self.read().bounds.contains_key(&id) {
-            self.write().bounds.entry(id).or_insert_with(|| Arc::from(bounds));
+    pub(crate) fn put_bounds(&self, id: u64, values: &[f64]) -> Arc<Bounds> {
+        if let Some(known) = self.bounds(id) {
+            return known;
         }
+        let fresh = || Arc::new(Bounds { id, values: Arc::from(values), days: Days::default() });
+        Arc::clone(self.write().bounds.entry(id).or_insert_with(fresh))
     }
 
-    pub(crate) fn bounds(&self, id: u64) -> Option<Arc<[f64]>> {
+    pub(crate) fn bounds(&self, id: u64) -> Option<Arc<Bounds>> {
         self.read().bounds.get(&id).cloned()
     }
 
@@ -319,15 +375,16 @@ impl Known {
     fn add(&mut self, id: SeriesId, tenant: TenantId, def: SeriesDef) -> u32 {
         let slot = u32::try_from(self.series.len()).expect("the series limit is far below 2^32");
         self.index.entry(tenant).or_default().add(slot, &def);
+        let resource = self.resources.get(&(tenant, def.resource_id.0)).cloned();
         self.series_by_id.insert(id.0, slot);
         self.series.push(Arc::new(Series {
             id,
             tenant,
             def,
             slot,
+            resource,
             last_ms: AtomicI64::new(i64::MIN),
-            defined_day: AtomicI64::new(i64::MIN),
-            flushed_day: AtomicI64::new(i64::MIN),
+            days: Days::default(),
         }));
         slot
     }

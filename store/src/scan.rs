@@ -3,12 +3,18 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Timestamp;
 
 use crate::error::Error;
 use crate::registry::Series;
 use crate::schema::Table;
+use crate::segment::read::Segment;
+
+pub(crate) mod histograms;
+pub(crate) mod pages;
+pub(crate) mod samples;
 
 /// How much one scan may read; above it the scan is refused.
 #[derive(Clone, Copy, Debug)]
@@ -117,10 +123,10 @@ impl Iterator for HistogramScan {
     }
 }
 
-/// One segment a scan must read.
+/// One segment a scan must read. Its file stays readable as long as this is held.
 #[derive(Clone, Debug)]
 pub struct SegmentScan {
-    /// Absolute path of the Parquet file; readable at least until the snapshot is dropped.
+    /// Absolute path of the Parquet file.
     pub path: PathBuf,
     /// The table.
     pub table: Table,
@@ -138,4 +144,32 @@ pub struct SegmentScan {
     pub level: u8,
     /// Metrics inside, sorted; empty for tables without metrics.
     pub metrics: Arc<[Arc<str>]>,
+    segment: Arc<Segment>,
+}
+
+impl SegmentScan {
+    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+        let facts = segment.facts();
+        Self {
+            path: segment.file.clone(),
+            table: facts.table,
+            tenant: facts.tenant,
+            bytes: facts.bytes,
+            rows: facts.rows,
+            min_time: facts.min_time,
+            max_time: facts.max_time,
+            level: facts.level,
+            metrics: Arc::clone(&facts.metrics),
+            segment,
+        }
+    }
+
+    /// Reads `bytes` at `offset`, whole blocks checked against their checksums. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when a block fails its checksum, naming file and offset.
+    pub fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, Error> {
+        self.segment.read(offset, bytes)
+    }
 }

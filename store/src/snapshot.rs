@@ -8,18 +8,27 @@ use model::matcher::Matcher;
 use model::time::TimeRange;
 
 use crate::error::Error;
+use crate::head::drafts::head_batches;
+use crate::live::Version;
 use crate::registry::{Registry, Resource, Series};
-use crate::scan::{HistogramScan, SampleScan, ScanLimit, SegmentScan};
+use crate::scan::{HistogramScan, SampleScan, ScanLimit, SegmentScan, histograms, samples};
 use crate::schema::Table;
 
 /// A version of the store, readable as long as it is held.
 pub struct Snapshot {
     registry: Arc<Registry>,
+    version: Version,
 }
 
 impl Snapshot {
-    pub(crate) fn new(registry: Arc<Registry>) -> Self {
-        Self { registry }
+    pub(crate) fn new(registry: Arc<Registry>, version: Version) -> Self {
+        Self { registry, version }
+    }
+
+    /// Highest WAL sequence it holds.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.version.heads.iter().map(|head| head.hi).max().unwrap_or(0)
     }
 
     /// Series of `tenant` whose Prometheus name and labels satisfy all `matchers`, in the order (name, labels).
@@ -68,8 +77,7 @@ impl Snapshot {
         range_ms: (i64, i64),
         limit: &ScanLimit,
     ) -> Result<SampleScan, Error> {
-        let _ = (series, range_ms, limit);
-        Ok(SampleScan { slices: Vec::new().into_iter() })
+        samples::scan(&self.version, series, range_ms, limit)
     }
 
     /// Histograms of `series` with times in `range_ms` (both ends included), head and segments merged.
@@ -85,24 +93,58 @@ impl Snapshot {
         range_ms: (i64, i64),
         limit: &ScanLimit,
     ) -> Result<HistogramScan, Error> {
-        let _ = (series, range_ms, limit);
-        Ok(HistogramScan { slices: Vec::new().into_iter() })
+        histograms::scan(&self.version, &self.registry, series, range_ms, limit)
     }
 
     /// Segments of the default tenant's `table` with rows in `range`, oldest commit first.
     #[must_use]
     pub fn segments(&self, table: Table, range: TimeRange) -> Vec<SegmentScan> {
-        let _ = (table, range);
-        Vec::new()
+        self.segments_of(TenantId::default(), table, range)
     }
 
-    /// Rows of the default tenant's `table` that are in no segment yet, in `schema::segment_schema`.
+    /// Segments of `tenant`'s `table` with rows in `range`, oldest commit first.
+    #[must_use]
+    pub fn segments_of(
+        &self,
+        tenant: TenantId,
+        table: Table,
+        range: TimeRange,
+    ) -> Vec<SegmentScan> {
+        let is_wanted = |facts: &crate::segment::write::Facts| {
+            facts.table == table
+                && facts.tenant == tenant
+                && range.overlaps(facts.min_time, facts.max_time)
+        };
+        self.version
+            .segments
+            .iter()
+            .filter(|segment| is_wanted(segment.facts()))
+            .map(|segment| SegmentScan::new(Arc::clone(segment)))
+            .collect()
+    }
+
+    /// Rows of the default tenant's `table` that are in no segment yet, in `schema::segment_schema`, unsorted.
     ///
     /// # Errors
     ///
     /// When a batch cannot be built.
     pub fn head(&self, table: Table) -> Result<Vec<RecordBatch>, Error> {
-        let _ = table;
-        Ok(Vec::new())
+        self.head_of(TenantId::default(), table)
+    }
+
+    /// Rows of `tenant`'s `table` that are in no segment yet, in `schema::segment_schema`, unsorted.
+    ///
+    /// Definitions (series, resources, bounds) that rows in the head refer to are given again even when a segment
+    /// holds them: fold them by id.
+    ///
+    /// # Errors
+    ///
+    /// When a batch cannot be built.
+    pub fn head_of(&self, tenant: TenantId, table: Table) -> Result<Vec<RecordBatch>, Error> {
+        let mut batches = Vec::new();
+        for view in self.version.heads.iter().filter_map(|head| head.tenants.get(&tenant)) {
+            batches.extend(head_batches(table, tenant, view, &self.registry)?);
+        }
+        Ok(batches)
     }
 }

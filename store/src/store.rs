@@ -1,41 +1,47 @@
 //! The store itself: opened once per process, shared by `collector`, `query` and `server`.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::metric::SeriesDef;
 use model::time::Clock;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
+use crate::compact;
 use crate::config::Config;
+use crate::core::{Core, blocking};
+use crate::disk::HostDisk;
 use crate::error::Error;
-use crate::registry::{Registry, ResourceDef};
+use crate::flush;
+use crate::ingest::{Ingest, prepare, today};
+use crate::open::{Seams, open};
+use crate::registry::ResourceDef;
 use crate::schema::Table;
 use crate::snapshot::Snapshot;
-use crate::stats::Stats;
+use crate::stats::{Stats, TableStats};
+use crate::wal::writer::{FILE_BYTES, Pending, Wal};
 
-/// Rows to make durable: all of them or none.
-#[derive(Clone, Debug)]
-pub struct Ingest {
-    /// Whose rows.
-    pub tenant: TenantId,
-    /// Batches in `schema::ingest_schema` of their table; series must have been resolved before.
-    pub tables: Vec<(Table, RecordBatch)>,
-}
+/// Rows from which encoding a batch is too long for an async thread.
+const INLINE_ROWS_MAX: usize = 1_000;
 
 /// What became of an [`Ingest`]: it is on disk and queries see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// WAL sequence of its last record.
+    /// WAL sequence of its last record; 0 for a batch without rows.
     pub seq: u64,
     /// Rows acknowledged.
     pub rows: u64,
 }
 
-/// The store. Cheap to share.
+/// The store. Cheap to share. Dropping it without [`shutdown`](Self::shutdown) loses nothing that was acknowledged.
 pub struct Store {
-    registry: Arc<Registry>,
+    core: Arc<Core>,
+    stop: CancellationToken,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 impl Store {
@@ -48,10 +54,23 @@ impl Store {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> BoxFuture<'static, Result<Arc<Self>, Error>> {
+        Self::open_with(
+            config,
+            Seams { clock, disk: Arc::new(HostDisk), wal_file_bytes: FILE_BYTES },
+        )
+    }
+
+    pub(crate) fn open_with(
+        config: Config,
+        seams: Seams,
+    ) -> BoxFuture<'static, Result<Arc<Self>, Error>> {
         Box::pin(async move {
-            config.check()?;
-            let _ = clock;
-            Ok(Arc::new(Self { registry: Arc::new(Registry::new(config.series_max)) }))
+            let core = open(config, seams).await?;
+            let stop = CancellationToken::new();
+            let mut tasks = JoinSet::new();
+            tasks.spawn(flush::run(Arc::clone(&core), stop.clone()));
+            tasks.spawn(compact::run(Arc::clone(&core), stop.clone()));
+            Ok(Arc::new(Self { core, stop, tasks: Mutex::new(tasks) }))
         })
     }
 
@@ -61,12 +80,15 @@ impl Store {
     ///
     /// `Exhausted` when the series limit is reached; known series are still resolved then.
     pub fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<SeriesId, Error> {
-        self.registry.resolve(tenant, def)
+        self.core
+            .registry
+            .resolve(tenant, def)
+            .inspect_err(|error| self.core.counters.refuse(error))
     }
 
     /// The id of `resource`, kept when new.
     pub fn put_resource(&self, tenant: TenantId, resource: &ResourceDef) -> ResourceId {
-        self.registry.put_resource(tenant, resource)
+        self.core.registry.put_resource(tenant, resource)
     }
 
     /// Makes the rows durable and visible, then returns.
@@ -77,15 +99,56 @@ impl Store {
     /// failed write. After an error the caller may send the rows again: samples and spans fold, logs may double.
     pub fn ingest(&self, batch: Ingest) -> BoxFuture<'_, Result<Ack, Error>> {
         Box::pin(async move {
-            let _ = batch;
-            Err(Error::Unavailable { reason: "the log is not open".to_owned() })
+            self.ingest_batch(batch).await.inspect_err(|error| self.core.counters.refuse(error))
         })
+    }
+
+    async fn ingest_batch(&self, batch: Ingest) -> Result<Ack, Error> {
+        let wal = self.wal()?;
+        self.admit()?;
+        let n_rows: usize = batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum();
+        let day = today(self.core.clock.now());
+        let records = if n_rows <= INLINE_ROWS_MAX {
+            prepare(&self.core.registry, batch, day)?
+        } else {
+            let registry = Arc::clone(&self.core.registry);
+            blocking(move || prepare(&registry, batch, day)).await?
+        };
+        let (ack, acked) = oneshot::channel();
+        let pending = Pending { records, ack };
+        if pending.is_empty() {
+            return Ok(Ack { seq: 0, rows: 0 });
+        }
+        wal.push(pending)?;
+        let gone = |_| Error::Unavailable { reason: "the log stopped".to_owned() };
+        let seq = acked.await.map_err(gone)??;
+        if self.core.live.load().head_bytes >= self.core.config.flush_bytes_max {
+            self.core.flush_wanted.notify_one();
+        }
+        Ok(Ack { seq, rows: n_rows as u64 })
+    }
+
+    fn wal(&self) -> Result<&Wal, Error> {
+        self.core
+            .wal
+            .get()
+            .ok_or_else(|| Error::Unavailable { reason: "the log is not open".to_owned() })
+    }
+
+    /// Refuses when the heads are full: a flush is behind, and memory has a limit.
+    fn admit(&self) -> Result<(), Error> {
+        let (load, limit) = (self.core.live.load(), self.core.config.head_bytes_max);
+        if load.bytes < limit {
+            return Ok(());
+        }
+        self.core.flush_wanted.notify_one();
+        Err(Error::Full { what: "head", used: load.bytes, limit })
     }
 
     /// One consistent version of everything acknowledged so far.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        Arc::new(Snapshot::new(Arc::clone(&self.registry)))
+        Arc::new(Snapshot::new(Arc::clone(&self.core.registry), self.core.live.version()))
     }
 
     /// Writes everything in the head to segments.
@@ -94,21 +157,96 @@ impl Store {
     ///
     /// When a segment or the catalogue cannot be written; nothing is lost then.
     pub fn flush(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            // A head that an earlier flush left behind comes first, then what came since.
+            let was_frozen = self.core.live.load().is_frozen;
+            flush::flush(&self.core).await?;
+            if was_frozen {
+                flush::flush(&self.core).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Compacts and retains what is due now, instead of when the background task comes to it.
+    ///
+    /// # Errors
+    ///
+    /// When a segment or the catalogue cannot be read or written; nothing is lost then.
+    pub fn compact(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { compact::pass(&self.core).await })
     }
 
     /// Stops accepting, marks the log as cleanly ended and joins the tasks.
     ///
     /// # Errors
     ///
-    /// When the log cannot be synced; what was acknowledged is durable nevertheless.
+    /// When the log's thread cannot be joined; what was acknowledged is durable nevertheless.
     pub fn shutdown(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            self.stop.cancel();
+            let mut tasks =
+                std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+            while let Some(ended) = tasks.join_next().await {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "storage task ended early");
+                }
+            }
+            let core = Arc::clone(&self.core);
+            blocking(move || {
+                core.wal.get().into_iter().for_each(Wal::stop);
+                Ok(())
+            })
+            .await
+        })
     }
 
     /// Counters and gauges.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        Stats::default()
+        let core = &self.core;
+        let load = core.live.load();
+        let mut tables: Vec<TableStats> = Table::ALL.into_iter().map(TableStats::new).collect();
+        for table in Table::ALL {
+            tables[table as usize].ingested_rows_total = core.live.ingested(table);
+        }
+        for segment in core.live.segments().iter() {
+            let facts = segment.facts();
+            let stats = &mut tables[facts.table as usize];
+            stats.segments += 1;
+            stats.segment_rows += facts.rows;
+            stats.segment_bytes += facts.bytes + facts.sidecar_bytes;
+        }
+        let mut stats = Stats {
+            wal_behind_bytes: load.wal_bytes,
+            wal_sequence: load.seq,
+            wal_watermark: load.watermark,
+            head_bytes: load.bytes,
+            head_rows: load.rows,
+            series: core.registry.series_len() as u64,
+            resources: core.registry.resources(TenantId::default()).len() as u64,
+            flushes_total: core.counters.flushes.load(Ordering::Relaxed),
+            flush_failures_total: core.counters.flush_failures.load(Ordering::Relaxed),
+            compactions_total: core.counters.compactions.load(Ordering::Relaxed),
+            retained_segments_total: core.counters.retained.load(Ordering::Relaxed),
+            refused_total: core.counters.refused(),
+            tables,
+            ..Stats::default()
+        };
+        if let Some(wal) = core.wal.get() {
+            let counters = wal.counters();
+            stats.wal_syncs_total = counters.syncs.load(Ordering::Relaxed);
+            stats.wal_records_total = counters.records.load(Ordering::Relaxed);
+            stats.wal_bytes_total = counters.bytes.load(Ordering::Relaxed);
+            stats.wal_queue_bytes = counters.queue_bytes.load(Ordering::Relaxed);
+            stats.wal_poisoned = counters.poisoned.load(Ordering::Relaxed);
+        }
+        stats
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.stop.cancel();
     }
 }

@@ -1,0 +1,110 @@
+//! What the tasks of one store share: settings, seams, live state, log and catalogue.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use model::time::Clock;
+use tokio::sync::Notify;
+
+use crate::catalogue::{Catalogue, Checkpoint};
+use crate::config::Config;
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::live::Live;
+use crate::object::DurableLocal;
+use crate::registry::Registry;
+use crate::segment::read::Segment;
+use crate::wal::writer::Wal;
+
+/// The one log shard there is.
+pub(crate) const SHARD: u32 = 0;
+
+/// Shared by the tasks of one store.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dir: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) objects: DurableLocal,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) live: Arc<Live>,
+    pub(crate) catalogue: Catalogue,
+    /// Held by the one flush that runs; says where the catalogue's watermark stands.
+    pub(crate) checkpoint: tokio::sync::Mutex<Checkpoint>,
+    /// Started when replay is done.
+    pub(crate) wal: OnceLock<Wal>,
+    /// Asks for a flush before its time.
+    pub(crate) flush_wanted: Notify,
+    /// Segments that ended, until nobody reads them and their files are deleted.
+    pub(crate) ended: Mutex<HashMap<i64, Weak<Segment>>>,
+    pub(crate) counters: Counters,
+    /// Locked as long as the store is open.
+    pub(crate) _lock: File,
+}
+
+/// What the store has done since it was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) flushes: AtomicU64,
+    pub(crate) flush_failures: AtomicU64,
+    pub(crate) compactions: AtomicU64,
+    pub(crate) retained: AtomicU64,
+    pub(crate) refused_head: AtomicU64,
+    pub(crate) refused_queue: AtomicU64,
+    pub(crate) refused_disk: AtomicU64,
+    pub(crate) refused_series: AtomicU64,
+    pub(crate) refused_batch: AtomicU64,
+    pub(crate) refused_unavailable: AtomicU64,
+}
+
+impl Counters {
+    /// Counts a refused request by its reason.
+    pub(crate) fn refuse(&self, error: &Error) {
+        let counter = match error {
+            Error::Full { what: "head", .. } => &self.refused_head,
+            Error::Full { what: "log queue", .. } => &self.refused_queue,
+            Error::Full { what: "disk", .. } => &self.refused_disk,
+            Error::Full { what: "series registry", .. } => &self.refused_series,
+            Error::Batch { .. } | Error::Full { .. } => &self.refused_batch,
+            _ => &self.refused_unavailable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Refused requests by reason.
+    pub(crate) fn refused(&self) -> Vec<(&'static str, u64)> {
+        [
+            ("head", &self.refused_head),
+            ("queue", &self.refused_queue),
+            ("disk", &self.refused_disk),
+            ("series", &self.refused_series),
+            ("batch", &self.refused_batch),
+            ("unavailable", &self.refused_unavailable),
+        ]
+        .map(|(reason, counter)| (reason, counter.load(Ordering::Relaxed)))
+        .to_vec()
+    }
+}
+
+impl Core {
+    /// Notes that `segments` ended: their files go once the grace is over and nobody holds them.
+    pub(crate) fn bury(&self, segments: &[Arc<Segment>]) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.extend(segments.iter().map(|segment| (segment.id(), Arc::downgrade(segment))));
+    }
+}
+
+/// Runs blocking work on tokio's pool.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => {
+            Err(Error::Unavailable { reason: format!("a storage task ended early: {error}") })
+        }
+    }
+}

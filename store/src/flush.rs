@@ -1,0 +1,168 @@
+//! The flush: a frozen head becomes segments, and one catalogue transaction says so.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::catalogue::{Checkpoint, Commit};
+use crate::core::{Core, SHARD, blocking};
+use crate::error::Error;
+use crate::head::HeadView;
+use crate::head::drafts::{Marks, drafts};
+use crate::segment::read::Segment;
+use crate::segment::write::{Draft, Facts, Origin, encode, path, sidecar_path};
+
+/// How often the conditions for a flush are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// Longest wait after failed flushes.
+const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// Writes what the head holds to segments. Returns whether there was anything.
+///
+/// When it fails the frozen head stays readable, and the next call writes it again.
+pub(crate) async fn flush(core: &Arc<Core>) -> Result<bool, Error> {
+    let mut checkpoint = core.checkpoint.lock().await;
+    let Some(view) = core.live.freeze() else { return Ok(false) };
+    match write(core, &view, &mut checkpoint).await {
+        Ok(()) => {
+            core.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            Ok(true)
+        }
+        Err(error) => {
+            core.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
+            Err(error)
+        }
+    }
+}
+
+async fn write(
+    core: &Arc<Core>,
+    view: &Arc<HeadView>,
+    checkpoint: &mut Checkpoint,
+) -> Result<(), Error> {
+    let origin = Origin {
+        node: core.catalogue.node.to_string(),
+        shard: SHARD,
+        epoch: checkpoint.epoch,
+        lo: view.lo,
+        hi: view.hi,
+        replaces: Vec::new(),
+    };
+    let (frozen, registry) = (Arc::clone(view), Arc::clone(&core.registry));
+    let flushed = blocking(move || drafts(&frozen, &registry)).await?;
+    let facts = write_segments(core, flushed.drafts, &origin).await?;
+    let commit = Commit {
+        kind: "flush",
+        now: core.clock.now(),
+        new: &facts,
+        origin: &origin,
+        ended: &[],
+        commit_order: None,
+        checkpoint: Some(*checkpoint),
+    };
+    // Should this fail, whether it took effect is unknown: the files stay, and the next start finds out.
+    let files = core.catalogue.commit(&commit).await?;
+    checkpoint.watermark = view.hi;
+    let segments = files.into_iter().map(|file| Arc::new(Segment::new(file, &core.dir))).collect();
+    core.live.publish_flush(segments, view.hi);
+    done(core, &flushed.marks, view.hi);
+    Ok(())
+}
+
+fn done(core: &Core, marks: &Marks, watermark: u64) {
+    marks.apply();
+    if let Some(wal) = core.wal.get() {
+        wal.trim(watermark);
+    }
+}
+
+/// Notes the paths, then encodes and writes one segment after the other. All are durable when it returns.
+pub(crate) async fn write_segments(
+    core: &Arc<Core>,
+    drafts: Vec<Draft>,
+    origin: &Origin,
+) -> Result<Vec<Facts>, Error> {
+    let now = core.clock.now();
+    let drafts: Vec<(Draft, String)> = drafts
+        .into_iter()
+        .map(|draft| {
+            let path = path(&draft, now);
+            (draft, path)
+        })
+        .collect();
+    let paths: Vec<String> = drafts.iter().map(|(_, path)| path.clone()).collect();
+    core.catalogue.add_pending(&paths, now).await?;
+    let (objects, origin) = (core.objects.clone(), origin.clone());
+    let written = blocking(move || {
+        let mut facts = Vec::with_capacity(drafts.len());
+        for (draft, path) in drafts {
+            let encoded = encode(&draft, path, &origin)?;
+            objects.put(&sidecar_path(&encoded.facts.path), &encoded.sidecar)?;
+            objects.put(&encoded.facts.path, &encoded.segment)?;
+            facts.push(encoded.facts);
+        }
+        Ok(facts)
+    })
+    .await;
+    if written.is_err() {
+        discard(core, &paths).await;
+    }
+    written
+}
+
+/// Removes files that no commit names. What cannot be removed now is found again at the next start.
+pub(crate) async fn discard(core: &Arc<Core>, paths: &[String]) {
+    let (objects, doomed) = (core.objects.clone(), paths.to_vec());
+    let removed = blocking(move || {
+        doomed.iter().try_for_each(|path| {
+            objects.delete(path)?;
+            objects.delete(&sidecar_path(path))
+        })
+    })
+    .await;
+    let forgotten = match removed {
+        Ok(()) => core.catalogue.forget_pending(paths).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = forgotten {
+        tracing::warn!(%error, "unfinished segments are left to the next start");
+    }
+}
+
+/// Flushes when it is time, until told to stop.
+pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
+    let mut wait = TICK;
+    loop {
+        tokio::select! {
+            biased; // Stop wins: shutdown does not wait for a flush, the log holds everything.
+            () = stop.cancelled() => return,
+            () = core.flush_wanted.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+        if !is_due(&core) {
+            continue;
+        }
+        match flush(&core).await {
+            Ok(_) => wait = TICK,
+            Err(error) => {
+                tracing::error!(%error, "flush failed, head kept and tried again");
+                wait = (wait * 2).min(BACKOFF_MAX);
+            }
+        }
+    }
+}
+
+/// Whether the head is large, old, or its log long enough.
+fn is_due(core: &Core) -> bool {
+    let config = &core.config;
+    let load = core.live.load();
+    let age = load.since.map_or(Duration::ZERO, |since| Instant::now().duration_since(since));
+    load.is_frozen
+        || load.head_bytes >= config.flush_bytes_max
+        || load.wal_bytes >= config.wal_behind_bytes_max
+        || (age >= config.flush_age && load.head_bytes > config.flush_bytes_min)
+        || (load.since.is_some() && age >= config.flush_age_max)
+}

@@ -1,0 +1,304 @@
+//! From a frozen head to the drafts of its segments, definitions seen included. Pure computation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
+use model::id::{ResourceId, SeriesId, TenantId};
+use model::time::NS_PER_MS;
+
+use crate::arrange::{histograms, rows, samples, traces};
+use crate::definition::resource::resource_rows;
+use crate::definition::{Sighting, bounds_rows, column, series_ids, series_rows};
+use crate::error::Error;
+use crate::head::{HeadView, TenantView};
+use crate::registry::{Bounds, Registry, Resource, Series};
+use crate::schema::{Table, columns};
+use crate::segment::write::{Draft, Window, day_of_ms};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// What a flush writes, and what it makes durable besides rows.
+#[derive(Default)]
+pub(crate) struct Flushed {
+    pub(crate) drafts: Vec<Draft>,
+    /// Definitions in the drafts, with their day.
+    pub(crate) marks: Marks,
+}
+
+/// Definitions that segments of a day hold once a flush is committed.
+#[derive(Default)]
+pub(crate) struct Marks {
+    series: Vec<(Arc<Series>, i64)>,
+    resources: Vec<(Arc<Resource>, i64)>,
+    bounds: Vec<(Arc<Bounds>, i64)>,
+}
+
+impl Marks {
+    pub(crate) fn apply(&self) {
+        self.series.iter().for_each(|(series, day)| series.days.flush(*day));
+        self.resources.iter().for_each(|(resource, day)| resource.days.flush(*day));
+        self.bounds.iter().for_each(|(bounds, day)| bounds.days.flush(*day));
+    }
+}
+
+/// First and last time in ms, by day and id.
+type Seen = BTreeMap<(i64, u64), (i64, i64)>;
+
+/// What the rows of a head refer to.
+#[derive(Default)]
+pub(crate) struct References {
+    series: Seen,
+    resources: Seen,
+    bounds: BTreeMap<(i64, u64), ()>,
+}
+
+fn note(seen: &mut Seen, id: u64, ms: i64) {
+    let (first, last) = seen.entry((day_of_ms(ms), id)).or_insert((ms, ms));
+    *first = ms.min(*first);
+    *last = ms.max(*last);
+}
+
+impl References {
+    /// What the rows of one tenant refer to, resources of series included.
+    pub(crate) fn of(tenant: TenantId, view: &TenantView, registry: &Registry) -> Self {
+        let mut references = Self::default();
+        for chunk in &view.chunks {
+            let series = registry.view();
+            for rows in
+                chunk.order().chunk_by(|a, b| chunk.slots[*a as usize] == chunk.slots[*b as usize])
+            {
+                let id = series.series(chunk.slots[rows[0] as usize]).id.0;
+                // Rows of one series are in time order: the ends of each day are enough.
+                let time = |row: &u32| chunk.times[*row as usize];
+                for day in rows.chunk_by(|a, b| day_of_ms(time(a)) == day_of_ms(time(b))) {
+                    day.iter()
+                        .take(1)
+                        .chain(day.last())
+                        .for_each(|row| note(&mut references.series, id, time(row)));
+                }
+            }
+        }
+        for table in [Table::HistPoints, Table::Exemplars] {
+            view.batches(table).iter().for_each(|batch| references.add_series(batch));
+        }
+        for table in [Table::Logs, Table::Spans] {
+            view.batches(table).iter().for_each(|batch| references.add_resources(batch));
+        }
+        view.batches(Table::HistPoints).iter().for_each(|batch| references.add_bounds(batch));
+        for ((_, id), (first, last)) in &references.series {
+            if let Some(series) =
+                registry.by_id(SeriesId(*id)).filter(|series| series.tenant == tenant)
+            {
+                note(&mut references.resources, series.def.resource_id.0, *first);
+                note(&mut references.resources, series.def.resource_id.0, *last);
+            }
+        }
+        references
+    }
+
+    fn add_series(&mut self, batch: &RecordBatch) {
+        for (id, ms) in series_ids(batch).iter().zip(times_ms(batch)) {
+            note(&mut self.series, *id, ms);
+        }
+    }
+
+    fn add_resources(&mut self, batch: &RecordBatch) {
+        let ids = column(batch, columns::RESOURCE_ID).as_primitive::<UInt64Type>().values();
+        for (id, ms) in ids.iter().zip(times_ms(batch)) {
+            note(&mut self.resources, *id, ms);
+        }
+    }
+
+    fn add_bounds(&mut self, batch: &RecordBatch) {
+        let ids = column(batch, columns::BOUNDS_ID).as_primitive::<UInt64Type>();
+        for (id, ms) in ids.iter().zip(times_ms(batch)) {
+            if let Some(id) = id {
+                self.bounds.insert((day_of_ms(ms), id), ());
+            }
+        }
+    }
+
+    /// Definition rows by table and day; those `keep` refuses are left out.
+    pub(crate) fn drafts(
+        &self,
+        tenant: TenantId,
+        registry: &Registry,
+        keep: Keep,
+        marks: &mut Marks,
+    ) -> Result<Vec<Draft>, Error> {
+        let mut series: BTreeMap<i64, Vec<Sighting<Arc<Series>>>> = BTreeMap::new();
+        for ((day, id), (first_ms, last_ms)) in &self.series {
+            let known = registry.by_id(SeriesId(*id));
+            if let Some(of) =
+                known.filter(|series| keep == Keep::All || !series.days.is_flushed(*day))
+            {
+                marks.series.push((Arc::clone(&of), *day));
+                series.entry(*day).or_default().push(Sighting {
+                    of,
+                    first_ms: *first_ms,
+                    last_ms: *last_ms,
+                });
+            }
+        }
+        let mut resources: BTreeMap<i64, Vec<Sighting<Arc<Resource>>>> = BTreeMap::new();
+        for ((day, id), (first_ms, last_ms)) in &self.resources {
+            let known = registry.resource(tenant, ResourceId(*id));
+            if let Some(of) =
+                known.filter(|resource| keep == Keep::All || !resource.days.is_flushed(*day))
+            {
+                marks.resources.push((Arc::clone(&of), *day));
+                resources.entry(*day).or_default().push(Sighting {
+                    of,
+                    first_ms: *first_ms,
+                    last_ms: *last_ms,
+                });
+            }
+        }
+        let mut bounds: BTreeMap<i64, Vec<Arc<Bounds>>> = BTreeMap::new();
+        for (day, id) in self.bounds.keys() {
+            let known = registry.bounds(*id);
+            if let Some(of) =
+                known.filter(|bounds| keep == Keep::All || !bounds.days.is_flushed(*day))
+            {
+                marks.bounds.push((Arc::clone(&of), *day));
+                bounds.entry(*day).or_default().push(of);
+            }
+        }
+        let mut drafts = Vec::new();
+        let mut draft = |table: Table, day: i64, batch: RecordBatch| -> Result<(), Error> {
+            let window = Window::at(table, day.saturating_mul(DAY_MS * NS_PER_MS));
+            let batch = rows::sort(table, &batch)?;
+            drafts.push(Draft { table, tenant, window, level: 0, batch });
+            Ok(())
+        };
+        for (day, sightings) in &series {
+            draft(Table::Series, *day, series_rows(sightings)?)?;
+        }
+        for (day, sightings) in &resources {
+            draft(Table::Resources, *day, resource_rows(sightings)?)?;
+        }
+        for (day, bounds) in &bounds {
+            draft(Table::HistBounds, *day, bounds_rows(bounds)?)?;
+        }
+        Ok(drafts)
+    }
+}
+
+/// Which definitions get rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Every one that rows refer to.
+    All,
+    /// Only those that no segment of the day holds yet.
+    New,
+}
+
+/// Times of a batch in ms, whatever its unit.
+fn times_ms(batch: &RecordBatch) -> Vec<i64> {
+    let times = column(batch, columns::TIME);
+    match times.as_primitive_opt::<TimestampMillisecondType>() {
+        Some(times) => times.values().to_vec(),
+        None => {
+            let times = times.as_primitive::<TimestampNanosecondType>().values();
+            times.iter().map(|time| time.div_euclid(NS_PER_MS)).collect()
+        }
+    }
+}
+
+/// Everything a flush of `view` writes.
+pub(crate) fn drafts(view: &HeadView, registry: &Registry) -> Result<Flushed, Error> {
+    let mut flushed = Flushed::default();
+    for (tenant, view) in &view.tenants {
+        let references = References::of(*tenant, view, registry);
+        flushed.drafts.extend(references.drafts(
+            *tenant,
+            registry,
+            Keep::New,
+            &mut flushed.marks,
+        )?);
+        for table in Table::ALL {
+            for (window, batch) in arranged(table, view, registry)? {
+                flushed.drafts.push(Draft { table, tenant: *tenant, window, level: 0, batch });
+            }
+        }
+    }
+    flushed.drafts.retain(|draft| draft.batch.num_rows() > 0);
+    Ok(flushed)
+}
+
+fn arranged(
+    table: Table,
+    view: &TenantView,
+    registry: &Registry,
+) -> Result<Vec<(Window, RecordBatch)>, Error> {
+    let batches = view.batches(table);
+    match table {
+        Table::Samples => samples::from_chunks(&view.chunks, registry),
+        Table::HistPoints | Table::HistBuckets if !batches.is_empty() => {
+            histograms::arrange(table, batches.iter().map(AsRef::as_ref), registry)
+        }
+        Table::Exemplars if !batches.is_empty() => {
+            let named: Vec<RecordBatch> = batches
+                .iter()
+                .map(|batch| rows::exemplars_with_metric(batch, registry))
+                .collect::<Result<_, _>>()?;
+            rows::arrange(table, &named)
+        }
+        Table::Logs | Table::Spans if !batches.is_empty() => {
+            rows::arrange(table, batches.iter().map(AsRef::as_ref))
+        }
+        Table::TraceIndex if !view.batches(Table::Spans).is_empty() => {
+            let spans =
+                rows::arrange(Table::Spans, view.batches(Table::Spans).iter().map(AsRef::as_ref))?;
+            spans
+                .iter()
+                .map(|(window, batch)| Ok((*window, traces::index(*window, [batch])?)))
+                .collect()
+        }
+        Table::HistPoints
+        | Table::HistBuckets
+        | Table::Exemplars
+        | Table::Logs
+        | Table::Spans
+        | Table::TraceIndex => Ok(Vec::new()),
+        Table::Series | Table::Resources | Table::HistBounds => Ok(Vec::new()),
+    }
+}
+
+/// The rows of one table in a view, in the segment schema, in arrival order.
+pub(crate) fn head_batches(
+    table: Table,
+    tenant: TenantId,
+    view: &TenantView,
+    registry: &Registry,
+) -> Result<Vec<RecordBatch>, Error> {
+    let batches = view.batches(table);
+    match table {
+        Table::Samples => {
+            view.chunks.iter().map(|chunk| samples::head_batch(chunk, registry)).collect()
+        }
+        Table::HistPoints | Table::HistBuckets => {
+            batches.iter().map(|batch| histograms::head_batch(table, batch, registry)).collect()
+        }
+        Table::Exemplars => {
+            batches.iter().map(|batch| rows::exemplars_with_metric(batch, registry)).collect()
+        }
+        Table::Logs | Table::Spans => {
+            Ok(batches.iter().map(|batch| batch.as_ref().clone()).collect())
+        }
+        Table::TraceIndex => {
+            Ok(arranged(table, view, registry)?.into_iter().map(|(_, batch)| batch).collect())
+        }
+        Table::Series | Table::Resources | Table::HistBounds => {
+            let references = References::of(tenant, view, registry);
+            let drafts = references.drafts(tenant, registry, Keep::All, &mut Marks::default())?;
+            Ok(drafts
+                .into_iter()
+                .filter(|draft| draft.table == table)
+                .map(|draft| draft.batch)
+                .collect())
+        }
+    }
+}

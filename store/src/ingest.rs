@@ -1,0 +1,369 @@
+//! From an `Ingest` to log records and head rows: checked, series looked up, definitions added, encoded.
+//!
+//! Runs in the request, so that the log's thread only copies and syncs; replay uses the second half of it.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
+use model::id::{ResourceId, SeriesId, TenantId};
+use model::time::NS_PER_MS;
+
+use crate::definition::resource::{read_resources, resource_rows};
+use crate::definition::{
+    Sighting, bounds_rows, column, read_bounds, read_series, series_ids, series_rows,
+};
+use crate::error::Error;
+use crate::head::{Defined, Rows, SampleRows, Seen};
+use crate::registry::{Registry, Resource, Series};
+use crate::schema::{Table, columns, ingest_schema};
+use crate::segment::write::day_of_ms;
+use crate::wal::payload;
+use crate::wal::record::{Codec, Encoded, FLAG_CONTINUES, Kind, RECORD_HEADER, RECORD_MAX};
+use crate::wal::writer::Pending;
+
+/// Most bytes of log records one batch may need: they must fit into one log file.
+const BATCH_BYTES_MAX: u64 = 48 << 20;
+
+/// Rows to make durable: all of them or none.
+#[derive(Clone, Debug)]
+pub struct Ingest {
+    /// Whose rows.
+    pub tenant: TenantId,
+    /// Batches in `schema::ingest_schema` of their table; series must have been resolved before.
+    pub tables: Vec<(Table, RecordBatch)>,
+}
+
+type Tables = Vec<(Table, RecordBatch)>;
+/// A batch's records, the last without [`FLAG_CONTINUES`].
+pub(crate) type Records = Vec<(Encoded, Rows)>;
+
+/// The records of `batch` and the rows they hold. `day` is today, in days since the epoch.
+pub(crate) fn prepare(registry: &Registry, batch: Ingest, day: i64) -> Result<Records, Error> {
+    let mut tables = Vec::with_capacity(batch.tables.len());
+    for (table, rows) in batch.tables {
+        if rows.num_rows() > 0 {
+            tables.push((table, checked(table, &rows)?));
+        }
+    }
+    let mut records = encode(registry, batch.tenant, tables, day)?;
+    let bytes: u64 = records.iter().map(|(record, _)| record.len() as u64).sum();
+    if bytes > BATCH_BYTES_MAX {
+        return Err(Error::Full { what: "batch", used: bytes, limit: BATCH_BYTES_MAX });
+    }
+    let n_parts = records.len();
+    for (record, _) in records.iter_mut().take(n_parts.saturating_sub(1)) {
+        record.flags |= FLAG_CONTINUES;
+    }
+    Ok(records)
+}
+
+impl Pending {
+    /// Whether there is nothing to write.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+}
+
+/// `rows` with our schema, after its columns were found to have it.
+fn checked(table: Table, rows: &RecordBatch) -> Result<RecordBatch, Error> {
+    let refuse = |reason: String| Error::Batch { table: table.name(), reason };
+    if !table.is_ingested() {
+        return Err(refuse("the store makes this table itself".to_owned()));
+    }
+    let schema = ingest_schema(table);
+    if rows.num_columns() != schema.fields().len() {
+        return Err(refuse(format!(
+            "it has {} columns, not {}",
+            rows.num_columns(),
+            schema.fields().len()
+        )));
+    }
+    for (ours, theirs) in schema.fields().iter().zip(rows.schema_ref().fields()) {
+        if ours.name() != theirs.name() || ours.data_type() != theirs.data_type() {
+            return Err(refuse(format!(
+                "column {} {} stands where {} {} is expected",
+                theirs.name(),
+                theirs.data_type(),
+                ours.name(),
+                ours.data_type()
+            )));
+        }
+    }
+    RecordBatch::try_new(schema, rows.columns().to_vec()).map_err(|error| refuse(error.to_string()))
+}
+
+fn encode(
+    registry: &Registry,
+    tenant: TenantId,
+    tables: Tables,
+    day: i64,
+) -> Result<Records, Error> {
+    if tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut rows = rows(registry, tenant, &tables)?;
+    rows.defined = definitions(registry, &rows, &tables, day);
+    let mut bundle = definition_tables(&rows.defined)?;
+    bundle.extend(tables.iter().filter(|(table, _)| *table != Table::HistBounds).cloned());
+    let payload = payload::encode(&bundle, Codec::Lz4)?;
+    if RECORD_HEADER + payload.len() <= RECORD_MAX {
+        return Ok(vec![(Encoded::new(Kind::Data, Codec::Lz4, tenant.0, payload), rows)]);
+    }
+    if tables.iter().all(|(_, batch)| batch.num_rows() <= 1) && tables.len() == 1 {
+        let (table, _) = tables[0];
+        return Err(Error::Batch {
+            table: table.name(),
+            reason: "one row is larger than 16 MiB".to_owned(),
+        });
+    }
+    drop(bundle);
+    let (first, second) = halves(tables);
+    let mut records = encode(registry, tenant, first, day)?;
+    records.extend(encode(registry, tenant, second, day)?);
+    Ok(records)
+}
+
+/// Two parts of about the same size: of several tables some go to each, a single one is cut.
+fn halves(mut tables: Tables) -> (Tables, Tables) {
+    if tables.len() > 1 {
+        let second = tables.split_off(tables.len() / 2);
+        return (tables, second);
+    }
+    let cut = |(table, batch): &(Table, RecordBatch)| {
+        let half = batch.num_rows() / 2;
+        ((*table, batch.slice(0, half)), (*table, batch.slice(half, batch.num_rows() - half)))
+    };
+    tables.iter().map(cut).unzip()
+}
+
+/// Head rows of `tables` in their ingest schemas; series are looked up, bounds are kept in the registry.
+pub(crate) fn rows(registry: &Registry, tenant: TenantId, tables: &Tables) -> Result<Rows, Error> {
+    let mut rows = Rows { tenant, ..Rows::default() };
+    for (table, batch) in tables {
+        match table {
+            Table::Samples => {
+                let slots = slots(registry, tenant, *table, batch)?;
+                rows.samples.push(SampleRows { slots, batch: batch.clone() });
+            }
+            Table::HistPoints | Table::HistBuckets | Table::Exemplars => {
+                see_series(registry, tenant, *table, batch, &mut rows.seen)?;
+                rows.tables.push((*table, batch.clone()));
+            }
+            Table::HistBounds => {
+                for (id, values) in read_bounds(batch) {
+                    registry.put_bounds(id, &values);
+                }
+            }
+            Table::Logs | Table::Spans => {
+                see_resources(registry, tenant, batch, &mut rows.seen);
+                rows.tables.push((*table, batch.clone()));
+            }
+            Table::Series | Table::Resources | Table::TraceIndex => {}
+        }
+    }
+    Ok(rows)
+}
+
+fn unknown(table: Table, id: u64) -> Error {
+    Error::Batch {
+        table: table.name(),
+        reason: format!("series {id:016x} was never resolved for this tenant"),
+    }
+}
+
+/// Slots of the series of each row.
+fn slots(
+    registry: &Registry,
+    tenant: TenantId,
+    table: Table,
+    batch: &RecordBatch,
+) -> Result<Vec<u32>, Error> {
+    let view = registry.view();
+    let mut slots = Vec::with_capacity(batch.num_rows());
+    let mut last: Option<(u64, u32)> = None;
+    for id in series_ids(batch) {
+        let slot = match last {
+            Some((known, slot)) if known == *id => slot,
+            _ => {
+                let slot = view.slot(*id).filter(|slot| view.series(*slot).tenant == tenant);
+                slot.ok_or_else(|| unknown(table, *id))?
+            }
+        };
+        last = Some((*id, slot));
+        slots.push(slot);
+    }
+    Ok(slots)
+}
+
+fn see_series(
+    registry: &Registry,
+    tenant: TenantId,
+    table: Table,
+    batch: &RecordBatch,
+    seen: &mut Seen,
+) -> Result<(), Error> {
+    let times = column(batch, columns::TIME);
+    let ms = |row: usize| match times.as_primitive_opt::<TimestampMillisecondType>() {
+        Some(times) => times.value(row),
+        None => times.as_primitive::<TimestampNanosecondType>().value(row).div_euclid(NS_PER_MS),
+    };
+    let mut row = 0;
+    for run in series_ids(batch).chunk_by(|a, b| a == b) {
+        let series = registry.by_id(SeriesId(run[0])).filter(|series| series.tenant == tenant);
+        let series = series.ok_or_else(|| unknown(table, run[0]))?;
+        let newest = (row..row + run.len()).map(ms).max().unwrap_or(i64::MIN);
+        seen.series.push((series, newest));
+        row += run.len();
+    }
+    Ok(())
+}
+
+fn see_resources(registry: &Registry, tenant: TenantId, batch: &RecordBatch, seen: &mut Seen) {
+    let ids = column(batch, columns::RESOURCE_ID).as_primitive::<UInt64Type>().values();
+    let times = column(batch, columns::TIME).as_primitive::<TimestampNanosecondType>().values();
+    let mut row = 0;
+    for run in ids.chunk_by(|a, b| a == b) {
+        let newest = times[row..row + run.len()].iter().max().copied().unwrap_or(i64::MIN);
+        if let Some(resource) = registry.resource(tenant, ResourceId(run[0])) {
+            seen.resources.push((resource, newest.div_euclid(NS_PER_MS)));
+        }
+        row += run.len();
+    }
+}
+
+/// What `rows` refer to and the log may not hold yet.
+fn definitions(registry: &Registry, rows: &Rows, tables: &Tables, day: i64) -> Defined {
+    let mut defined = Defined { day, ..Defined::default() };
+    let mut met: HashSet<u32> = HashSet::new();
+    let view = registry.view();
+    for slot in rows.samples.iter().flat_map(|samples| &samples.slots) {
+        let series = view.series(*slot);
+        if series.days.needs_definition(day) && met.insert(*slot) {
+            defined.series.push(Arc::clone(series));
+        }
+    }
+    drop(view);
+    for (series, _) in &rows.seen.series {
+        if series.days.needs_definition(day) && met.insert(series.slot) {
+            defined.series.push(Arc::clone(series));
+        }
+    }
+    let mut resources: HashSet<ResourceId> = HashSet::new();
+    let of_series = defined.series.iter().filter_map(|series| series.resource());
+    for resource in of_series.chain(rows.seen.resources.iter().map(|(resource, _)| resource)) {
+        if resource.days.needs_definition(day) && resources.insert(resource.id) {
+            defined.resources.push(Arc::clone(resource));
+        }
+    }
+    let mut bounds: HashSet<u64> = HashSet::new();
+    for (table, batch) in tables {
+        // Only bounds that points refer to: a flush writes those, so that trimming the log loses none.
+        if *table != Table::HistPoints {
+            continue;
+        }
+        let ids = column(batch, columns::BOUNDS_ID).as_primitive::<UInt64Type>();
+        for id in ids.iter().flatten().filter(|id| bounds.insert(*id)) {
+            defined
+                .bounds
+                .extend(registry.bounds(id).filter(|bounds| bounds.days.needs_definition(day)));
+        }
+    }
+    defined
+}
+
+fn definition_tables(defined: &Defined) -> Result<Tables, Error> {
+    // Times of definitions in the log are not read back: the rows beside them tell.
+    let ms = defined.day.saturating_mul(86_400_000);
+    let mut tables = Vec::new();
+    if !defined.resources.is_empty() {
+        let sight = |of: &Arc<Resource>| Sighting { of: Arc::clone(of), first_ms: ms, last_ms: ms };
+        tables.push((
+            Table::Resources,
+            resource_rows(&defined.resources.iter().map(sight).collect::<Vec<_>>())?,
+        ));
+    }
+    if !defined.series.is_empty() {
+        let sight = |of: &Arc<Series>| Sighting { of: Arc::clone(of), first_ms: ms, last_ms: ms };
+        tables.push((
+            Table::Series,
+            series_rows(&defined.series.iter().map(sight).collect::<Vec<_>>())?,
+        ));
+    }
+    if !defined.bounds.is_empty() {
+        tables.push((Table::HistBounds, bounds_rows(&defined.bounds)?));
+    }
+    Ok(tables)
+}
+
+/// Brings back the definitions among `tables`. Those of the log need no times; those of segments show their series.
+pub(crate) fn restore(
+    registry: &Registry,
+    tenant: TenantId,
+    table: Table,
+    batch: &RecordBatch,
+    from: Source,
+) {
+    match table {
+        Table::Resources => {
+            for (id, sighting) in read_resources(batch) {
+                let resource = registry.restore_resource(id, tenant, sighting.of);
+                match from {
+                    Source::Log { day } => resource.days.define(day),
+                    Source::Segment { day } => {
+                        resource.days.define(day);
+                        resource.days.flush(day);
+                        resource.seen(sighting.last_ms);
+                    }
+                }
+            }
+        }
+        Table::Series => {
+            for (id, sighting) in read_series(batch) {
+                let series = registry.restore(id, tenant, sighting.of);
+                match from {
+                    Source::Log { day } => series.days.define(day),
+                    Source::Segment { day } => {
+                        series.days.define(day);
+                        series.days.flush(day);
+                        series.seen(sighting.last_ms);
+                    }
+                }
+            }
+        }
+        Table::HistBounds => {
+            for (id, values) in read_bounds(batch) {
+                let bounds = registry.put_bounds(id, &values);
+                match from {
+                    Source::Log { day } => bounds.days.define(day),
+                    Source::Segment { day } => {
+                        bounds.days.define(day);
+                        bounds.days.flush(day);
+                    }
+                }
+            }
+        }
+        Table::Samples
+        | Table::HistPoints
+        | Table::HistBuckets
+        | Table::Exemplars
+        | Table::Logs
+        | Table::Spans
+        | Table::TraceIndex => {}
+    }
+}
+
+/// Where a definition was found, with the day it is durable for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Source {
+    /// A log record, read today.
+    Log { day: i64 },
+    /// A segment of that day.
+    Segment { day: i64 },
+}
+
+/// Today, in days since the epoch.
+pub(crate) fn today(now: model::time::Timestamp) -> i64 {
+    day_of_ms(now.ms())
+}

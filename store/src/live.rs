@@ -1,0 +1,168 @@
+//! What is readable now: live segments and heads, changed together under one short lock.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arrow::array::AsArray;
+use arrow::datatypes::TimestampMillisecondType;
+use tokio::time::Instant;
+
+use crate::head::{Head, HeadView, Rows};
+use crate::registry::Registry;
+use crate::schema::Table;
+use crate::segment::read::Segment;
+use crate::wal::writer::Sink;
+
+/// The live state of a store.
+pub(crate) struct Live {
+    registry: Arc<Registry>,
+    state: Mutex<State>,
+    /// Rows acknowledged since start, by table.
+    ingested: [AtomicU64; Table::ALL.len()],
+}
+
+struct State {
+    head: Head,
+    /// The head a flush is writing, until it is committed.
+    frozen: Option<Arc<HeadView>>,
+    segments: Arc<Vec<Arc<Segment>>>,
+    watermark: u64,
+}
+
+/// One version: each acknowledged row is in exactly one of its parts.
+pub(crate) struct Version {
+    /// Oldest commit first.
+    pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// Oldest first.
+    pub(crate) heads: Vec<Arc<HeadView>>,
+}
+
+/// Sizes of the heads.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Load {
+    /// Bytes of the head that takes rows.
+    pub(crate) head_bytes: u64,
+    /// Bytes of all heads.
+    pub(crate) bytes: u64,
+    /// Rows of all heads.
+    pub(crate) rows: u64,
+    /// Log bytes not in segments yet.
+    pub(crate) wal_bytes: u64,
+    /// Highest visible sequence.
+    pub(crate) seq: u64,
+    /// Highest sequence in segments.
+    pub(crate) watermark: u64,
+    /// When the first row of the head came; `None` while it is empty.
+    pub(crate) since: Option<Instant>,
+    /// Whether a frozen head waits for its flush.
+    pub(crate) is_frozen: bool,
+}
+
+impl Live {
+    pub(crate) fn new(
+        registry: Arc<Registry>,
+        segments: Vec<Arc<Segment>>,
+        watermark: u64,
+    ) -> Self {
+        let state = State {
+            head: Head::new(watermark),
+            frozen: None,
+            segments: Arc::new(segments),
+            watermark,
+        };
+        Self { registry, state: Mutex::new(state), ingested: Default::default() }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        let mut state = self.state();
+        let head = state.head.view();
+        Version {
+            segments: Arc::clone(&state.segments),
+            heads: state.frozen.iter().cloned().chain([head]).collect(),
+        }
+    }
+
+    pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.state().segments)
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let state = self.state();
+        let head = &state.head;
+        let frozen = state.frozen.as_ref();
+        Load {
+            head_bytes: head.bytes(),
+            bytes: head.bytes() + frozen.map_or(0, |frozen| frozen.bytes),
+            rows: head.rows() + frozen.map_or(0, |frozen| frozen.rows),
+            wal_bytes: head.wal_bytes() + frozen.map_or(0, |frozen| frozen.wal_bytes),
+            seq: head.hi(),
+            watermark: state.watermark,
+            since: (head.rows() > 0).then(|| head.since()),
+            is_frozen: frozen.is_some(),
+        }
+    }
+
+    /// Rows acknowledged since start.
+    pub(crate) fn ingested(&self, table: Table) -> u64 {
+        self.ingested[table as usize].load(Ordering::Relaxed)
+    }
+
+    /// The head to flush: the one a failed flush left behind, else the present one; `None` when there are no rows.
+    pub(crate) fn freeze(&self) -> Option<Arc<HeadView>> {
+        let mut state = self.state();
+        if state.frozen.is_none() && state.head.rows() > 0 {
+            let view = state.head.view();
+            state.head = Head::new(view.hi);
+            state.frozen = Some(view);
+        }
+        state.frozen.clone()
+    }
+
+    /// Replaces the frozen head by the segments it was written to.
+    pub(crate) fn publish_flush(&self, new: Vec<Arc<Segment>>, watermark: u64) {
+        let mut state = self.state();
+        state.segments = Arc::new(changed(&state.segments, new, &[]));
+        state.frozen = None;
+        state.watermark = watermark;
+    }
+
+    /// Replaces segments by others that hold the same rows, or fewer.
+    pub(crate) fn publish_change(&self, new: Vec<Arc<Segment>>, ended: &[i64]) {
+        let mut state = self.state();
+        state.segments = Arc::new(changed(&state.segments, new, ended));
+    }
+}
+
+fn changed(old: &[Arc<Segment>], new: Vec<Arc<Segment>>, ended: &[i64]) -> Vec<Arc<Segment>> {
+    let mut segments: Vec<_> =
+        old.iter().filter(|segment| !ended.contains(&segment.id())).cloned().collect();
+    segments.extend(new);
+    segments.sort_by_key(|segment| (segment.commit_order(), segment.id()));
+    segments
+}
+
+impl Sink for Live {
+    fn apply(&self, seq: u64, bytes: u64, rows: Rows) {
+        for samples in &rows.samples {
+            self.ingested[Table::Samples as usize]
+                .fetch_add(samples.slots.len() as u64, Ordering::Relaxed);
+        }
+        for (table, batch) in &rows.tables {
+            self.ingested[*table as usize].fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        }
+        rows.defined.mark();
+        rows.seen.series.iter().for_each(|(series, ms)| series.seen(*ms));
+        rows.seen.resources.iter().for_each(|(resource, ms)| resource.seen(*ms));
+        let view = self.registry.view();
+        for samples in &rows.samples {
+            let times = samples.batch.column(1).as_primitive::<TimestampMillisecondType>().values();
+            samples.slots.iter().zip(times).for_each(|(slot, ms)| view.series(*slot).seen(*ms));
+        }
+        drop(view);
+        self.state().head.append(seq, bytes, rows);
+    }
+}

@@ -1,0 +1,347 @@
+//! Opening a data directory: lock, clean up, catalogue, registry, replay. What cannot be trusted is refused by name.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use model::id::TenantId;
+use model::time::Clock;
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+
+use crate::catalogue::{Catalogue, Checkpoint};
+use crate::config::{Config, WalSync};
+use crate::core::{Core, Counters, SHARD, blocking};
+use crate::disk::Disk;
+use crate::error::Error;
+use crate::flush::flush;
+use crate::ingest::{Source, restore, rows, today};
+use crate::live::Live;
+use crate::object::{DurableLocal, STAGING};
+use crate::registry::Registry;
+use crate::schema::Table;
+use crate::segment::read::Segment;
+use crate::segment::write::sidecar_path;
+use crate::wal::payload;
+use crate::wal::record::{FILE_HEADER, FLAG_AGENT, FLAG_CONTINUES, Kind, Seed};
+use crate::wal::replay::{Log, Scanned, load, next_record, scan};
+use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
+
+/// Directory of files that failed their checksum.
+const QUARANTINE: &str = "quarantine";
+
+/// What differs between production and tests.
+#[derive(Clone)]
+pub(crate) struct Seams {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) disk: Arc<dyn Disk>,
+    /// Bytes of a log file.
+    pub(crate) wal_file_bytes: u64,
+}
+
+/// Opens the store in `config.data_dir`; the log takes batches when it returns.
+pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Error> {
+    config.check()?;
+    let dir = config.data_dir.clone();
+    let wal_dir = dir.join("wal").join(SHARD.to_string());
+    let (prepared, wal_dir_made) = (dir.clone(), wal_dir.clone());
+    let lock = blocking(move || prepare_dirs(&prepared, &wal_dir_made)).await?;
+    let now = seams.clock.now();
+    let catalogue = Catalogue::open(&dir, now).await?;
+    let objects = DurableLocal::new(&dir, Arc::clone(&seams.disk));
+    remove_pending(&catalogue, &objects).await?;
+    let files = catalogue.files().await?;
+    let segments: Vec<Arc<Segment>> = files
+        .into_iter()
+        .filter(|file| file.end_snapshot.is_none())
+        .map(|file| Arc::new(Segment::new(file, &dir)))
+        .collect();
+    let checkpoint = catalogue.begin_epoch(SHARD).await?;
+    let registry = Arc::new(Registry::new(config.series_max));
+    let (known, listed) = (Arc::clone(&registry), segments.clone());
+    blocking(move || load_registry(&known, &listed)).await?;
+    let core = Arc::new(Core {
+        live: Arc::new(Live::new(Arc::clone(&registry), segments, checkpoint.watermark)),
+        clock: Arc::clone(&seams.clock),
+        disk: Arc::clone(&seams.disk),
+        checkpoint: tokio::sync::Mutex::new(checkpoint),
+        wal: OnceLock::new(),
+        flush_wanted: tokio::sync::Notify::new(),
+        ended: std::sync::Mutex::default(),
+        counters: Counters::default(),
+        _lock: lock,
+        config,
+        dir,
+        objects,
+        registry,
+        catalogue,
+    });
+    let closed = replay(&core, &wal_dir, checkpoint).await?;
+    start_wal(&core, &seams, wal_dir, checkpoint.epoch, closed)?;
+    Ok(core)
+}
+
+fn start_wal(
+    core: &Arc<Core>,
+    seams: &Seams,
+    dir: PathBuf,
+    epoch: u64,
+    (next_seq, closed): (u64, Vec<ClosedFile>),
+) -> Result<(), Error> {
+    if core.config.wal_sync != WalSync::Sync {
+        tracing::warn!(mode = ?core.config.wal_sync, "log is not synced before acknowledgement, a power cut loses data");
+    }
+    let start = Start {
+        dir,
+        node: *core.catalogue.node.as_bytes(),
+        shard: SHARD,
+        epoch,
+        next_seq,
+        closed,
+        file_bytes: seams.wal_file_bytes,
+        queue_bytes_max: core.config.wal_queue_bytes_max,
+        sync: core.config.wal_sync,
+    };
+    let sink: Arc<dyn Sink> = Arc::clone(&core.live) as Arc<dyn Sink>;
+    let wal = Wal::start(start, Arc::clone(&seams.disk), Arc::clone(&seams.clock), sink)?;
+    core.wal.set(wal).map_err(|_| Error::Unavailable { reason: "the log runs already".to_owned() })
+}
+
+/// Makes the directories, takes the lock and empties staging.
+fn prepare_dirs(dir: &Path, wal_dir: &Path) -> Result<File, Error> {
+    let refuse = |source| Error::Directory { dir: dir.to_owned(), source };
+    fs::create_dir_all(dir).map_err(refuse)?;
+    let lock = lock_dir(dir)?;
+    for path in [wal_dir.to_owned(), dir.join("data"), dir.join(STAGING), dir.join(QUARANTINE)] {
+        fs::create_dir_all(path).map_err(refuse)?;
+    }
+    for path in [dir.to_owned(), dir.join("wal")] {
+        File::open(path).and_then(|dir| dir.sync_all()).map_err(refuse)?;
+    }
+    let staging = dir.join(STAGING);
+    for entry in fs::read_dir(&staging).map_err(refuse)? {
+        let path = entry.map_err(refuse)?.path();
+        fs::remove_file(&path).map_err(refuse)?;
+    }
+    Ok(lock)
+}
+
+/// Takes the lock of `dir`; the file holds the owner's process id for whoever is refused.
+fn lock_dir(dir: &Path) -> Result<File, Error> {
+    let refuse = |source: std::io::Error| Error::Directory { dir: dir.to_owned(), source };
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(dir.join("LOCK"))
+        .map_err(refuse)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(Error::Locked { dir: dir.to_owned(), pid });
+        }
+        Err(errno) => return Err(refuse(errno.into())),
+    }
+    file.set_len(0).map_err(refuse)?;
+    file.rewind().map_err(refuse)?;
+    writeln!(file, "{}", std::process::id()).map_err(refuse)?;
+    Ok(file)
+}
+
+/// Deletes what a run that did not come to its commit has left.
+async fn remove_pending(catalogue: &Catalogue, objects: &DurableLocal) -> Result<(), Error> {
+    let pending = catalogue.pending().await?;
+    if pending.is_empty() {
+        return Ok(());
+    }
+    let (doomed, objects) = (pending.clone(), objects.clone());
+    blocking(move || {
+        doomed.iter().try_for_each(|path| {
+            objects.delete(path)?;
+            objects.delete(&sidecar_path(path))
+        })
+    })
+    .await?;
+    catalogue.forget_pending(&pending).await
+}
+
+/// Brings back series, resources and bounds of all live segments, resources first: series refer to them.
+fn load_registry(registry: &Registry, segments: &[Arc<Segment>]) -> Result<(), Error> {
+    for table in [Table::Resources, Table::HistBounds, Table::Series] {
+        for segment in segments.iter().filter(|segment| segment.facts().table == table) {
+            let facts = segment.facts();
+            match segment.rows() {
+                Ok(batches) => {
+                    let from = Source::Segment { day: facts.window.day() };
+                    batches
+                        .iter()
+                        .for_each(|batch| restore(registry, facts.tenant, table, batch, from));
+                }
+                // The rest of the store works: what this segment alone defines is missing from answers.
+                Err(error) => {
+                    tracing::error!(path = %segment.file.display(), %error, "definitions not read")
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Replays the log above the watermark, flushing on the way. Returns the next sequence and the files to keep.
+async fn replay(
+    core: &Arc<Core>,
+    wal_dir: &Path,
+    checkpoint: Checkpoint,
+) -> Result<(u64, Vec<ClosedFile>), Error> {
+    let dir = wal_dir.to_owned();
+    let log = blocking(move || scan(&dir)).await?;
+    let watermark = checkpoint.watermark;
+    if let Some(first_seq) = log.gap(watermark) {
+        return Err(Error::WalGap { dir: wal_dir.to_owned(), first_seq, watermark });
+    }
+    let is_repair = check_damage(core, &log, watermark)?;
+    let mut position = Position { seq: watermark, n_dropped: 0 };
+    for file in &log.files {
+        if file.is_broken && !is_repair {
+            truncate(core, file)?;
+        }
+        if file.range.is_some_and(|(_, last)| last <= watermark) && file.after_break.is_none() {
+            continue;
+        }
+        let end = if is_repair { file.bytes } else { file.end };
+        replay_file(core, file, end, &mut position).await?;
+    }
+    for file in &log.empty {
+        core.disk.remove(&file.path).map_err(Error::io("remove", &file.path))?;
+    }
+    if position.n_dropped > 0 {
+        tracing::warn!(
+            records = position.n_dropped,
+            "unfinished batches at the end of the log dropped"
+        );
+    }
+    let last_seq = log.last_seq(watermark).max(position.seq);
+    let closed = log.files.iter().map(|file| ClosedFile {
+        path: file.path.clone(),
+        last_seq: file.range.map_or(last_seq, |(_, last)| if is_repair { last_seq } else { last }),
+        is_whole: false,
+    });
+    Ok((last_seq + 1, closed.collect()))
+}
+
+/// How far replay has come.
+struct Position {
+    seq: u64,
+    n_dropped: u64,
+}
+
+/// Refuses damage unless repair was asked for, which moves a copy of each damaged file to quarantine.
+fn check_damage(core: &Core, log: &Log, watermark: u64) -> Result<bool, Error> {
+    let damages = log.damages(watermark);
+    let Some(first) = damages.first() else { return Ok(false) };
+    if !core.config.wal_repair {
+        return Err(Error::WalDamaged {
+            path: first.path.clone(),
+            offset: first.offset,
+            first_seq: first.first_seq,
+            last_seq: first.last_seq,
+        });
+    }
+    for damage in &damages {
+        let name = damage.path.file_name().unwrap_or_default();
+        let copy = core.dir.join(QUARANTINE).join(name);
+        fs::copy(&damage.path, &copy).map_err(Error::io("copy", &damage.path))?;
+        let (first, last) = (damage.first_seq, damage.last_seq);
+        let reason =
+            format!("bad record at byte {}: sequences {first} to {last} are lost\n", damage.offset);
+        let note = copy.with_extension("wal.reason");
+        fs::write(&note, reason).map_err(Error::io("write", &note))?;
+        tracing::error!(path = %damage.path.display(), offset = damage.offset, first, last, "acknowledged records lost");
+    }
+    Ok(true)
+}
+
+/// Cuts an unacknowledged tail off, so that nobody takes it for damage later.
+fn truncate(core: &Core, file: &Scanned) -> Result<(), Error> {
+    tracing::info!(path = %file.path.display(), end = file.end, "unacknowledged tail of the log cut off");
+    let open = core.disk.open(&file.path).map_err(Error::io("open", &file.path))?;
+    open.truncate(file.end).and_then(|()| open.sync()).map_err(Error::io("truncate", &file.path))
+}
+
+async fn replay_file(
+    core: &Arc<Core>,
+    file: &Scanned,
+    end: u64,
+    position: &mut Position,
+) -> Result<(), Error> {
+    let path = file.path.clone();
+    let mut bytes = blocking(move || load(&path)).await?;
+    bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
+    let bytes = Arc::new(bytes);
+    let seed = Seed::new(file.epoch, file.number);
+    let mut at = FILE_HEADER;
+    let mut parts = Vec::new();
+    while at < bytes.len() {
+        let (task, from) = (Arc::clone(core), (at, position.seq));
+        let (source, path) = (Arc::clone(&bytes), file.path.clone());
+        let step =
+            blocking(move || replay_some(&task, &source, seed, from, (&path, parts))).await?;
+        (at, position.seq, parts) = step;
+        if core.live.load().head_bytes >= core.config.flush_bytes_max {
+            flush(core).await?;
+        }
+    }
+    position.n_dropped += parts.len() as u64;
+    Ok(())
+}
+
+/// Records of a batch whose last part was not met yet: sequence, bytes, tenant, tables.
+type Parts = Vec<(u64, u64, TenantId, Vec<(Table, arrow::array::RecordBatch)>)>;
+
+/// Applies records until the head is due for a flush or the file ends.
+fn replay_some(
+    core: &Core,
+    bytes: &[u8],
+    seed: Seed,
+    (mut at, mut seq): (usize, u64),
+    (path, mut parts): (&Path, Parts),
+) -> Result<(usize, u64, Parts), Error> {
+    let day = today(core.clock.now());
+    while let Some((place, record)) = next_record(bytes, at, seed) {
+        at = place + record.len();
+        if record.seq <= seq {
+            continue; // In segments already.
+        }
+        seq = record.seq;
+        if record.kind != Kind::Data || record.flags & FLAG_AGENT != 0 {
+            core.live.apply(seq, record.len() as u64, crate::head::Rows::default());
+            continue;
+        }
+        let corrupt =
+            |reason: String| Error::Corrupt { path: path.to_owned(), offset: place as u64, reason };
+        let tables = payload::decode(record.payload).map_err(corrupt)?;
+        parts.push((seq, record.len() as u64, TenantId(record.tenant), tables));
+        if record.flags & FLAG_CONTINUES != 0 {
+            continue;
+        }
+        for (seq, len, tenant, tables) in parts.drain(..) {
+            tables.iter().for_each(|(table, batch)| {
+                restore(&core.registry, tenant, *table, batch, Source::Log { day });
+            });
+            core.live.apply(
+                seq,
+                len,
+                rows(&core.registry, tenant, &tables)
+                    .map_err(|error| corrupt(error.to_string()))?,
+            );
+        }
+        if core.live.load().head_bytes >= core.config.flush_bytes_max {
+            return Ok((at, seq, parts));
+        }
+    }
+    Ok((bytes.len(), seq, parts))
+}

@@ -1,0 +1,192 @@
+//! The sample scan: segments and heads merged, one sample for each (series, time), the later write winning.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{TimestampMillisecondType, UInt8Type};
+
+use crate::arrange::values::Values;
+use crate::definition::{column, series_ids};
+use crate::error::Error;
+use crate::head::chunk::Chunk;
+use crate::live::Version;
+use crate::registry::Series;
+use crate::scan::pages::{PageReader, Wanted};
+use crate::scan::{SampleScan, ScanLimit, SeriesSamples};
+use crate::schema::{Table, columns};
+
+const COLUMNS: [&str; 8] = [
+    columns::SERIES_ID,
+    columns::TIME,
+    columns::SCALE,
+    columns::V_CTR,
+    columns::V_INT,
+    columns::V_F64,
+    columns::START_TIME,
+    columns::FLAGS,
+];
+
+/// Samples of one series as they are met: oldest commit first.
+#[derive(Default)]
+struct Gathered {
+    t: Vec<i64>,
+    v: Vec<f64>,
+    starts: Vec<i64>,
+    flags: Vec<u8>,
+}
+
+struct Gather<'a> {
+    wanted: Wanted<'a>,
+    series: Vec<Gathered>,
+    n_samples: u64,
+    limit: u64,
+}
+
+/// Scans `version` for `series`.
+pub(crate) fn scan(
+    version: &Version,
+    series: &[Arc<Series>],
+    range_ms: (i64, i64),
+    limit: &ScanLimit,
+) -> Result<SampleScan, Error> {
+    let mut gather = Gather {
+        wanted: Wanted::new(series, range_ms),
+        series: series.iter().map(|_| Gathered::default()).collect(),
+        n_samples: 0,
+        limit: limit.samples_max,
+    };
+    for segment in version.segments.iter() {
+        if segment.facts().table == Table::Samples && gather.wanted.touches(segment) {
+            for batch in PageReader::new(segment, &gather.wanted, &COLUMNS)? {
+                gather.add_batch(&batch?)?;
+            }
+        }
+    }
+    let chunks = version
+        .heads
+        .iter()
+        .flat_map(|head| head.tenants.values())
+        .flat_map(|tenant| &tenant.chunks);
+    for chunk in chunks {
+        if chunk.time_min <= range_ms.1 && range_ms.0 <= chunk.time_max {
+            gather.add_chunk(chunk)?;
+        }
+    }
+    let slices: Vec<SeriesSamples> = series
+        .iter()
+        .zip(gather.series)
+        .filter(|(_, gathered)| !gathered.t.is_empty())
+        .map(|(series, gathered)| gathered.into_slice(Arc::clone(series)))
+        .collect();
+    Ok(SampleScan { slices: slices.into_iter() })
+}
+
+impl Gather<'_> {
+    fn count(&mut self, more: usize) -> Result<(), Error> {
+        self.n_samples += more as u64;
+        if self.n_samples > self.limit {
+            return Err(Error::ScanLimit { what: "samples", limit: self.limit });
+        }
+        Ok(())
+    }
+
+    fn add_batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let times =
+            column(batch, columns::TIME).as_primitive::<TimestampMillisecondType>().values();
+        let starts = column(batch, columns::START_TIME).as_primitive::<TimestampMillisecondType>();
+        let flags = column(batch, columns::FLAGS).as_primitive::<UInt8Type>().values();
+        let values = Values::new(batch, "").expect("the segment has the value columns");
+        let mut row = 0;
+        for run in series_ids(batch).chunk_by(|a, b| a == b) {
+            let rows = row..row + run.len();
+            row = rows.end;
+            let Some(place) = self.wanted.place(run[0]) else { continue };
+            // Within a segment a series is in time order: the rows wanted are neighbours.
+            let first =
+                rows.start + times[rows.clone()].partition_point(|ms| *ms < self.wanted.range_ms.0);
+            let last = rows.start + times[rows].partition_point(|ms| *ms <= self.wanted.range_ms.1);
+            let Some(run) = times.get(first..last).filter(|run| !run.is_empty()) else { continue };
+            self.count(run.len())?;
+            let gathered = &mut self.series[place];
+            gathered.t.extend_from_slice(run);
+            gathered.flags.extend_from_slice(&flags[first..last]);
+            for row in first..last {
+                gathered.v.push(values.value(row).unwrap_or(f64::NAN));
+                gathered.starts.push(if starts.is_null(row) {
+                    i64::MIN
+                } else {
+                    starts.value(row)
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn add_chunk(&mut self, chunk: &Chunk) -> Result<(), Error> {
+        let mut is_any = vec![];
+        // A full chunk is sorted once for all readers; few series are looked up in it, many met on the way.
+        if chunk.room() == 0 && self.wanted.series.len() * 64 < chunk.len() {
+            for place in 0..self.wanted.series.len() {
+                for row in chunk.rows_of(self.wanted.series[place].slot) {
+                    self.add_row(chunk, *row as usize, place);
+                }
+            }
+        } else {
+            let slot_max = self.wanted.series.iter().map(|series| series.slot).max().unwrap_or(0);
+            is_any.resize(slot_max as usize + 1, usize::MAX);
+            for (place, series) in self.wanted.series.iter().enumerate() {
+                is_any[series.slot as usize] = place;
+            }
+            for (row, slot) in chunk.slots.iter().enumerate() {
+                if let Some(place) =
+                    is_any.get(*slot as usize).filter(|place| **place != usize::MAX)
+                {
+                    self.add_row(chunk, row, *place);
+                }
+            }
+        }
+        self.count(0)
+    }
+
+    fn add_row(&mut self, chunk: &Chunk, row: usize, place: usize) {
+        let ms = chunk.times[row];
+        if self.wanted.holds(ms) && self.n_samples <= self.limit {
+            self.n_samples += 1;
+            let gathered = &mut self.series[place];
+            gathered.t.push(ms);
+            gathered.v.push(chunk.values[row]);
+            gathered.starts.push(chunk.starts[row]);
+            gathered.flags.push(chunk.flags[row]);
+        }
+    }
+}
+
+impl Gathered {
+    fn into_slice(mut self, series: Arc<Series>) -> SeriesSamples {
+        if !self.t.is_sorted_by(|a, b| a < b) {
+            self.fold();
+        }
+        let has_starts = self.starts.iter().any(|start| *start != i64::MIN);
+        let start_t = has_starts.then_some(self.starts);
+        SeriesSamples { series, t: self.t, v: self.v, start_t, flags: self.flags }
+    }
+
+    /// Sorts by time; of equal times the one met last, the latest write, stays.
+    fn fold(&mut self) {
+        let mut order: Vec<usize> = (0..self.t.len()).collect();
+        order.sort_by_key(|i| self.t[*i]);
+        let kept: Vec<usize> = order
+            .iter()
+            .zip(order.iter().skip(1).map(Some).chain([None]))
+            .filter(|(this, next)| next.is_none_or(|next| self.t[*next] != self.t[**this]))
+            .map(|(this, _)| *this)
+            .collect();
+        let folded = Self {
+            t: kept.iter().map(|i| self.t[*i]).collect(),
+            v: kept.iter().map(|i| self.v[*i]).collect(),
+            starts: kept.iter().map(|i| self.starts[*i]).collect(),
+            flags: kept.iter().map(|i| self.flags[*i]).collect(),
+        };
+        *self = folded;
+    }
+}

@@ -1,0 +1,244 @@
+//! Reading segments: every block is checked against its checksum when it enters memory.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::RecordBatch;
+use bytes::Bytes;
+use model::time::Timestamp;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::PageIndexPolicy;
+use parquet::file::reader::{ChunkReader, Length};
+
+use crate::catalogue::DataFile;
+use crate::error::Error;
+use crate::segment::puffin::{self, BLOCK};
+use crate::segment::write::{Facts, sidecar_path};
+
+/// A live segment.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) data: DataFile,
+    pub(crate) file: PathBuf,
+    footer: OnceLock<ArrowReaderMetadata>,
+    crcs: OnceLock<Arc<[u32]>>,
+}
+
+impl Segment {
+    pub(crate) fn new(data: DataFile, dir: &Path) -> Self {
+        let file = dir.join(&data.facts.path);
+        Self { data, file, footer: OnceLock::new(), crcs: OnceLock::new() }
+    }
+
+    pub(crate) fn facts(&self) -> &Facts {
+        &self.data.facts
+    }
+
+    /// Number in the catalogue.
+    pub(crate) fn id(&self) -> i64 {
+        self.data.id
+    }
+
+    /// Later commits win over earlier ones.
+    pub(crate) fn commit_order(&self) -> i64 {
+        self.data.commit_order
+    }
+
+    /// Whether a row may lie in `[min, max]` (ns, both ends included).
+    pub(crate) fn overlaps(&self, min: Timestamp, max: Timestamp) -> bool {
+        self.data.facts.min_time <= max && min <= self.data.facts.max_time
+    }
+
+    pub(crate) fn has_metric(&self, metric: &str) -> bool {
+        self.data.facts.metrics.binary_search_by(|known| known.as_ref().cmp(metric)).is_ok()
+    }
+
+    /// A reader of its rows, page index loaded. Blocks.
+    pub(crate) fn reader(
+        &self,
+        blocks: &Blocks,
+    ) -> Result<ParquetRecordBatchReaderBuilder<Blocks>, Error> {
+        let footer = match self.footer.get() {
+            Some(footer) => footer.clone(),
+            None => {
+                let options =
+                    ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+                let footer = ArrowReaderMetadata::load(blocks, options)
+                    .map_err(|error| self.corrupt(blocks, &error))?;
+                self.footer.get_or_init(|| footer).clone()
+            }
+        };
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(blocks.clone(), footer))
+    }
+
+    /// All of its rows. Blocks.
+    pub(crate) fn rows(&self) -> Result<Vec<RecordBatch>, Error> {
+        let blocks = self.blocks()?;
+        let batches =
+            self.reader(&blocks)?.build().map_err(|error| self.corrupt(&blocks, &error))?;
+        batches.map(|batch| batch.map_err(|error| self.corrupt(&blocks, &error))).collect()
+    }
+
+    /// Checked bytes, for readers of their own. Blocks.
+    pub(crate) fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, Error> {
+        let blocks = self.blocks()?;
+        blocks.checked(offset, bytes).map_err(|error| self.corrupt(&blocks, &error))
+    }
+
+    /// What a failed read of this segment means.
+    pub(crate) fn corrupt(&self, blocks: &Blocks, error: &dyn std::fmt::Display) -> Error {
+        let offset = blocks.bad.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(0);
+        Error::Corrupt { path: self.file.clone(), offset, reason: error.to_string() }
+    }
+
+    pub(crate) fn blocks(&self) -> Result<Blocks, Error> {
+        let file = File::open(&self.file).map_err(Error::io("open", &self.file))?;
+        let len = file.metadata().map_err(Error::io("open", &self.file))?.len();
+        if len != self.data.facts.bytes {
+            let reason =
+                format!("it has {len} bytes, the catalogue says {}", self.data.facts.bytes);
+            return Err(Error::Corrupt { path: self.file.clone(), offset: len, reason });
+        }
+        let crcs = match self.crcs.get() {
+            Some(crcs) => Arc::clone(crcs),
+            None => {
+                let crcs = self.load_crcs(&file)?;
+                Arc::clone(self.crcs.get_or_init(|| crcs))
+            }
+        };
+        Ok(Blocks { file: Arc::new(file), len, crcs, bad: Arc::default() })
+    }
+
+    /// Block checksums from the sidecar, or, without one, from the file once all of it matched the catalogue.
+    fn load_crcs(&self, file: &File) -> Result<Arc<[u32]>, Error> {
+        let n_blocks = self.data.facts.bytes.div_ceil(BLOCK as u64);
+        if let Ok(sidecar) = std::fs::read(self.sidecar())
+            && let Some(blob) = puffin::blob(&sidecar, puffin::BLOCKS_CRC)
+        {
+            let crcs: Arc<[u32]> = blob
+                .chunks_exact(4)
+                .map(|crc| u32::from_le_bytes([crc[0], crc[1], crc[2], crc[3]]))
+                .collect();
+            if crcs.len() as u64 == n_blocks {
+                return Ok(crcs);
+            }
+        }
+        tracing::warn!(path = %self.file.display(), "sidecar missing or damaged, whole segment checked");
+        let mut crcs = Vec::new();
+        let mut whole = 0;
+        let mut block = vec![0; BLOCK];
+        for i in 0..n_blocks {
+            let at = i * BLOCK as u64;
+            let len =
+                usize::try_from((self.data.facts.bytes - at).min(BLOCK as u64)).unwrap_or(BLOCK);
+            file.read_exact_at(&mut block[..len], at).map_err(Error::io("read", &self.file))?;
+            crcs.push(crc32c::crc32c(&block[..len]));
+            whole = crc32c::crc32c_append(whole, &block[..len]);
+        }
+        if whole != self.data.facts.crc {
+            let reason = "bad checksum of the whole file".to_owned();
+            return Err(Error::Corrupt { path: self.file.clone(), offset: 0, reason });
+        }
+        Ok(Arc::from(crcs))
+    }
+
+    pub(crate) fn sidecar(&self) -> PathBuf {
+        let path = sidecar_path(&self.data.facts.path);
+        let name = Path::new(&path).file_name().unwrap_or_default();
+        self.file.with_file_name(name)
+    }
+
+    /// Checks every block, for `verify`. Blocks.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let blocks = self.blocks()?;
+        let mut at = 0;
+        while at < self.data.facts.bytes {
+            let len = (self.data.facts.bytes - at).min(16 * BLOCK as u64);
+            blocks
+                .checked(at, usize::try_from(len).unwrap_or(BLOCK))
+                .map_err(|error| self.corrupt(&blocks, &error))?;
+            at += len;
+        }
+        Ok(())
+    }
+}
+
+/// A segment file whose blocks are checked as they are read.
+#[derive(Clone, Debug)]
+pub(crate) struct Blocks {
+    file: Arc<File>,
+    len: u64,
+    crcs: Arc<[u32]>,
+    /// Where the first bad block began.
+    bad: Arc<Mutex<Option<u64>>>,
+}
+
+impl Blocks {
+    /// The bytes at `start`, read as whole blocks and checked.
+    fn checked(&self, start: u64, len: usize) -> io::Result<Bytes> {
+        let end = start.checked_add(len as u64).filter(|end| *end <= self.len);
+        let end = end
+            .ok_or_else(|| io::Error::other(format!("{len} bytes at {start} are past the end")))?;
+        let first = start / BLOCK as u64;
+        let from = first * BLOCK as u64;
+        let to = end.next_multiple_of(BLOCK as u64).min(self.len);
+        let size = usize::try_from(to - from).map_err(io::Error::other)?;
+        let mut bytes = vec![0; size];
+        self.file.read_exact_at(&mut bytes, from)?;
+        for (i, block) in (first..).zip(bytes.chunks(BLOCK)) {
+            let known = usize::try_from(i).ok().and_then(|i| self.crcs.get(i));
+            if known != Some(&crc32c::crc32c(block)) {
+                let at = i * BLOCK as u64;
+                self.bad.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(at);
+                return Err(io::Error::other("bad checksum"));
+            }
+        }
+        let skip = usize::try_from(start - from).map_err(io::Error::other)?;
+        Ok(Bytes::from(bytes).slice(skip..skip + len))
+    }
+}
+
+impl Length for Blocks {
+    fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl ChunkReader for Blocks {
+    type T = BlockRead;
+
+    fn get_read(&self, start: u64) -> Result<Self::T, ParquetError> {
+        Ok(BlockRead { blocks: self.clone(), at: start, buffer: Bytes::new() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> Result<Bytes, ParquetError> {
+        self.checked(start, length).map_err(|error| ParquetError::External(Box::new(error)))
+    }
+}
+
+/// Sequential reading, block by block.
+pub(crate) struct BlockRead {
+    blocks: Blocks,
+    at: u64,
+    buffer: Bytes,
+}
+
+impl Read for BlockRead {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        if self.buffer.is_empty() && self.at < self.blocks.len {
+            let end = (self.at + 1).next_multiple_of(BLOCK as u64).min(self.blocks.len);
+            let len = usize::try_from(end - self.at).map_err(io::Error::other)?;
+            self.buffer = self.blocks.checked(self.at, len)?;
+            self.at = end;
+        }
+        let len = out.len().min(self.buffer.len());
+        out[..len].copy_from_slice(&self.buffer.split_to(len));
+        Ok(len)
+    }
+}

@@ -1,0 +1,122 @@
+//! The payload of a data record: one Arrow batch a table, as IPC messages without their schemas.
+//!
+//! Entry: table u8 | schema version u8 | pad u16 | metadata length u32 | body length u32 | pad u32 | metadata | body,
+//! metadata and body padded to 8 bytes. The schema follows from table and version.
+
+use std::collections::HashMap;
+
+use arrow::array::RecordBatch;
+use arrow::buffer::Buffer;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::read_record_batch;
+use arrow::ipc::writer::{DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions};
+use arrow::ipc::{CompressionType, root_as_message};
+
+use crate::error::Error;
+use crate::schema::{SCHEMA_VERSION, Table, ingest_schema};
+use crate::wal::record::Codec;
+
+const ENTRY_HEADER: usize = 16;
+/// Most bytes one decompressed buffer may claim: hostile lengths must not exhaust memory.
+const BUFFER_MAX: i64 = 256 << 20;
+
+/// The payload holding `tables`, whose batches have `ingest_schema`.
+pub(crate) fn encode(tables: &[(Table, RecordBatch)], codec: Codec) -> Result<Vec<u8>, Error> {
+    let compression = match codec {
+        Codec::None => None,
+        Codec::Lz4 => Some(CompressionType::LZ4_FRAME),
+    };
+    let wrap = Error::arrow("encoding a log record");
+    let options = IpcWriteOptions::default().try_with_compression(compression).map_err(wrap)?;
+    let mut ctx = IpcWriteContext::default();
+    let mut out = Vec::new();
+    for (table, batch) in tables {
+        let mut tracker = DictionaryTracker::new(false);
+        let (_, message) = IpcDataGenerator::default()
+            .encode(batch, &mut tracker, &options, &mut ctx)
+            .map_err(Error::arrow("encoding a log record"))?;
+        let too_long =
+            |_| Error::Batch { table: table.name(), reason: "it is larger than 4 GiB".to_owned() };
+        let metadata_len = u32::try_from(message.ipc_message.len()).map_err(too_long)?;
+        let body_len = u32::try_from(message.arrow_data.len()).map_err(too_long)?;
+        let version = u8::try_from(SCHEMA_VERSION).expect("schema versions are small");
+        out.extend_from_slice(&[*table as u8, version, 0, 0]);
+        out.extend_from_slice(&metadata_len.to_le_bytes());
+        out.extend_from_slice(&body_len.to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(&message.ipc_message);
+        out.resize(out.len().next_multiple_of(8), 0);
+        out.extend_from_slice(&message.arrow_data);
+        out.resize(out.len().next_multiple_of(8), 0);
+    }
+    Ok(out)
+}
+
+/// The tables of a payload.
+///
+/// # Errors
+///
+/// Says what is wrong: bytes of any kind are refused without a panic.
+pub(crate) fn decode(mut bytes: &[u8]) -> Result<Vec<(Table, RecordBatch)>, String> {
+    let mut tables = Vec::new();
+    while !bytes.is_empty() {
+        let head = bytes.first_chunk::<ENTRY_HEADER>().ok_or("entry is cut short")?;
+        let length = |at: usize| {
+            u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) as usize
+        };
+        let table =
+            Table::from_u8(head[0]).ok_or_else(|| format!("table {} is unknown", head[0]))?;
+        if u32::from(head[1]) != SCHEMA_VERSION {
+            return Err(format!("schema version {} of table {table} is unknown", head[1]));
+        }
+        let body_start = ENTRY_HEADER + length(4).next_multiple_of(8);
+        let end = body_start + length(8).next_multiple_of(8);
+        let metadata =
+            bytes.get(ENTRY_HEADER..ENTRY_HEADER + length(4)).ok_or("metadata is cut short")?;
+        let body = bytes.get(body_start..body_start + length(8)).ok_or("body is cut short")?;
+        tables.push((table, batch(metadata, body, ingest_schema(table))?));
+        bytes = bytes.get(end..).ok_or("padding is cut short")?;
+    }
+    Ok(tables)
+}
+
+fn batch(metadata: &[u8], body: &[u8], schema: SchemaRef) -> Result<RecordBatch, String> {
+    let message = root_as_message(metadata).map_err(|error| error.to_string())?;
+    let batch = message.header_as_record_batch().ok_or("message is not a batch")?;
+    check(&batch, body)?;
+    read_record_batch(&Buffer::from(body), batch, schema, &HashMap::new(), None, &message.version())
+        .map_err(|error| error.to_string())
+}
+
+/// Refuses what arrow's reader would assert on: places outside the body, absurd lengths.
+fn check(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), String> {
+    let rows_max = i64::from(i32::MAX);
+    if !(0..=rows_max).contains(&batch.length()) {
+        return Err(format!("batch claims {} rows", batch.length()));
+    }
+    for node in batch.nodes().iter().flatten() {
+        if !(0..=rows_max).contains(&node.length())
+            || !(0..=node.length()).contains(&node.null_count())
+        {
+            return Err("column claims an impossible length".to_owned());
+        }
+    }
+    let is_compressed = batch.compression().is_some();
+    for buffer in batch.buffers().iter().flatten() {
+        let place =
+            usize::try_from(buffer.offset()).ok().zip(usize::try_from(buffer.length()).ok());
+        let bytes = place
+            .and_then(|(offset, length)| body.get(offset..offset.checked_add(length)?))
+            .ok_or("buffer lies outside the body")?;
+        if is_compressed && !bytes.is_empty() {
+            let claimed = bytes
+                .first_chunk()
+                .map(|prefix| i64::from_le_bytes(*prefix))
+                .ok_or("buffer is cut short")?;
+            if !(-1..=BUFFER_MAX).contains(&claimed) {
+                return Err(format!("buffer claims {claimed} bytes"));
+            }
+        }
+    }
+    Ok(())
+}

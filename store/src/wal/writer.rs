@@ -1,0 +1,585 @@
+//! The one thread that writes the log: group commit, rotation, recycling, and what happens when the disk fails.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::time::Clock;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::config::WalSync;
+use crate::disk::{Disk, DiskFile, is_full};
+use crate::error::Error;
+use crate::head::Rows;
+use crate::wal::record::{Codec, Encoded, FILE_HEADER, FileHeader, Kind, Seed};
+
+/// Bytes of a log file in production.
+pub(crate) const FILE_BYTES: u64 = 64 << 20;
+/// Most bytes taken into one group, unless one batch alone is larger.
+const GROUP_BYTES_MAX: u64 = 1 << 20;
+/// How long the log may be idle before a marker vouches for its last record.
+const IDLE: Duration = Duration::from_millis(100);
+/// How often `WalSync::Interval` syncs.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// Trimmed files kept for reuse.
+const SPARE_MAX: usize = 2;
+/// Space set aside, given back when the disk is full so that a flush can still run.
+const RESERVE_BYTES: u64 = 64 << 20;
+const RESERVE: &str = "reserve";
+
+/// Receives what is durable, in sequence order, on the log's thread.
+pub(crate) trait Sink: Send + Sync {
+    /// Makes `rows` visible; `seq` and everything before it is durable. Markers carry no rows.
+    fn apply(&self, seq: u64, bytes: u64, rows: Rows);
+}
+
+/// One batch: its records and the rows they hold.
+pub(crate) struct Pending {
+    pub(crate) records: Vec<(Encoded, Rows)>,
+    /// Told the last sequence once everything is durable and visible.
+    pub(crate) ack: oneshot::Sender<Result<u64, Error>>,
+}
+
+impl Pending {
+    fn bytes(&self) -> u64 {
+        self.records.iter().map(|(record, _)| record.len() as u64).sum()
+    }
+}
+
+/// Where the log goes on after replay.
+pub(crate) struct Start {
+    pub(crate) dir: PathBuf,
+    pub(crate) node: [u8; 16],
+    pub(crate) shard: u32,
+    pub(crate) epoch: u64,
+    /// First sequence to give.
+    pub(crate) next_seq: u64,
+    /// Files of earlier runs, oldest first.
+    pub(crate) closed: Vec<ClosedFile>,
+    pub(crate) file_bytes: u64,
+    pub(crate) queue_bytes_max: u64,
+    pub(crate) sync: WalSync,
+}
+
+/// A file nobody writes to any more.
+#[derive(Clone, Debug)]
+pub(crate) struct ClosedFile {
+    pub(crate) path: PathBuf,
+    pub(crate) last_seq: u64,
+    /// Whether it has the size of a log file, so that it can be used again.
+    pub(crate) is_whole: bool,
+}
+
+/// What the log has done, for telemetry.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) syncs: AtomicU64,
+    pub(crate) records: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+    pub(crate) queue_bytes: AtomicU64,
+    pub(crate) poisoned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    pending: VecDeque<Pending>,
+    bytes: u64,
+    is_stopping: bool,
+    /// Why nothing is taken any more.
+    closed: Option<String>,
+    /// Whether the disk had no room at the last try.
+    is_disk_full: bool,
+}
+
+#[derive(Default)]
+struct Files {
+    closed: VecDeque<ClosedFile>,
+    spare: Vec<PathBuf>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    wake: Condvar,
+    files: Mutex<Files>,
+    counters: Counters,
+    queue_bytes_max: u64,
+    file_bytes: u64,
+    disk: Arc<dyn Disk>,
+}
+
+/// The log. Dropping it stops the thread without a marker, as a crash would.
+pub(crate) struct Wal {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Wal {
+    /// Starts the thread. The first file is made with the first batch.
+    pub(crate) fn start(
+        start: Start,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        sink: Arc<dyn Sink>,
+    ) -> Result<Self, Error> {
+        let files = Files { closed: start.closed.iter().cloned().collect(), spare: Vec::new() };
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+            files: Mutex::new(files),
+            counters: Counters::default(),
+            queue_bytes_max: start.queue_bytes_max,
+            file_bytes: start.file_bytes,
+            disk: Arc::clone(&disk),
+        });
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            seq: start.next_seq - 1,
+            durable_seq: start.next_seq - 1,
+            number: 0,
+            file: None,
+            needs_marker: false,
+            is_dirty: false,
+            synced_at: Instant::now(),
+            buffer: Vec::new(),
+            start,
+            disk,
+            clock,
+            sink,
+        };
+        let thread = std::thread::Builder::new()
+            .name("wal".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|source| Error::Unavailable {
+                reason: format!("the log's thread did not start: {source}"),
+            })?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Queues a batch. Refuses when the queue or the disk is full or the log has stopped.
+    pub(crate) fn push(&self, pending: Pending) -> Result<(), Error> {
+        let bytes = pending.bytes();
+        let limit = self.shared.queue_bytes_max;
+        let mut queue = lock(&self.shared.queue);
+        if let Some(reason) = &queue.closed {
+            return Err(Error::Unavailable { reason: reason.clone() });
+        }
+        if queue.is_disk_full {
+            return Err(disk_full());
+        }
+        if queue.bytes + bytes > limit {
+            return Err(Error::Full { what: "log queue", used: queue.bytes + bytes, limit });
+        }
+        queue.bytes += bytes;
+        self.shared.counters.queue_bytes.store(queue.bytes, Ordering::Relaxed);
+        queue.pending.push_back(pending);
+        drop(queue);
+        self.shared.wake.notify_one();
+        Ok(())
+    }
+
+    /// Frees or reuses files whose every record is at or below `watermark`.
+    pub(crate) fn trim(&self, watermark: u64) {
+        let mut files = lock(&self.shared.files);
+        while files.closed.front().is_some_and(|file| file.last_seq <= watermark) {
+            let Some(file) = files.closed.pop_front() else { break };
+            if file.is_whole && files.spare.len() < SPARE_MAX {
+                files.spare.push(file.path);
+            } else if let Err(error) = self.shared.disk.remove(&file.path) {
+                tracing::warn!(path = %file.path.display(), %error, "log file not removed");
+            }
+        }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.shared.counters
+    }
+
+    /// Writes what is queued, vouches for it with a marker, and joins the thread. Blocks.
+    pub(crate) fn stop(&self) {
+        lock(&self.shared.queue).is_stopping = true;
+        self.shared.wake.notify_one();
+        self.join();
+    }
+
+    fn join(&self) {
+        let thread = lock(&self.thread).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("log thread panicked");
+        }
+    }
+}
+
+impl Drop for Wal {
+    fn drop(&mut self) {
+        lock(&self.shared.queue).closed.get_or_insert_with(|| "the store is closed".to_owned());
+        self.shared.wake.notify_one();
+        self.join();
+    }
+}
+
+fn disk_full() -> Error {
+    Error::Full { what: "disk", used: 0, limit: 0 }
+}
+
+enum Work {
+    Group(Vec<Pending>),
+    Idle,
+    Stop,
+    Close,
+}
+
+struct OpenFile {
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    seed: Seed,
+    offset: u64,
+}
+
+struct Writer {
+    shared: Arc<Shared>,
+    start: Start,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    sink: Arc<dyn Sink>,
+    /// Last sequence given.
+    seq: u64,
+    /// Last sequence known to be on disk.
+    durable_seq: u64,
+    /// Number of the current file; the first is 1.
+    number: u64,
+    file: Option<OpenFile>,
+    /// Whether the last record is one that no later record vouches for.
+    needs_marker: bool,
+    /// Whether something was written since the last sync.
+    is_dirty: bool,
+    synced_at: Instant,
+    buffer: Vec<u8>,
+}
+
+/// Why a group failed.
+enum Failure {
+    /// No room: the group was refused, later ones may pass.
+    Full,
+    /// The file cannot be trusted any more.
+    Poison(Error),
+}
+
+impl Writer {
+    fn run(mut self) {
+        self.make_reserve();
+        loop {
+            match self.wait() {
+                Work::Group(group) => self.commit_group(group),
+                Work::Idle => self.idle(),
+                Work::Stop => {
+                    if self.needs_marker {
+                        self.commit_group(Vec::new());
+                    }
+                    self.close("the store is shut down".to_owned());
+                    return;
+                }
+                Work::Close => return,
+            }
+            if self.shared.counters.poisoned.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is queued, up to the group's limit, or waits for it.
+    fn wait(&self) -> Work {
+        let mut queue = lock(&self.shared.queue);
+        loop {
+            if !queue.pending.is_empty() {
+                return Work::Group(self.take(&mut queue));
+            }
+            if queue.closed.is_some() {
+                return Work::Close;
+            }
+            if queue.is_stopping {
+                return Work::Stop;
+            }
+            if self.needs_marker || self.is_dirty || queue.is_disk_full {
+                let (again, timeout) = self
+                    .shared
+                    .wake
+                    .wait_timeout(queue, IDLE)
+                    .unwrap_or_else(PoisonError::into_inner);
+                queue = again;
+                if timeout.timed_out() && queue.pending.is_empty() {
+                    return Work::Idle;
+                }
+            } else {
+                queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn take(&self, queue: &mut Queue) -> Vec<Pending> {
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        while let Some(next) = queue.pending.front() {
+            bytes += next.bytes();
+            if !group.is_empty() && bytes > GROUP_BYTES_MAX {
+                break;
+            }
+            queue.bytes = queue.bytes.saturating_sub(next.bytes());
+            group.extend(queue.pending.pop_front());
+        }
+        self.shared.counters.queue_bytes.store(queue.bytes, Ordering::Relaxed);
+        group
+    }
+
+    fn idle(&mut self) {
+        if lock(&self.shared.queue).is_disk_full {
+            self.recover_space();
+        } else if self.needs_marker {
+            self.commit_group(Vec::new());
+        } else if self.is_dirty && self.synced_at.elapsed() >= INTERVAL {
+            match self.sync() {
+                Ok(()) => self.durable_seq = self.seq,
+                Err(Failure::Full) => self.refuse_for_space(),
+                Err(Failure::Poison(error)) => self.poison(&error),
+            }
+        }
+    }
+
+    /// Makes `group` durable and visible and acknowledges it; an empty group is a marker.
+    fn commit_group(&mut self, group: Vec<Pending>) {
+        match self.write_group(&group) {
+            Ok(()) => self.apply_group(group),
+            Err(Failure::Full) => {
+                self.refuse_for_space();
+                for pending in group {
+                    answer(pending.ack, Err(disk_full()));
+                }
+            }
+            Err(Failure::Poison(error)) => {
+                self.poison(&error);
+                for pending in group {
+                    answer(pending.ack, Err(Error::Unavailable { reason: error.to_string() }));
+                }
+            }
+        }
+    }
+
+    fn write_group(&mut self, group: &[Pending]) -> Result<(), Failure> {
+        let marker =
+            Encoded::new(Kind::Checkpoint, Codec::None, 0, self.durable_seq.to_le_bytes().to_vec());
+        let is_marker = group.is_empty();
+        let records = group.iter().flat_map(|pending| &pending.records).map(|(record, _)| record);
+        let bytes: u64 =
+            if is_marker { marker.len() as u64 } else { group.iter().map(Pending::bytes).sum() };
+        let has_room =
+            self.file.as_ref().is_some_and(|file| file.offset + bytes <= self.start.file_bytes);
+        if !has_room {
+            self.rotate(bytes)?;
+        }
+        let Some(file) = &mut self.file else { return Err(Failure::Full) };
+        self.buffer.clear();
+        let mut seq = self.seq;
+        for record in records.chain(is_marker.then_some(&marker)) {
+            seq += 1;
+            record.put(&mut self.buffer, file.seed, seq, self.durable_seq);
+        }
+        if file.offset + bytes + 8 <= self.start.file_bytes {
+            self.buffer.extend_from_slice(&[0; 8]); // A clean end, whatever a recycled file held here.
+        }
+        file.file
+            .write_at(&self.buffer, file.offset)
+            .map_err(|source| failure(source, "write", &file.path))?;
+        self.is_dirty = true;
+        let is_due = match self.start.sync {
+            WalSync::Sync => true,
+            WalSync::Interval => self.synced_at.elapsed() >= INTERVAL,
+            WalSync::None => false,
+        };
+        if is_due {
+            self.sync()?;
+            self.durable_seq = seq;
+        }
+        let Some(file) = &mut self.file else { return Err(Failure::Full) };
+        file.offset += bytes;
+        self.seq = seq;
+        self.needs_marker = !is_marker;
+        let n_records = if is_marker {
+            1
+        } else {
+            group.iter().map(|pending| pending.records.len() as u64).sum()
+        };
+        self.shared.counters.records.fetch_add(n_records, Ordering::Relaxed);
+        self.shared.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), Failure> {
+        let Some(file) = &self.file else { return Ok(()) };
+        // After a failed sync the kernel may have dropped the dirty pages: a second one would only claim success.
+        file.file
+            .sync()
+            .map_err(|source| Failure::Poison(Error::io("sync", &file.path)(source)))?;
+        self.shared.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.is_dirty = false;
+        self.synced_at = Instant::now();
+        Ok(())
+    }
+
+    fn apply_group(&mut self, group: Vec<Pending>) {
+        let n_records: u64 = group.iter().map(|pending| pending.records.len() as u64).sum();
+        let mut seq = self.seq - n_records;
+        if group.is_empty() {
+            self.sink.apply(self.seq, 0, Rows::default());
+        }
+        for pending in group {
+            for (record, rows) in pending.records {
+                seq += 1;
+                self.sink.apply(seq, record.len() as u64, rows);
+            }
+            answer(pending.ack, Ok(seq));
+        }
+    }
+
+    /// Closes the current file and goes on in a new one with room for `bytes`.
+    fn rotate(&mut self, bytes: u64) -> Result<(), Failure> {
+        if self.start.sync != WalSync::Sync {
+            self.sync()?; // The next file's records vouch for all of this one.
+            self.durable_seq = self.seq;
+        }
+        if let Some(done) = self.file.take() {
+            let closed = ClosedFile { path: done.path, last_seq: self.seq, is_whole: true };
+            lock(&self.shared.files).closed.push_back(closed);
+        }
+        let number = self.number + 1;
+        let header = FileHeader {
+            node: self.start.node,
+            epoch: self.start.epoch,
+            shard: self.start.shard,
+            number,
+            created_ns: self.clock.now().0,
+        };
+        let path = self.start.dir.join(file_name(header.epoch, number));
+        let len = self.start.file_bytes.max(FILE_HEADER as u64 + bytes);
+        let spare =
+            if len == self.start.file_bytes { lock(&self.shared.files).spare.pop() } else { None };
+        let file = self.make_file(&path, spare, &header, len).map_err(|source| {
+            if is_full(&source) {
+                // The half-made file holds nothing; its name is used again by the next try.
+                if let Err(error) = self.disk.remove(&path) {
+                    tracing::warn!(path = %path.display(), %error, "unfinished log file not removed");
+                }
+            }
+            failure(source, "create", &path)
+        })?;
+        self.number = number;
+        let seed = Seed::new(header.epoch, number);
+        self.file = Some(OpenFile { file, path, seed, offset: FILE_HEADER as u64 });
+        Ok(())
+    }
+
+    fn make_file(
+        &self,
+        path: &Path,
+        spare: Option<PathBuf>,
+        header: &FileHeader,
+        len: u64,
+    ) -> io::Result<Box<dyn DiskFile>> {
+        let file = match spare {
+            Some(spare) => {
+                self.disk.rename(&spare, path)?;
+                self.disk.open(path)?
+            }
+            None => {
+                let file = self.disk.create(path)?;
+                file.allocate(len)?;
+                file
+            }
+        };
+        let mut start = header.encode().to_vec();
+        start.extend_from_slice(&[0; 8]);
+        file.write_at(&start, 0)?;
+        file.sync()?;
+        self.disk.sync_dir(&self.start.dir)?;
+        Ok(file)
+    }
+
+    fn refuse_for_space(&mut self) {
+        tracing::error!(dir = %self.start.dir.display(), "disk full, ingest refused until space is free");
+        lock(&self.shared.queue).is_disk_full = true;
+        if let Err(error) = self.disk.remove(&self.start.dir.join(RESERVE)) {
+            tracing::warn!(%error, "reserve not given back");
+        }
+    }
+
+    /// Accepts again once there is room for the reserve and as much again.
+    fn recover_space(&mut self) {
+        let free = self.disk.free_bytes(&self.start.dir).unwrap_or(0);
+        if free < 2 * self.reserve_bytes() {
+            return;
+        }
+        self.make_reserve();
+        lock(&self.shared.queue).is_disk_full = false;
+        tracing::info!(free, "disk has space again, ingest accepted");
+    }
+
+    fn reserve_bytes(&self) -> u64 {
+        RESERVE_BYTES.min(self.start.file_bytes)
+    }
+
+    fn make_reserve(&self) {
+        let path = self.start.dir.join(RESERVE);
+        let made = self
+            .disk
+            .remove(&path)
+            .and_then(|()| self.disk.create(&path)?.allocate(self.reserve_bytes()));
+        if let Err(error) = made {
+            tracing::warn!(%error, "no room for the reserve");
+        }
+    }
+
+    fn poison(&mut self, error: &Error) {
+        tracing::error!(%error, "log write failed, store stops accepting");
+        self.shared.counters.poisoned.store(true, Ordering::Relaxed);
+        self.close(format!("the log failed and needs a restart: {error}"));
+    }
+
+    /// Refuses everything from now on, what is queued included.
+    fn close(&self, reason: String) {
+        let mut queue = lock(&self.shared.queue);
+        let left = std::mem::take(&mut queue.pending);
+        queue.closed = Some(reason.clone());
+        drop(queue);
+        for pending in left {
+            answer(pending.ack, Err(Error::Unavailable { reason: reason.clone() }));
+        }
+    }
+}
+
+/// A sender that has gone away needs no answer: its rows are kept all the same.
+fn answer(ack: oneshot::Sender<Result<u64, Error>>, result: Result<u64, Error>) {
+    drop(ack.send(result));
+}
+
+fn failure(source: io::Error, action: &'static str, path: &Path) -> Failure {
+    if is_full(&source) { Failure::Full } else { Failure::Poison(Error::io(action, path)(source)) }
+}
+
+/// Name of a log file.
+pub(crate) fn file_name(epoch: u64, number: u64) -> String {
+    format!("{epoch:08x}-{number:016x}.wal")
+}
+
+/// Epoch and number from a log file's name; `None` for any other name.
+pub(crate) fn parse_name(name: &str) -> Option<(u64, u64)> {
+    let (epoch, number) = name.strip_suffix(".wal")?.split_once('-')?;
+    let parsed = (u64::from_str_radix(epoch, 16).ok()?, u64::from_str_radix(number, 16).ok()?);
+    (file_name(parsed.0, parsed.1) == name).then_some(parsed)
+}
