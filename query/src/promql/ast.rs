@@ -129,6 +129,8 @@ pub struct VectorSelector {
     pub at: Option<At>,
     /// `anchored` or `smoothed`.
     pub edges: Edges,
+    /// Set while planning: only counts and sums of histograms are wanted, so that resets are judged sample by sample.
+    pub statistics_only: bool,
     /// Where it stands, modifiers included.
     pub place: Place,
 }

@@ -1,7 +1,5 @@
 //! Numbers and strings as Go reads and prints them: literals, `%g`, `%f`, `%q`. Shared by parser, printer and messages.
 
-use std::fmt::Write as _;
-
 /// A number as PromQL prints it: shortest decimal, never an exponent, `+Inf`, `-Inf`, `NaN`.
 #[must_use]
 pub fn decimal(value: f64) -> String {
@@ -30,6 +28,13 @@ fn special(value: f64) -> Option<&'static str> {
     } else {
         None
     }
+}
+
+/// A float as OpenMetrics writes bounds and quantiles: `%g`, with `.0` where it would look like an integer.
+#[must_use]
+pub fn open_metrics(value: f64) -> String {
+    let text = percent_g(value);
+    if text.contains(['e', '.', 'N', 'I']) { text } else { text + ".0" }
 }
 
 /// Shortest digits; an exponent of at least two digits when it is below `low` or at least `high`.
@@ -168,11 +173,10 @@ pub fn quote(text: &str) -> String {
             '\t' => out.push_str("\\t"),
             '\x0b' => out.push_str("\\v"),
             c if u32::from(c) < 0x20 || c == '\x7f' => {
-                // Writing to a String cannot fail.
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
+                out.push_str(&format!("\\x{:02x}", u32::from(c)));
             }
             c if c.is_control() || c == '\u{feff}' || ('\u{2028}'..='\u{2029}').contains(&c) => {
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
             c => out.push(c),
         }

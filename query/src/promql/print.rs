@@ -151,10 +151,9 @@ impl Display for VectorSelector {
 fn aggregate_head(node: &Aggregate) -> String {
     let mut head = node.op.word().to_owned();
     if node.without {
-        // Writing to a String cannot fail.
-        let _ = write!(head, " without ({}) ", join(&node.grouping));
+        head.push_str(&format!(" without ({}) ", join(&node.grouping)));
     } else if !node.grouping.is_empty() {
-        let _ = write!(head, " by ({}) ", join(&node.grouping));
+        head.push_str(&format!(" by ({}) ", join(&node.grouping)));
     }
     head
 }

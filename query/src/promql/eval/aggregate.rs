@@ -122,10 +122,10 @@ impl Evaluator<'_> {
         }
     }
 
-    fn fold_histograms<'c>(
+    fn fold_histograms(
         &mut self,
         aggregate: &Aggregate,
-        histograms: &mut dyn Iterator<Item = &'c Arc<Histogram>>,
+        histograms: &mut dyn Iterator<Item = &Arc<Histogram>>,
     ) -> Cell {
         let mut fold = HistogramFold::new(aggregate.op == AggregateOp::Avg);
         for histogram in histograms {

@@ -97,11 +97,8 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, EvalError> {
         let swapped = matching.card == Cardinality::OneToMany;
         let (many, one) = if swapped { (right, left) } else { (left, right) };
-        let (fill_many, fill_one) = if swapped {
-            (matching.fill_right, matching.fill_left)
-        } else {
-            (matching.fill_left, matching.fill_right)
-        };
+        // With `group_right` the sides are swapped, but upstream does not swap their fill values.
+        let (fill_many, fill_one) = (matching.fill_left, matching.fill_right);
         let signatures = Signatures::new(matching, &many, &one);
         let mut join = Join {
             binary,
@@ -280,6 +277,12 @@ impl Join<'_> {
         matched: &mut HashSet<(usize, usize)>,
     ) -> Result<(), EvalError> {
         let (many, one, signature) = key;
+        let one_to_one = self.matching.card == Cardinality::OneToOne;
+        // Before the operator: a filter must not hide that several series match.
+        if one_to_one && !matched.insert((signature, usize::MAX)) {
+            let text = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
+            return Err(execution(text));
+        }
         let cell = |columns: &[Column], at: Option<usize>, fill: Option<f64>| match at {
             Some(at) => columns[at].cells[step].clone(),
             None => fill.into(),
@@ -299,14 +302,9 @@ impl Join<'_> {
             Outcome::Kept(value) => value,
         };
         let result = self.result(evaluator, key);
-        let one_to_one = self.matching.card == Cardinality::OneToOne;
-        let group = if one_to_one { usize::MAX } else { result };
-        if !matched.insert((signature, group)) {
-            return Err(execution(if one_to_one {
-                "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)"
-            } else {
-                "multiple matches for labels: grouping labels must ensure unique matches"
-            }));
+        if !one_to_one && !matched.insert((signature, result)) {
+            let text = "multiple matches for labels: grouping labels must ensure unique matches";
+            return Err(execution(text));
         }
         let slot = &mut self.out[result].cells[step];
         if !slot.is_none() {

@@ -141,6 +141,7 @@ impl Evaluator<'_> {
             offset: Offset { ms: reference.offset_ms, expr: None },
             at: reference.at,
             edges: Edges::Plain,
+            statistics_only: false,
             place: call.place,
         };
         let values = self.selector_aspect(&selector, grid, Aspect::Value)?;

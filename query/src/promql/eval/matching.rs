@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::column::Column;
 use crate::promql::ast::{BinaryOp, Cardinality, Matching};
-use crate::promql::labels::{Labels, is_reserved};
+use crate::promql::labels::{Labels, NAME};
 
 /// The labels by which a series is matched.
 pub(super) fn match_labels(matching: &Matching, labels: &Labels) -> Labels {
@@ -12,7 +12,7 @@ pub(super) fn match_labels(matching: &Matching, labels: &Labels) -> Labels {
     if matching.on {
         labels.filter(listed)
     } else {
-        labels.filter(|name| !listed(name) && !is_reserved(name))
+        labels.filter(|name| !listed(name) && name != NAME)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::promql::annotate::Mended;
 use crate::promql::ast::{Call, Expr};
 use crate::promql::histogram::{Histogram, Quantile};
 use crate::promql::labels::Labels;
-use crate::promql::number::{decimal, quote};
+use crate::promql::number::{open_metrics, quote};
 use crate::promql::place::Place;
 
 const LE: &str = "le";
@@ -183,7 +183,7 @@ impl Evaluator<'_> {
                     evaluator.quantile_cell(values[step], subject, shape, (arg.place(), t_ms))
                 });
             if several {
-                let text = decimal(values.first().copied().unwrap_or(f64::NAN));
+                let text = open_metrics(values.first().copied().unwrap_or(f64::NAN));
                 for column in &mut found {
                     column.labels = column.labels.with(&string(&call.args[1]), &text);
                 }

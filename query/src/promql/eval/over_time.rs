@@ -63,7 +63,6 @@ impl Evaluator<'_> {
             numbers.push(self.scalar(other, grid)?);
         }
         let place = arg.place();
-        let first_place = call.args[0].place();
         self.check_numbers(call, &numbers)?;
         let mut now = vec![0.0; numbers.len()];
         let columns = self.windows(arg, name, grid, |evaluator, step, window| {
@@ -72,7 +71,7 @@ impl Evaluator<'_> {
             }
             let metric = window.track.labels.name();
             let annotations = &mut evaluator.annotations;
-            let mut notes = Notes { annotations, metric, place, first_place };
+            let mut notes = Notes { annotations, metric, place };
             let cell = function(window, &now, &mut notes);
             if matches!(cell, Cell::Float(_)) && matches!(name, "rate" | "increase") {
                 rate::note_odd_name(&mut notes);

@@ -1,14 +1,58 @@
 //! Before the first sample is read: durations resolved, `start()` and its like folded, modifiers judged, invariance known.
 
 use super::{EvalError, Query, execution};
-use crate::promql::ast::{At, Call, Edges, Expr, Length, MatrixSelector, NumberLiteral, Offset};
+use crate::promql::ast::{
+    At, BinaryOp, Call, Edges, Expr, Length, MatrixSelector, NumberLiteral, Offset,
+};
 use crate::promql::duration::QueryTimes;
 
 /// A copy of the query's tree in which every duration and pin is a number.
 pub(super) fn prepare(query: &Query, times: QueryTimes) -> Result<Expr, EvalError> {
     let mut expr = query.expr.clone();
     resolve(&mut expr, times)?;
+    mark_statistics(&mut expr, Buckets::Undecided);
     Ok(expr)
+}
+
+/// Whether what stands above an expression looks at the buckets of its histograms.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buckets {
+    Undecided,
+    Skippable,
+    Needed,
+}
+
+/// Marks the selectors below `histogram_count` and its like, unless something above needs whole buckets.
+fn mark_statistics(expr: &mut Expr, above: Buckets) {
+    let below = match expr {
+        Expr::Vector(selector) => {
+            selector.statistics_only = above == Buckets::Skippable;
+            return;
+        }
+        Expr::Matrix(matrix) => {
+            matrix.selector.statistics_only = above == Buckets::Skippable;
+            return;
+        }
+        _ if above == Buckets::Needed => Buckets::Needed,
+        Expr::Call(call) => match call.function.name {
+            "histogram_count" | "histogram_sum" | "histogram_avg" => Buckets::Skippable,
+            "histogram_quantile" | "histogram_quantiles" | "histogram_fraction" => Buckets::Needed,
+            _ => above,
+        },
+        Expr::Subquery(_) => Buckets::Needed,
+        Expr::Binary(binary) if matches!(binary.op, BinaryOp::TrimUpper | BinaryOp::TrimLower) => {
+            Buckets::Needed
+        }
+        Expr::Number(_)
+        | Expr::String(_)
+        | Expr::Aggregate(_)
+        | Expr::Binary(_)
+        | Expr::Unary(_)
+        | Expr::Paren(..) => above,
+    };
+    for child in expr.children_mut() {
+        mark_statistics(child, below);
+    }
 }
 
 fn resolve(expr: &mut Expr, times: QueryTimes) -> Result<(), EvalError> {

@@ -7,6 +7,7 @@ use model::metric::is_stale;
 use super::column::{Cell, Column, Grid};
 use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::{At, Edges, VectorSelector};
+use crate::promql::histogram::{Histogram, ResetHint};
 use crate::promql::source::{Hints, Select, SeriesSlices};
 
 /// The times a selector looks at: one a step, shifted by `offset` or pinned by `@`.
@@ -111,11 +112,37 @@ impl Evaluator<'_> {
                 }
                 self.stats.series += 1;
                 self.stats.samples += (slices.t.len() + slices.h_t.len()) as u64;
-                visit(self, slices)?;
+                if selector.statistics_only && !slices.h.is_empty() {
+                    let judged = with_judged_resets(slices.h);
+                    visit(self, SeriesSlices { h: &judged, ..slices })?;
+                } else {
+                    visit(self, slices)?;
+                }
             }
         }
         Ok(())
     }
+}
+
+/// The histograms with hints that say of each whether it continues the one before.
+fn with_judged_resets(histograms: &[Arc<Histogram>]) -> Vec<Arc<Histogram>> {
+    let mut previous: Option<&Arc<Histogram>> = None;
+    let mut judged = Vec::with_capacity(histograms.len());
+    for histogram in histograms {
+        let mut next = Arc::clone(histogram);
+        if histogram.is_stale() {
+            previous = None;
+        } else {
+            if let (ResetHint::Unknown, Some(previous)) = (histogram.reset_hint, previous) {
+                let reset = histogram.is_reset_after(previous);
+                Arc::make_mut(&mut next).reset_hint =
+                    if reset { ResetHint::Reset } else { ResetHint::NotReset };
+            }
+            previous = Some(histogram);
+        }
+        judged.push(next);
+    }
+    judged
 }
 
 /// Walks a series with rising times and finds the newest sample of either kind.
@@ -164,7 +191,6 @@ impl<'a> Newest<'a> {
         match aspect {
             Aspect::Value => value,
             Aspect::Time => Cell::Float(found as f64 / 1000.0),
-            Aspect::StartTime if start == 0 => Cell::None,
             Aspect::StartTime => Cell::Float(start as f64 / 1000.0),
         }
     }

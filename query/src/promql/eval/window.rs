@@ -120,8 +120,6 @@ pub(super) struct Notes<'a> {
     pub(super) metric: &'a str,
     /// The range argument.
     pub(super) place: Place,
-    /// The first argument (differs for `quantile_over_time`).
-    pub(super) first_place: Place,
 }
 
 impl Notes<'_> {

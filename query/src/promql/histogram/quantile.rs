@@ -124,6 +124,9 @@ impl Histogram {
             let zero = self.is_zero_bucket(&bucket);
             if zero {
                 bucket = self.clip_at_zero(bucket);
+            } else if bucket.lower == f64::NEG_INFINITY && bucket.upper > 0.0 {
+                // As for classic histograms: nothing below zero when the first bound is positive.
+                bucket.lower = 0.0;
             }
             if bucket.lower >= at {
                 return rank.min(count);

@@ -85,6 +85,9 @@ impl Histogram {
         if outside {
             return (0.0, 0.0);
         }
+        if lower == f64::NEG_INFINITY && upper == f64::INFINITY {
+            return (0.0, 0.0); // Nothing is known of where its observations lie.
+        }
         if self.is_custom() && lower == f64::NEG_INFINITY {
             return match keep {
                 Keep::Below if bound > 0.0 && upper > 0.0 => (count * bound / upper, bound / 2.0),

@@ -36,6 +36,7 @@ impl Parser<'_> {
             offset: Offset::default(),
             at: None,
             edges: Edges::Plain,
+            statistics_only: false,
             place,
         }))
     }

@@ -80,6 +80,9 @@ pub(super) fn mad(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Cell
     }
     notes.floats_only(window);
     let mut values = window.v().to_vec();
+    if values.iter().any(|value| value.is_nan()) {
+        return Cell::Float(f64::NAN);
+    }
     let median = quantile_of(0.5, &mut values);
     for value in &mut values {
         *value = (*value - median).abs();
