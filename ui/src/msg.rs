@@ -1,0 +1,279 @@
+//! All texts, in English and Chinese side by side. A text without a translation does not compile.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use leptos::prelude::window;
+
+use crate::browser;
+
+/// Language of the texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lang {
+    En,
+    Zh,
+}
+
+impl Lang {
+    /// The BCP 47 tag.
+    pub(crate) const fn code(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Zh => "zh",
+        }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        match text.get(..2)? {
+            "en" => Some(Self::En),
+            "zh" => Some(Self::Zh),
+            _ => None,
+        }
+    }
+}
+
+/// The language in force; the whole view is built anew when it changes, so plain calls suffice.
+static LANG: AtomicU8 = AtomicU8::new(0);
+
+/// Makes `lang` the language of all texts read from now on.
+pub(crate) fn set(lang: Lang) {
+    LANG.store(u8::from(lang == Lang::Zh), Ordering::Relaxed);
+}
+
+/// What the URL asks for, else what was chosen before, else what the browser prefers.
+pub(crate) fn preferred(asked: Option<&str>) -> Lang {
+    let stored = browser::stored("lang");
+    let system = window().navigator().language();
+    let wishes = [asked, stored.as_deref(), system.as_deref()];
+    wishes.into_iter().flatten().find_map(Lang::parse).unwrap_or(Lang::En)
+}
+
+/// A text in the language in force.
+pub(crate) fn t(msg: Msg) -> &'static str {
+    if LANG.load(Ordering::Relaxed) == 1 { zh(msg) } else { en(msg) }
+}
+
+/// A text whose `{}` are replaced in turn.
+pub(crate) fn fill(msg: Msg, values: &[&str]) -> String {
+    let mut text = String::new();
+    let mut values = values.iter();
+    for (i, part) in t(msg).split("{}").enumerate() {
+        if i > 0 {
+            text.push_str(values.next().copied().unwrap_or_default());
+        }
+        text.push_str(part);
+    }
+    text
+}
+
+macro_rules! texts {
+    ($($name:ident: $en:literal, $zh:literal;)*) => {
+        /// Every text of the dashboard.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Msg { $($name,)* }
+
+        const fn en(msg: Msg) -> &'static str {
+            match msg { $(Msg::$name => $en,)* }
+        }
+
+        const fn zh(msg: Msg) -> &'static str {
+            match msg { $(Msg::$name => $zh,)* }
+        }
+    };
+}
+
+texts! {
+    Ago: "{} ago", "{}前";
+    Alerts: "Alerts", "告警";
+    AllOperations: "All operations", "全部操作";
+    AllServices: "All services", "全部服务";
+    Apply: "Apply", "应用";
+    AppsGrpc: "Applications, OTLP over gRPC", "应用程序，OTLP / gRPC";
+    AppsHttp: "Applications, OTLP over HTTP", "应用程序，OTLP / HTTP";
+    Attempts: "Attempts", "尝试次数";
+    Attributes: "Attributes", "属性";
+    Auto: "Auto", "自动";
+    Breadcrumbs: "Breadcrumbs", "路径导航";
+    Broken: "broken", "执行失败";
+    ChartStyle: "Chart style", "图表样式";
+    Close: "Close", "关闭";
+    Copied: "Copied", "已复制";
+    Copy: "Copy", "复制";
+    Cpu: "CPU", "CPU";
+    CpuByMode: "CPU by mode", "CPU（按模式）";
+    Cpus: "{} CPUs", "{} 核";
+    Deliveries: "Deliveries", "通知投递";
+    DeliveryDone: "delivered", "已送达";
+    DeliveryFailed: "failed", "失败";
+    DeliveryPending: "retrying", "重试中";
+    Disk: "Disk", "磁盘";
+    DiskBusy: "Disk busy", "磁盘繁忙度";
+    DiskIo: "Disk I/O", "磁盘读写";
+    DiskThroughput: "Disk throughput", "磁盘吞吐";
+    DownloadCsv: "Download CSV", "下载 CSV";
+    Duration: "Duration", "耗时";
+    Earlier: "Earlier", "更早";
+    ErrorCount: "{} errors", "{} 个错误";
+    EvaluatedEvery: "evaluated every {}", "每 {} 评估一次";
+    Events: "Events", "事件";
+    ExampleLogs: "Latest errors", "最新错误日志";
+    ExampleSeries: "Series per metric", "各指标序列数";
+    ExampleSpans: "Busiest operations", "最繁忙的操作";
+    ExampleTables: "All columns", "全部列";
+    Examples: "Examples", "示例";
+    FileSystemUse: "File system use", "文件系统使用率";
+    FileSystems: "File systems", "文件系统";
+    FilterBy: "Filter by this", "按此过滤";
+    FilterByName: "Filter by name", "按名称过滤";
+    FindSpans: "Find spans", "查找 Span";
+    FiringAlerts: "Firing alerts", "正在触发的告警";
+    Fold: "Fold", "折叠";
+    FoldAll: "Fold all", "全部折叠";
+    ForAtLeast: "for {}", "持续 {}";
+    From: "From", "开始";
+    Host: "Host", "主机";
+    Hosts: "Hosts", "主机";
+    InTotal: "{} in total", "共 {}";
+    JustNow: "just now", "刚刚";
+    KeyChart: "on a chart: move the cursor, show the table", "图表上：移动光标、显示表格";
+    KeyFocusQuery: "Go to the query", "定位到查询框";
+    Keys: "Keys", "快捷键";
+    Kind: "Kind", "类型";
+    Last: "Last", "最新";
+    LastError: "Last error", "最近错误";
+    LastRange: "Last {}", "最近 {}";
+    Later: "Later", "更晚";
+    Lines: "Lines", "折线";
+    Links: "Links", "关联";
+    Load: "load", "负载";
+    LoadAverage: "Load average", "平均负载";
+    Loading: "Loading", "加载中";
+    LogRecord: "Log record", "日志记录";
+    LogRecords: "Log records", "日志记录";
+    LogVolume: "Volume", "数量";
+    Logs: "Logs", "日志";
+    LogsOfTrace: "Logs of this trace", "该链路的日志";
+    MatchCount: "{} matches", "{} 处匹配";
+    Max: "Max", "最大";
+    MaxMs: "max ms", "最长 ms";
+    Mean: "Mean", "平均";
+    Memory: "Memory", "内存";
+    MemoryByState: "Memory by state", "内存（按状态）";
+    Menu: "Menu", "菜单";
+    MetricCount: "{} metrics", "{} 个指标";
+    MetricNames: "What there is to query", "可查询的指标";
+    Metrics: "Metrics", "指标";
+    Min: "Min", "最小";
+    MinMs: "min ms", "最短 ms";
+    Mount: "Mounted at", "挂载点";
+    Navigation: "Navigation", "导航";
+    NetworkFaults: "Network errors, drops, retransmits", "网络错误、丢包、重传";
+    NetworkThroughput: "Network throughput", "网络吞吐";
+    NoDataInRange: "No data in this range", "该时间范围内没有数据";
+    NoHosts: "No hosts yet", "还没有主机";
+    NoHostsHow: "A host appears here a few seconds after its agent starts. The overview shows the command.", "启动代理几秒后，主机会出现在这里。启动命令见“概览”。";
+    NoLogs: "No logs in this range", "该时间范围内没有日志";
+    NoLogsHow: "Try a longer range, or send logs over OTLP: the overview shows the settings to copy.", "请扩大时间范围，或通过 OTLP 发送日志：可复制的配置见“概览”。";
+    NoLogsMatch: "No log record matches", "没有匹配的日志";
+    NoMetrics: "No metrics yet", "还没有指标";
+    NoRows: "The query gives no rows", "查询没有返回任何行";
+    NoRules: "No alert rules are loaded", "尚未加载告警规则";
+    NoRulesHow: "Write Prometheus rule files and name them in the configuration under [alert] rules. This one watches the CPU of every host:", "编写 Prometheus 规则文件，并在配置的 [alert] rules 中列出。下面的规则监视每台主机的 CPU：";
+    NoSuchPage: "There is no such page", "页面不存在";
+    NoTraces: "No traces in this range", "该时间范围内没有链路";
+    NoTracesHow: "Try a longer range or fewer filters, or send spans over OTLP: the overview shows the settings to copy.", "请扩大时间范围或减少过滤条件，或通过 OTLP 发送 Span：可复制的配置见“概览”。";
+    NoTracesMatch: "No trace matches these filters", "没有符合条件的链路";
+    Off: "Off", "关闭";
+    OnlyErrors: "Only errors", "仅错误";
+    OpenInMetrics: "Open in Metrics", "在指标中打开";
+    OpenTrace: "Open trace", "打开链路";
+    Operation: "Operation", "操作";
+    Orphan: "no parent", "缺少父级";
+    OrphanHow: "Its parent span was not received", "未收到其父 Span";
+    OtherHosts: "Other hosts, with the agent", "其他主机，使用代理";
+    Overview: "Overview", "概览";
+    Page: "page", "页面";
+    PalettePlaceholder: "Page, host, trace id or text", "页面、主机、链路 ID 或文本";
+    Panicked: "The dashboard has failed. The address keeps the view: reloading restores it.", "界面发生错误。地址中保存了当前视图，重新加载即可恢复。";
+    Pressure: "Pressure: share of time stalled", "压力：停顿时间占比";
+    Process: "Process", "进程";
+    ProcessCpu: "CPU of top processes", "主要进程的 CPU";
+    Processes: "Processes by state", "进程（按状态）";
+    PromqlPlaceholder: "PromQL, as rate(http_requests_total[5m])", "PromQL，例如 rate(http_requests_total[5m])";
+    PromqlQuery: "PromQL query", "PromQL 查询";
+    QueryStats: "{} series · step {} · {}", "{} 个序列 · 步长 {} · {}";
+    Receiver: "Receiver", "接收方";
+    Recording: "recording", "记录规则";
+    Records: "{} records", "{} 条";
+    RefreshInterval: "Refresh interval", "刷新间隔";
+    RefreshNow: "Refresh now", "立即刷新";
+    Rejected: "Rejected", "已拒绝";
+    Reload: "Reload", "重新加载";
+    Resource: "Resource", "资源";
+    Result: "Result", "结果";
+    RetryNow: "Retry now", "立即重试";
+    RowsIn: "{} rows in {}", "{} 行，用时 {}";
+    Rule: "Rule", "规则";
+    Run: "Run", "运行";
+    Samples: "Samples", "样本";
+    Search: "Search", "搜索";
+    SearchAnything: "Search", "搜索";
+    SearchLogs: "Search logs", "搜索日志";
+    SearchLogsHow: "words \"a phrase\" service:checkout level:error", "关键词 \"短语\" service:checkout level:error";
+    Segments: "{} segments", "{} 个段";
+    SendTelemetry: "Send telemetry", "发送遥测数据";
+    SendTelemetryHow: "Any OpenTelemetry SDK works. Set these variables and start your program; data appears within a second.", "支持任何 OpenTelemetry SDK。设置以下变量并启动程序，数据会在一秒内出现。";
+    Series: "Series", "序列";
+    ServerLost: "The server cannot be reached. What you see is {} old.", "无法连接服务器，当前数据已过时 {}。";
+    SeverityError: "error", "错误";
+    SeverityOther: "other", "其他";
+    SeverityWarn: "warning", "警告";
+    ShowTable: "Show as table", "以表格显示";
+    Since: "since {}", "始于 {}";
+    Size: "Size", "容量";
+    SkipToContent: "Skip to content", "跳到内容";
+    SpanCount: "{} spans", "{} 个 Span";
+    SpanDetails: "Span", "Span 详情";
+    SpanId: "Span id", "Span ID";
+    Spans: "Spans", "Span";
+    Sql: "SQL", "SQL";
+    SqlEmpty: "Everything stored is a table", "所有数据都是表";
+    SqlEmptyHow: "Write a query or take an example. Names of tables and columns are at the side.", "编写查询或选择示例。表名与列名见侧栏。";
+    SqlPlaceholder: "SELECT … FROM logs LIMIT 100", "SELECT … FROM logs LIMIT 100";
+    SqlQuery: "SQL query", "SQL 查询";
+    Stacked: "Stacked", "堆叠";
+    Start: "Start", "开始时间";
+    StartsAfter: "Starts after", "起始偏移";
+    State: "State", "状态";
+    StateError: "error", "错误";
+    StateFiring: "firing", "触发中";
+    StateInactive: "inactive", "正常";
+    StateOk: "ok", "正常";
+    StatePending: "pending", "待定";
+    StateResolved: "resolved", "已恢复";
+    StateUnknown: "silent", "失联";
+    StateWarn: "warning", "警告";
+    Status: "Status", "状态";
+    StatusUnset: "unset", "未设置";
+    Storage: "Storage", "存储";
+    SwitchLanguage: "Switch language", "切换语言";
+    SwitchTheme: "Light or dark", "切换明暗主题";
+    Tables: "Tables", "表";
+    TcpConnections: "TCP connections by state", "TCP 连接（按状态）";
+    Threads: "Threads", "线程";
+    Time: "Time", "时间";
+    TimeGrammar: "now-2h, now-1d/d, 2026-11-23 04:46, or an epoch number.", "now-2h、now-1d/d、2026-11-23 04:46 或时间戳。";
+    TimeRange: "Time range", "时间范围";
+    To: "To", "结束";
+    TopProcesses: "Top processes", "主要进程";
+    Trace: "Trace", "链路";
+    TraceCount: "{} traces", "{} 条链路";
+    Traces: "Traces", "链路";
+    Truncated: "more rows were left out", "还有更多行未显示";
+    Unfold: "Unfold", "展开";
+    UnfoldAll: "Unfold all", "全部展开";
+    UpFor: "up {}", "已运行 {}";
+    Uptime: "Server up", "服务已运行";
+    Use: "Use", "使用率";
+    Used: "Used", "已用";
+    ZoomOut: "Zoom out", "缩小";
+}

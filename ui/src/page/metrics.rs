@@ -1,0 +1,178 @@
+//! The metric explorer: a `PromQL` query, its chart, its numbers.
+
+use std::sync::Arc;
+
+use api::complete::{CompleteRequest, Completion, Language as Asked};
+use api::error::ApiError;
+use api::query::{Query, QueryAnswer};
+use leptos::prelude::*;
+use viz::kind::line::Style;
+use viz::token::Language;
+use viz::unit::Format;
+
+use super::{Page, begin};
+use crate::app::{Ui, use_ui};
+use crate::chart::data::{Spec, chart, promql_name};
+use crate::chart::{Chart, LegendKind};
+use crate::client::{self, Failure};
+use crate::msg::{Msg, fill, t};
+use crate::part::editor::Editor;
+use crate::part::icon::{Glyph, Icon};
+use crate::part::state::{Empty, ErrorNote};
+use crate::refresh::{Answers, Fetched, batch, fetch_at};
+
+const ID: u32 = 1;
+
+#[component]
+pub(crate) fn Metrics() -> impl IntoView {
+    begin();
+    let ui = use_ui();
+    let query = ui.url.param("q");
+    let text = RwSignal::new(query.get_untracked());
+    Effect::new(move |_| text.set(query.get()));
+    let width = RwSignal::new(900.0);
+    let answers = batch(width.into(), move |(from_ms, to_ms), step_ms| {
+        let text = query.get();
+        if text.trim().is_empty() {
+            return Vec::new();
+        }
+        vec![Query { id: ID, text, from_ms, to_ms, step_ms: Some(step_ms), ..Query::default() }]
+    });
+    let answer = Signal::derive(move || answers.value.get()?.get(&ID).cloned());
+    let error = Signal::derive(move || error_of(answers, answer, &query.get(), &text.get()));
+    let run = move |()| {
+        if text.get_untracked() == query.get_untracked() {
+            ui.refresh_now();
+        }
+        ui.url.set(&[("q", Some(text.get_untracked()))], false);
+    };
+    view! {
+        <Page title=t(Msg::Metrics).to_owned() testid="page-metrics">
+            <header class="page-head"><h1>{t(Msg::Metrics)}</h1></header>
+            <div class="query-row">
+                <Editor text language=Language::Promql label=t(Msg::PromqlQuery) placeholder=t(Msg::PromqlPlaceholder)
+                    on_run=Callback::new(run) error testid="promql-editor"/>
+                <button class="button primary" data-testid="run" on:click=move |_| run(())><Icon glyph=Glyph::Run/>{t(Msg::Run)}</button>
+            </div>
+            {move || if query.get().trim().is_empty() {
+                view! { <Catalogue ui/> }.into_any()
+            } else {
+                view! { <Result ui answers answer width/> }.into_any()
+            }}
+        </Page>
+    }
+}
+
+/// The error to show: that of the text as it was run, until it is changed.
+fn error_of(
+    answers: Fetched<Answers>,
+    answer: Signal<Option<Arc<QueryAnswer>>>,
+    run: &str,
+    typed: &str,
+) -> Option<ApiError> {
+    if run != typed {
+        return None;
+    }
+    let whole = answers.failure.get().as_ref().and_then(Failure::refusal);
+    whole.or_else(|| answer.get().and_then(|answer| answer.error.clone()))
+}
+
+#[component]
+fn Result(
+    ui: Ui,
+    answers: Fetched<Answers>,
+    answer: Signal<Option<Arc<QueryAnswer>>>,
+    width: RwSignal<f64>,
+) -> impl IntoView {
+    let stacked = ui.url.param("style");
+    let data = Signal::derive(move || {
+        let answer = answer.get()?;
+        let range_ms = ui.range.get().resolve(ui.now_ms.get_untracked());
+        let stacked = stacked.get() == "stack";
+        let style = if stacked { Style::Area } else { Style::Line };
+        let spec = Spec { style, stacked, ..Spec::default() };
+        Some(Arc::new(chart(&answer, range_ms, &spec, promql_name)))
+    });
+    let note = Signal::derive(move || {
+        let answer = answer.get()?;
+        let n = answer.series.len().to_string();
+        let took = viz::unit::time(answer.stats.elapsed_ms / 1_000.0);
+        let step = api::range::duration(answer.step_ms);
+        Some(fill(Msg::QueryStats, &[&n, &step, &took]))
+    });
+    let notices = move || {
+        let answer = answer.get()?;
+        let notice = |text: &String| view! { <div class="note warn"><Icon glyph=Glyph::Warn/><p>{text.clone()}</p></div> };
+        Some(answer.warnings.iter().chain(&answer.infos).map(notice).collect_view())
+    };
+    let mode = move |value: &'static str, name: Msg| {
+        view! {
+            <button aria-pressed=move || (stacked.get() == value).to_string()
+                on:click=move |_| ui.url.set(&[("style", Some(value.to_owned()))], true)>{t(name)}</button>
+        }
+    };
+    view! {
+        {notices}
+        <div class="segmented" role="group" aria-label=t(Msg::ChartStyle)>
+            {mode("", Msg::Lines)}{mode("stack", Msg::Stacked)}
+        </div>
+        {move || answers.loading.get().then(|| view! { <div class="progress" role="progressbar" aria-label=t(Msg::Loading)></div> })}
+        <Chart title=t(Msg::Result) data note legend=LegendKind::Long height_px=320 width testid="chart-explore"/>
+    }
+}
+
+/// What there is to ask for, when nothing is asked yet.
+#[component]
+fn Catalogue(ui: Ui) -> impl IntoView {
+    let request = CompleteRequest { kind: Asked::Promql, ..CompleteRequest::default() };
+    let found: Fetched<Completion> = fetch_at(
+        Signal::derive(|| 0),
+        || Some(()),
+        move |(), _, signal| {
+            let request = request.clone();
+            async move { client::post("complete", &request, signal).await }
+        },
+    );
+    let wanted = RwSignal::new(String::new());
+    let open = move |name: &str, counter: bool| {
+        let text = if counter { format!("rate({name}[1m])") } else { name.to_owned() };
+        ui.url.set(&[("q", Some(text))], false);
+    };
+    let list = move || {
+        let found = found.value.get()?;
+        let needle = wanted.get().to_lowercase();
+        let metric = |item: &&api::complete::Item| {
+            item.kind == api::complete::ItemKind::Metric
+                && item.label.to_lowercase().contains(&needle)
+        };
+        let row = |item: &api::complete::Item| {
+            let (name, counter) = (item.insert.clone(), item.insert.ends_with("_total"));
+            view! {
+                <button class="catalogue-row" data-testid="metric-row" on:click=move |_| open(&name, counter)>
+                    <span class="mono">{item.label.clone()}</span>
+                    <span class="muted small">{item.detail.clone()}</span>
+                    <span class="muted ellipsis">{item.help.clone()}</span>
+                </button>
+            }
+        };
+        let rows: Vec<_> = found.items.iter().filter(metric).map(row).collect();
+        Some(if rows.is_empty() {
+            view! { <Empty title=t(Msg::NoMetrics)><p>{t(Msg::NoHostsHow)}</p></Empty> }.into_any()
+        } else {
+            let count = Format::Plain.text(rows.len() as f64);
+            view! { <p class="muted small">{fill(Msg::MetricCount, &[&count])}</p><div class="catalogue">{rows}</div> }.into_any()
+        })
+    };
+    let failure = move || found.failure.get().as_ref().and_then(Failure::refusal);
+    view! {
+        <section class="panel padded">
+            <div class="panel-head">
+                <h2>{t(Msg::MetricNames)}</h2>
+                <input class="input filter" type="search" placeholder=t(Msg::FilterByName) aria-label=t(Msg::FilterByName)
+                    on:input=move |event| wanted.set(event_target_value(&event))/>
+            </div>
+            {move || failure().map(|error| view! { <ErrorNote error/> })}
+            {list}
+        </section>
+    }
+}

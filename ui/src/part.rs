@@ -1,0 +1,10 @@
+//! Parts that several pages use.
+
+pub(crate) mod attributes;
+pub(crate) mod badge;
+pub(crate) mod copy;
+pub(crate) mod editor;
+pub(crate) mod icon;
+pub(crate) mod meter;
+pub(crate) mod state;
+pub(crate) mod windowed;
