@@ -37,7 +37,7 @@ macro_rules! reasons {
 
 reasons! {
     MetricNameEmpty "metric_name_empty" true "without a usable metric name";
-    DataMissing "data_missing" true "of metrics without data";
+    DataMissing "data_missing" true "metrics without data";
     ValueMissing "value_missing" true "without a value";
     TimeMissing "time_missing" true "without a time";
     TimeInFuture "time_in_future" true "from the future";
@@ -88,7 +88,13 @@ impl Tally {
         self.reject_many(reason, 1, offender);
     }
 
-    /// Notes that `items` items are lost at once; of a metric without data that is none, yet it is told.
+    /// Notes a metric without data: no data point is lost, yet the sender should know.
+    pub(crate) fn note_missing_data(&mut self, offender: impl FnOnce() -> String) {
+        self.reject_many(Reason::DataMissing, 1, offender);
+        self.rejected -= 1;
+    }
+
+    /// Notes that `items` items are lost at once.
     pub(crate) fn reject_many(
         &mut self,
         reason: Reason,

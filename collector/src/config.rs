@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::duration;
+use crate::error::Error;
 
 /// Limits of the write path. Every default works; every limit is counted in [`crate::Stats`] when it bites.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,6 +62,40 @@ pub struct Config {
     pub redact_query_text: bool,
 }
 
+impl Config {
+    /// Whether the settings fit together; called once at start.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that makes no sense, and why.
+    pub fn check(&self) -> Result<(), Error> {
+        let positive = [
+            ("wire_bytes_max", self.wire_bytes_max),
+            ("decoded_bytes_max", self.decoded_bytes_max),
+            ("inflate_ratio_max", self.inflate_ratio_max),
+            ("labels_max", self.labels_max),
+            ("label_bytes_max", self.label_bytes_max),
+            ("attributes_max", self.attributes_max),
+            ("attribute_bytes_max", self.attribute_bytes_max),
+            ("key_bytes_max", self.key_bytes_max),
+            ("log_body_bytes_max", self.log_body_bytes_max),
+            ("buckets_max", self.buckets_max),
+        ];
+        if let Some((name, value)) = positive.into_iter().find(|(_, value)| *value == 0) {
+            let reason = "nothing at all would be accepted; leave it out for the default";
+            return Err(Error::Setting { name, value, reason });
+        }
+        if self.bytes_in_flight_max < self.decoded_bytes_max.saturating_mul(4) {
+            return Err(Error::Setting {
+                name: "bytes_in_flight_max",
+                value: self.bytes_in_flight_max,
+                reason: "a body of `decoded_bytes_max` needs about four times its size while it is decoded",
+            });
+        }
+        Ok(())
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -97,5 +132,33 @@ impl Default for Config {
             .to_vec(),
             redact_query_text: true,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_is_sound_and_nonsense_is_named() {
+        Config::default().check().unwrap();
+        let none = Config { labels_max: 0, ..Config::default() };
+        assert!(
+            none.check()
+                .unwrap_err()
+                .to_string()
+                .starts_with("collector setting `labels_max` is 0")
+        );
+        let small = Config { bytes_in_flight_max: 1 << 20, ..Config::default() };
+        assert!(small.check().is_err());
+    }
+
+    #[test]
+    fn settings_read_what_they_write_and_refuse_unknown_fields() {
+        let text = serde_json::to_string(&Config::default()).unwrap();
+        assert_eq!(serde_json::from_str::<Config>(&text).unwrap(), Config::default());
+        assert!(text.contains(r#""sample_age_max":"7d""#), "{text}");
+        let unknown = serde_json::from_str::<Config>(r#"{"lables_max":3}"#).unwrap_err();
+        assert!(unknown.to_string().contains("lables_max"), "{unknown}");
     }
 }

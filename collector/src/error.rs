@@ -40,6 +40,16 @@ pub enum Error {
     /// The store did not take the batch.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// A setting makes no sense.
+    #[error("collector setting `{name}` is {value}: {reason}")]
+    Setting {
+        /// Name of the setting.
+        name: &'static str,
+        /// Its value.
+        value: usize,
+        /// Why it cannot be.
+        reason: &'static str,
+    },
     /// Our own fault.
     #[error("{0}")]
     Internal(String),
@@ -50,7 +60,9 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow(_) => ErrorKind::Invalid,
+            Self::Malformed(_) | Self::TooLarge(_) | Self::TooSlow(_) | Self::Setting { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Busy { .. } => ErrorKind::Exhausted,
             Self::Internal(_) => ErrorKind::Corrupt,
             Self::Store(error) => match error.kind() {

@@ -2,22 +2,26 @@
 
 use std::cell::RefCell;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use arrow::array::{Array, RecordBatch};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::metric::{Labels, SeriesDef};
 use model::time::Timestamp;
-use store::ResourceDef;
+use prost::Message;
 use store::schema::Table;
+use store::{ResourceDef, Store};
+use tempfile::TempDir;
 
 use crate::admission::{Admission, Shared};
 use crate::admit::{Reason, Tally, Window};
 use crate::config::Config;
+use crate::decode::Request;
 use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::stats::Signal;
-use crate::{json, logs, metrics, traces};
+use crate::{Collector, json, logs, metrics, traces};
 
 /// The present in tests: 2027-01-15T08:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
@@ -74,25 +78,34 @@ impl Desk {
         Self { memory: Memory::new(&config), config, recorder }
     }
 
+    /// Admits OTLP/JSON.
     pub(crate) fn admit(&self, signal: Signal, text: &str) -> Seen {
+        let body = text.as_bytes();
+        self.take(&match signal {
+            Signal::Metrics => Request::Metrics(json::metrics(body).unwrap()),
+            Signal::Logs => Request::Logs(json::logs(body).unwrap()),
+            Signal::Traces => Request::Traces(json::traces(body).unwrap()),
+        })
+    }
+
+    /// Admits a decoded request.
+    pub(crate) fn take(&self, request: &Request) -> Seen {
         let shared = Shared {
             config: &self.config,
             memory: &self.memory,
             registry: &self.recorder,
             tenant: TenantId::default(),
         };
-        let window = match signal {
-            Signal::Metrics => Window::of_samples(&self.config, NOW),
-            Signal::Logs | Signal::Traces => Window::of_records(&self.config, NOW),
+        let (signal, window) = match request {
+            Request::Metrics(_) => (Signal::Metrics, Window::of_samples(&self.config, NOW)),
+            Request::Logs(_) => (Signal::Logs, Window::of_records(&self.config, NOW)),
+            Request::Traces(_) => (Signal::Traces, Window::of_records(&self.config, NOW)),
         };
         let mut admission = Admission::new(shared, window, Tally::new(signal));
-        let body = text.as_bytes();
-        let tables = match signal {
-            Signal::Metrics => {
-                metrics::admit(&mut admission, &json::metrics(body).unwrap()).unwrap().tables
-            }
-            Signal::Logs => logs::admit(&mut admission, &json::logs(body).unwrap()).unwrap(),
-            Signal::Traces => traces::admit(&mut admission, &json::traces(body).unwrap()).unwrap(),
+        let tables = match request {
+            Request::Metrics(request) => metrics::admit(&mut admission, request).unwrap().tables,
+            Request::Logs(request) => logs::admit(&mut admission, request).unwrap(),
+            Request::Traces(request) => traces::admit(&mut admission, request).unwrap(),
         };
         Seen { tables, tally: admission.tally }
     }
@@ -192,4 +205,46 @@ pub(crate) fn span(fields: &str) -> String {
     format!(
         r#"{{"resourceSpans":[{{"resource":{{"attributes":[{resource}]}},"scopeSpans":[{{"spans":[{span}]}}]}}]}}"#
     )
+}
+
+/// A collector on a store of its own, with the clock standing at [`NOW`].
+pub(crate) async fn collector(config: Config) -> (Arc<Collector>, Arc<Store>, TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let store_config =
+        store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
+    let store = Store::open(store_config, Arc::new(|| NOW)).await.unwrap();
+    (Collector::new(Arc::clone(&store), config, Arc::new(|| NOW)), store, dir)
+}
+
+/// A request of each signal that is accepted whole, as protobuf.
+pub(crate) fn good(signal: Signal) -> Vec<u8> {
+    match signal {
+        Signal::Metrics => json::metrics(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
+        Signal::Logs => json::logs(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
+        Signal::Traces => json::traces(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
+    }
+}
+
+/// Likewise as JSON.
+pub(crate) fn good_json(signal: Signal) -> String {
+    let at = r#""timeUnixNano":"1800000000000000000""#;
+    match signal {
+        Signal::Metrics => metric(&format!(
+            r#"{{"name":"m","unit":"By","sum":{{"aggregationTemporality":2,"isMonotonic":true,"dataPoints":[
+                {{{at},"asInt":"5","attributes":[{{"key":"k","value":{{"stringValue":"v"}}}}],
+                  "exemplars":[{{"asDouble":1.5,"traceId":"5b8efff798038103d269b633813fc60c"}}]}}]}}}},
+               {{"name":"h","histogram":{{"aggregationTemporality":2,"dataPoints":[
+                {{{at},"count":"3","bucketCounts":["1","2"],"explicitBounds":[0.5],"sum":4}}]}}}},
+               {{"name":"e","exponentialHistogram":{{"aggregationTemporality":1,"dataPoints":[
+                {{{at},"count":"3","scale":2,"positive":{{"offset":1,"bucketCounts":[1,2]}}}}]}}}},
+               {{"name":"s","summary":{{"dataPoints":[{{{at},"count":"1","quantileValues":[{{"quantile":0.5,"value":2}}]}}]}}}}"#
+        )),
+        Signal::Logs => {
+            log(&format!(r#"{{{at},"body":{{"stringValue":"hello"}},"severityNumber":9}}"#))
+        }
+        Signal::Traces => span(
+            r#","kind":2,"attributes":[{"key":"http.route","value":{"stringValue":"/"}}],
+               "events":[{"timeUnixNano":"1","name":"e"}],"links":[{"traceId":"5b8efff798038103d269b633813fc60c","spanId":"eee19b7ec3c1b175"}]"#,
+        ),
+    }
 }

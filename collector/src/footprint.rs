@@ -121,7 +121,7 @@ pub(crate) fn of_protobuf(signal: Signal, body: &[u8]) -> usize {
     };
     let mut bytes = body.len();
     // Broken framing ends the walk: the decoder stops at the same place, so nothing after it takes memory.
-    let _ = walk(body, shape, 0, &mut bytes);
+    let _whole = walk(body, shape, 0, &mut bytes).is_some();
     bytes
 }
 

@@ -1,7 +1,7 @@
 //! OTLP over gRPC: the three Export calls. tonic speaks the protocol, our codec hands over the message's bytes, so that
 //! both doors share one decoder, and a malformed message is answered with where it is wrong.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -116,8 +116,28 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(collector.config().decoded_bytes_max);
-    let export = Export { collector, signal, held: Some(held) };
-    grpc.unary(export, request).await.map(Body::new)
+    let held = Arc::new(Mutex::new(Some(held)));
+    let export = Export { collector: Arc::clone(&collector), signal, held: Arc::clone(&held) };
+    let response = grpc.unary(export, request).await;
+    if take(&held).is_none() {
+        return response.map(Body::new);
+    }
+    // tonic refused before it called us: a message that does not inflate, or an encoding it does not know.
+    let status = Status::from_header_map(response.headers());
+    let message = status.as_ref().map_or("no message", Status::message);
+    collector.refuse(signal, &Error::Malformed(message.to_owned()));
+    match status {
+        // Not our fault, as `INTERNAL` would say.
+        Some(status) if status.code() == Code::Internal => answer(Status::invalid_argument(
+            format!("{}; send one message, compressed as grpc-encoding says", status.message()),
+        )),
+        _ => response.map(Body::new),
+    }
+}
+
+/// Takes the reservation unless the call has it already.
+fn take(held: &Mutex<Option<Reservation>>) -> Option<Reservation> {
+    held.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 fn answer(status: Status) -> Response {
@@ -128,7 +148,8 @@ fn answer(status: Status) -> Response {
 struct Export {
     collector: Arc<Collector>,
     signal: Signal,
-    held: Option<Reservation>,
+    /// Taken by the call: what is left here after the answer was never called for.
+    held: Arc<Mutex<Option<Reservation>>>,
 }
 
 impl UnaryService<Bytes> for Export {
@@ -137,7 +158,7 @@ impl UnaryService<Bytes> for Export {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (collector, signal) = (Arc::clone(&self.collector), self.signal);
-        let held = self.held.take();
+        let held = take(&self.held);
         Box::pin(async move {
             let body = request.into_inner();
             let outcome = async {

@@ -187,13 +187,13 @@ impl Collector {
         }
         let tally = admitted.tally;
         self.counters(signal).count(&tally, rows);
-        if tally.rejected() > 0 {
+        if tally.rejected() > 0 && self.counters(signal).may_warn(self.clock.now()) {
             tracing::warn!(
                 signal = signal.name(),
                 rejected = tally.rejected(),
                 received = tally.received(),
                 reasons = tally.message(),
-                "records rejected"
+                "records rejected; the next warning comes in another minute, the counters have them all"
             );
         }
         let rejected = i64::try_from(tally.rejected()).unwrap_or(i64::MAX);

@@ -88,9 +88,7 @@ impl Metrics<'_, '_> {
             return Ok(None);
         }
         let Some(data) = &metric.data else {
-            self.admission
-                .tally
-                .reject_many(Reason::DataMissing, 0, || format!("metric `{}`", metric.name));
+            self.admission.tally.note_missing_data(|| format!("metric `{}`", metric.name));
             return Ok(None);
         };
         self.rows.newest_ms = None;

@@ -1,6 +1,8 @@
 //! Counters of the write path, under names that stay. Written by the doors and by admission, read by the server.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use model::time::Timestamp;
 
 use crate::admit::{Reason, Tally};
 
@@ -142,6 +144,7 @@ pub(crate) struct SignalCounters {
     accepted: AtomicU64,
     rows: AtomicU64,
     by_reason: [AtomicU64; Reason::ALL.len()],
+    warned_minute: AtomicI64,
 }
 
 impl SignalCounters {
@@ -154,6 +157,12 @@ impl SignalCounters {
         for (reason, total) in Reason::ALL.into_iter().zip(&self.by_reason) {
             add(total, tally.count(reason));
         }
+    }
+
+    /// Whether a warning may be logged: once a minute, so that a sender who is always wrong cannot fill the log.
+    pub(crate) fn may_warn(&self, now: Timestamp) -> bool {
+        let minute = now.s().div_euclid(60);
+        self.warned_minute.swap(minute, Ordering::Relaxed) != minute
     }
 
     pub(crate) fn snapshot(&self) -> SignalStats {

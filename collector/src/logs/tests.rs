@@ -31,9 +31,12 @@ fn a_record_keeps_its_body_severity_context_and_typed_attributes() {
         {{"key":"exception.message","value":{{"stringValue":"disk"}}}},
         {{"key":"exception.stacktrace","value":{{"stringValue":"at main"}}}}]}}"#
     );
-    check(&record, expect![[r#"
+    check(
+        &record,
+        expect![[r#"
         logs time=2027-01-15T08:00:00Z observed_time=2027-01-15T08:00:00.000000001Z service_name=shop severity_number=10 severity_text=Information body=Example log record event_name=order.paid exception_type=IOError exception_message=disk exception_stack_hash=14823087497014218734 trace_id=5b8efff798038103d269b633813fc60c span_id=eee19b7ec3c1b174 attrs_str={string.attribute: some string, exception.type: IOError, exception.message: disk, exception.stacktrace: at main} attrs_int={int.attribute: 10} attrs_f64={double.attribute: 637.704} attrs_bool={boolean.attribute: true} attrs_json={array.attribute: ["many",1], map.attribute: {"k":"v"}, bytes: "AP8="}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -43,9 +46,12 @@ fn a_structured_body_is_json_and_its_keys_are_attributes() {
         {{"key":"n","value":{{"intValue":"5"}}}},{{"key":"given","value":{{"boolValue":true}}}}]}}}},
         "attributes":[{{"key":"given","value":{{"stringValue":"stays"}}}}]}}"#
     );
-    check(&record, expect![[r#"
+    check(
+        &record,
+        expect![[r#"
         logs time=2027-01-15T08:00:00Z observed_time=2027-01-15T08:00:00Z service_name=shop severity_number=0 body={"user":"ann","n":5,"given":true} attrs_str={given: stays, user: ann} attrs_int={n: 5}
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -85,12 +91,15 @@ fn old_and_future_records_are_rejected_and_bad_ids_dropped() {
         r#"{"timeUnixNano":"1800000000000000000","traceId":"abcd","spanId":"00","body":{"intValue":5}}"#,
         r#"{"timeUnixNano":"1800000000000000000","traceId":"00000000000000000000000000000000"}"#,
     ];
-    check(&records.join(","), expect![[r#"
+    check(
+        &records.join(","),
+        expect![[r#"
         logs time=2027-01-15T08:00:00Z observed_time=2027-01-15T08:00:00Z service_name=shop severity_number=0 body=5
         logs time=2027-01-15T08:00:00Z observed_time=2027-01-15T08:00:00Z service_name=shop severity_number=0
         adjusted 1 id_dropped
         2 of 4 log records rejected: 1 too old (first: record "two days and a second ago", time 2027-01-13T07:59:59.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 2d back is the limit); 1 from the future (first: record "ahead", time 2027-01-15T08:10:01.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 10m ahead is the limit)
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]

@@ -28,14 +28,17 @@ fn a_gauge_becomes_a_sample_and_its_resource_target_info() {
         {{{AT},"asDouble":0.25,"attributes":[{{"key":"cpu.mode","value":{{"stringValue":"user"}}}},
                                              {{"key":"cpu.logical_number","value":{{"intValue":"3"}}}}]}}]}}}}"#
     );
-    check(&metric_of(resource, &points), expect![[r#"
+    check(
+        &metric_of(resource, &points),
+        expect![[r#"
         1 system_cpu_utilization_ratio{cpu_logical_number="3",cpu_mode="user",host_name="h",instance="i-1",job="ops/headrope-agent"}
           system.cpu.utilization{cpu.logical_number="3",cpu.mode="user"} Gauge Unspecified unit="1"
         2 target_info{host_name="h",instance="i-1",job="ops/headrope-agent",os_type="linux"}
           target_info{} Gauge Unspecified unit=""
         samples series_id=1 time=2027-01-15T08:00:00Z value=0.25 flags=0
         samples series_id=2 time=2027-01-15T08:00:00Z value=1.0 flags=0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -46,21 +49,30 @@ fn sums_keep_their_temporality_and_monotony() {
             "dataPoints":[{{{AT},"startTimeUnixNano":"1799999990000000000","asInt":"9007199254740993"}}]}}}}"#
         ))
     };
-    check(&of(2, true), expect![[r#"
+    check(
+        &of(2, true),
+        expect![[r#"
         1 io_ops_total{job="shop"}
           io.ops{} Counter Cumulative unit="{operation}"
         samples series_id=1 time=2027-01-15T08:00:00Z value=9007199254740992.0 start_time=2027-01-15T07:59:50Z flags=0
-    "#]]);
-    check(&of(1, true), expect![[r#"
+    "#]],
+    );
+    check(
+        &of(1, true),
+        expect![[r#"
         1 io_ops_total{job="shop"}
           io.ops{} Counter Delta unit="{operation}"
         samples series_id=1 time=2027-01-15T08:00:00Z value=9007199254740992.0 start_time=2027-01-15T07:59:50Z flags=0
-    "#]]);
-    check(&of(2, false), expect![[r#"
+    "#]],
+    );
+    check(
+        &of(2, false),
+        expect![[r#"
         1 io_ops{job="shop"}
           io.ops{} Gauge Cumulative unit="{operation}"
         samples series_id=1 time=2027-01-15T08:00:00Z value=9007199254740992.0 start_time=2027-01-15T07:59:50Z flags=0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -76,7 +88,9 @@ fn a_histogram_becomes_a_point_buckets_and_bounds() {
         {{{AT},"attributes":[{{"key":"a","value":{{"stringValue":"inf"}}}}],"count":3,"bucketCounts":[1,1,1],"explicitBounds":[1,"Infinity"]}},
         {{{AT},"attributes":[{{"key":"a","value":{{"stringValue":"gone"}}}}],"flags":1}}]}}}}"#
     ));
-    check(&request, expect![[r#"
+    check(
+        &request,
+        expect![[r#"
         1 latency_seconds{job="shop"}
           latency{} Histogram Cumulative unit="s"
         2 latency_seconds{a="no buckets",job="shop"}
@@ -100,7 +114,8 @@ fn a_histogram_becomes_a_point_buckets_and_bounds() {
         exemplars series_id=1 time=2027-01-15T07:59:59.000000001Z value=0.4 trace_id=5b8efff798038103d269b633813fc60c span_id=eee19b7ec3c1b174 attributes={user: 7}
         exemplars series_id=1 time=2027-01-15T08:00:00Z value=3.0
         adjusted 2 exemplar_dropped
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -110,7 +125,9 @@ fn an_exponential_histogram_keeps_its_scale_and_indices() {
         {{{AT},"count":"10","sum":-3,"scale":3,"zeroCount":"2","zeroThreshold":0.001,
           "positive":{{"offset":-2,"bucketCounts":["3","0","1"]}},"negative":{{"offset":4,"bucketCounts":[4]}}}}]}}}}"#
     ));
-    check(&request, expect![[r#"
+    check(
+        &request,
+        expect![[r#"
         1 latency_milliseconds{job="shop"}
           latency{} ExponentialHistogram Delta unit="ms"
         hist_points series_id=1 time=2027-01-15T08:00:00Z flags=0 count=10.0 sum=-3.0 zero_count=2 zero_threshold=0.001 exp_scale=3 reset_hint=3
@@ -118,7 +135,8 @@ fn an_exponential_histogram_keeps_its_scale_and_indices() {
         hist_buckets series_id=1 time=2027-01-15T08:00:00Z exp_scale=3 side=1 bucket=-2 count=3.0
         hist_buckets series_id=1 time=2027-01-15T08:00:00Z exp_scale=3 side=1 bucket=0 count=1.0
         hist_buckets series_id=1 time=2027-01-15T08:00:00Z exp_scale=3 side=0 bucket=0 count=2.0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -127,7 +145,9 @@ fn a_summary_becomes_three_kinds_of_series() {
         r#"{{"name":"rpc.latency","unit":"s","summary":{{"dataPoints":[
         {{{AT},"count":"5","sum":2.5,"quantileValues":[{{"quantile":0.5,"value":0.4}},{{"quantile":1,"value":0.9}}]}}]}}}}"#
     ));
-    check(&request, expect![[r#"
+    check(
+        &request,
+        expect![[r#"
         1 rpc_latency_seconds{job="shop",quantile="0.5"}
           rpc.latency{quantile="0.5"} Summary Cumulative unit="s"
         2 rpc_latency_seconds{job="shop",quantile="1"}
@@ -140,7 +160,8 @@ fn a_summary_becomes_three_kinds_of_series() {
         samples series_id=2 time=2027-01-15T08:00:00Z value=0.9 flags=0
         samples series_id=3 time=2027-01-15T08:00:00Z value=2.5 flags=0
         samples series_id=4 time=2027-01-15T08:00:00Z value=5.0 flags=0
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -183,7 +204,9 @@ fn what_is_wrong_is_rejected_by_reason_and_the_rest_is_kept() {
         format!(r#"{{"name":"twice","gauge":{{"dataPoints":[{{{AT},"asInt":1}},{{{AT},"asInt":2}}]}}}}"#),
         format!(r#"{{"name":"good","gauge":{{"dataPoints":[{{{AT},"startTimeUnixNano":"1800000000000000001","asInt":7}}]}}}}"#),
     ];
-    check(&metric(&metrics.join(",")), expect![[r#"
+    check(
+        &metric(&metrics.join(",")),
+        expect![[r#"
         1 twice{job="shop"}
           twice{} Gauge Unspecified unit=""
         2 good{job="shop"}
@@ -191,8 +214,9 @@ fn what_is_wrong_is_rejected_by_reason_and_the_rest_is_kept() {
         samples series_id=1 time=2027-01-15T08:00:00Z value=2.0 flags=0
         samples series_id=2 time=2027-01-15T08:00:00Z value=7.0 flags=0
         adjusted 1 start_time_dropped
-        15 of 17 data points rejected: 2 without a usable metric name (first: metric ``); 0 of metrics without data (first: metric `nothing`); 1 without a value (first: metric `g`, it has neither a value nor the no-recorded-value flag); 1 without a time (first: metric `g`, its time is 0); 2 from the future (first: metric `g`, time 2027-01-15T08:10:01.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 10m ahead is the limit); 1 too old (first: metric `g`, time 2027-01-03T18:13:20.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 7d back is the limit); 7 of inconsistent histograms (first: metric `h`, bounds must increase, but 1 follows 2); 1 with the series and time of a later one (first: two points of one metric with the same attributes in the same millisecond; give them attributes that tell them apart)
-    "#]]);
+        15 of 17 data points rejected: 2 without a usable metric name (first: metric ``); 1 metrics without data (first: metric `nothing`); 1 without a value (first: metric `g`, it has neither a value nor the no-recorded-value flag); 1 without a time (first: metric `g`, its time is 0); 2 from the future (first: metric `g`, time 2027-01-15T08:10:01.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 10m ahead is the limit); 1 too old (first: metric `g`, time 2027-01-03T18:13:20.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 7d back is the limit); 7 of inconsistent histograms (first: metric `h`, bounds must increase, but 1 follows 2); 1 with the series and time of a later one (first: two points of one metric with the same attributes in the same millisecond; give them attributes that tell them apart)
+    "#]],
+    );
 }
 
 #[test]

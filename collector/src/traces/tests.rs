@@ -44,10 +44,13 @@ fn a_span_keeps_everything_it_came_with() {
             {"key":"exception.type","value":{"stringValue":"IOError"}},{"key":"exception.message","value":{"stringValue":"disk"}}]}],
         "links":[{"traceId":"5b8efff798038103d269b633813fc60d","spanId":"eee19b7ec3c1b175","attributes":[{"key":"a","value":{"intValue":1}}]},
                  {"traceId":"5b8e","spanId":"eee19b7ec3c1b175"}]"#;
-    check(fields, expect![[r#"
+    check(
+        fields,
+        expect![[r#"
         spans time=2027-01-15T07:59:59Z duration=500000000 trace_id=5b8efff798038103d269b633813fc60c span_id=eee19b7ec3c1b174 parent_span_id=eee19b7ec3c1b173 service_name=shop name=a span kind=server status=error status_message=boom is_root=false is_entry=true is_error=true endpoint=a span trace_state=ot=th:c;rv:1,x=y weight=4.0 attrs_str={my.span.attr: some value} attrs_int={n: 1} events=[{time: 2027-01-15T07:59:59.100Z, name: exception, attributes: {exception.type: IOError, exception.message: disk}, exception_type: IOError, exception_message: disk}] links=[{trace_id: 5b8efff798038103d269b633813fc60d, span_id: eee19b7ec3c1b175, attributes: {a: 1}}]
         adjusted 1 id_dropped
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
