@@ -22,6 +22,7 @@ mod own;
 mod paging;
 mod pressure;
 pub(crate) mod process;
+mod processor;
 mod protocol;
 mod sensor;
 
@@ -71,6 +72,8 @@ pub(crate) fn all(
 ) -> Vec<Box<dyn Source>> {
     vec![
         Box::new(cpu::Cpu::new(roots)),
+        Box::new(processor::Scheduler::new(roots)),
+        Box::new(processor::Topology::new(roots)),
         Box::new(host::Load::new(roots)),
         Box::new(host::Uptime::new(roots)),
         Box::new(host::Limits::new(roots)),

@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::round::Kind;
+use crate::source::fixture::Fixture;
 
 const S: i64 = NS_PER_S;
 
@@ -133,4 +136,74 @@ async fn a_round_is_taken_at_every_full_interval_until_the_stop() {
         assert!(body.windows(8).any(|window| window == tick), "round {second}");
     }
     assert_eq!(ledger.account().missed, 0);
+}
+
+/// Files of this host and where a sampler with a fixture's roots looks for them.
+const FILES: [(&str, &str); 20] = [
+    ("stat", "stat"),
+    ("loadavg", "loadavg"),
+    ("uptime", "uptime"),
+    ("meminfo", "meminfo"),
+    ("vmstat", "vmstat"),
+    ("swaps", "swaps"),
+    ("schedstat", "schedstat"),
+    ("diskstats", "diskstats"),
+    ("pressure/cpu", "pressure/cpu"),
+    ("pressure/io", "pressure/io"),
+    ("sys/fs/file-nr", "sys/fs/file-nr"),
+    ("net/dev", "1/net/dev"),
+    ("net/snmp", "1/net/snmp"),
+    ("net/netstat", "1/net/netstat"),
+    ("net/sockstat", "1/net/sockstat"),
+    ("net/tcp", "1/net/tcp"),
+    ("self/mountinfo", "1/mountinfo"),
+    ("self/stat", "1/stat"),
+    ("self/io", "1/io"),
+    ("self/stat", "self/stat"),
+];
+
+/// Replaces bytes at fractions of the length, then cuts.
+fn damage(content: &mut Vec<u8>, flips: &[(f64, u8)], keep: f64) {
+    let at = |share: f64, len: usize| (0..len).find(|i| *i as f64 >= share * len as f64);
+    for (share, byte) in flips {
+        if let Some(place) = at(*share, content.len()) {
+            content[place] = *byte;
+        }
+    }
+    if let Some(len) = at(keep, content.len()) {
+        content.truncate(len);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn damaged_files_never_panic_nor_yield_nonsense(
+        damages in prop::collection::vec(
+            (prop::collection::vec((0.0..1.0, prop::sample::select(b"0919 :\n-(\xff".as_slice())), 0..40), 0.0..1.2),
+            FILES.len()),
+    ) {
+        let fixture = Fixture::new(&[]);
+        let dir = fixture.path("");
+        for ((from, to), (flips, keep)) in FILES.iter().zip(&damages) {
+            let Ok(mut content) = std::fs::read(Path::new("/proc").join(from)) else { continue };
+            damage(&mut content, flips, *keep);
+            let to = dir.join("proc").join(to);
+            std::fs::create_dir_all(to.parent().expect("inside the fixture")).expect("created");
+            std::fs::write(to, content).expect("written");
+        }
+        let config = Config { proc: dir.join("proc"), sys: dir.join("sys"), root: dir.join("root"), ..Config::default() };
+        let ledger = Arc::new(Ledger::new());
+        let mut sampler = Sampler::new(&config, fixture.roots(), Timestamp::from_s(7), ledger);
+        for second in 8..10 {
+            let round = sampler.everything(Timestamp::from_s(second));
+            for point in &round.points {
+                if let crate::round::Value::Double(value) = point.value {
+                    prop_assert!(value.is_finite(), "{:?}", point);
+                }
+            }
+            Encoder::new(&[], crate::Compression::None).encode(&round);
+        }
+    }
 }
