@@ -106,10 +106,10 @@ pub(crate) fn Chart(
 fn lay_out(state: ChartState, data: Signal<Option<Arc<Data>>>, width: Option<RwSignal<f64>>) {
     Effect::new(move |_| {
         let (size_x, size_y) = state.size.get();
-        if let Some(width) = width.filter(|_| size_x > 0.0) {
-            if (width.get_untracked() - size_x).abs() > 24.0 {
-                width.set(size_x);
-            }
+        if let Some(width) = width.filter(|_| size_x > 0.0)
+            && (width.get_untracked() - size_x).abs() > 24.0
+        {
+            width.set(size_x);
         }
         let scene = data.get().filter(|_| size_x > 0.0).map(|data| {
             let data = state.hidden.with(|hidden| hide(data, hidden));

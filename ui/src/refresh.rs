@@ -54,7 +54,7 @@ impl Pending {
         if loud {
             self.loud.try_update(less);
         }
-        drop(self.settled.try_set(true));
+        self.settled.try_update(|settled| *settled = true);
     }
 }
 

@@ -124,7 +124,7 @@ fn Banner() -> impl IntoView {
     let timer = set_interval_with_handle(
         move || {
             if ui.lost_since.get_untracked().is_some() {
-                drop(tick.try_update(|n| *n = n.wrapping_add(1)));
+                tick.try_update(|n| *n = n.wrapping_add(1));
             }
         },
         std::time::Duration::from_secs(1),

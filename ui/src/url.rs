@@ -105,8 +105,8 @@ impl UrlState {
                 let (from_ms, to_ms) = range.get().resolve(0);
                 Some(match (to_ms - from_ms) / 60_000 {
                     ..=15 => 1_000,
-                    ..=60 => 5_000,
-                    ..=360 => 30_000,
+                    16..=60 => 5_000,
+                    61..=360 => 30_000,
                     _ => 60_000,
                 })
             }

@@ -207,7 +207,8 @@ mod tests {
     #[test]
     fn values_have_three_significant_digits() {
         check("By", 0.0, "0 B");
-        check("By", 1023.0, "1 KiB");
+        check("By", 1023.9, "1 KiB");
+        check("By", 1000.0, "1000 B");
         check("By", 12_900_000.0, "12.3 MiB");
         check("By/s", 1_048_576.0, "1 MiB/s");
         check("1", 0.12345, "12.3%");

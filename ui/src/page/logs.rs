@@ -194,7 +194,7 @@ fn Rows(
         };
         spawn_local(async move {
             let answer: Result<LogPage, Failure> = client::post("logs", &request, None).await;
-            drop(list.growing.try_set(false));
+            list.growing.try_update(|growing| *growing = false);
             match answer {
                 Ok(more) if list.epoch.try_get_untracked() == Some(epoch) => {
                     list.rows.update(|rows| Arc::make_mut(rows).extend(more.rows));

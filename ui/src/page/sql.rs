@@ -223,7 +223,8 @@ fn Rows(answer: Arc<SqlAnswer>) -> impl IntoView {
         let cells = shown.rows.get(i).map(|row| {
             let cell = |(value, numeric): (&serde_json::Value, &bool)| {
                 let text = attributes::text(value);
-                view! { <span role="gridcell" class:num=*numeric class:null=value.is_null() title=text.clone()>{text.clone()}</span> }
+                let title = text.clone();
+                view! { <span role="gridcell" class:num=*numeric class:null=value.is_null() title=title>{text}</span> }
             };
             row.iter().zip(&numeric).map(cell).collect_view()
         });

@@ -18,7 +18,12 @@ pub(crate) fn CopyButton(#[prop(into)] text: Signal<String>) -> impl IntoView {
         spawn_local(async move {
             if browser::copy(&text).await {
                 done.set(true);
-                set_timeout(move || drop(done.try_set(false)), Duration::from_millis(1_500));
+                set_timeout(
+                    move || {
+                        done.try_update(|done| *done = false);
+                    },
+                    Duration::from_millis(1_500),
+                );
             }
         });
     };

@@ -95,7 +95,7 @@ fn Links(ui: Ui, links: Vec<SpanLink>) -> impl IntoView {
     let link = move |link: SpanLink| {
         let path = format!("/trace/{}", link.trace_id);
         let href = move || ui.url.link(&path, &[("span", &link.span_id)]);
-        view! { <li><a class="mono" href=href>{link.trace_id.clone()}</a></li> }
+        view! { <li><a class="mono" href=href>{link.trace_id}</a></li> }
     };
     (!links.is_empty()).then(|| view! {
         <section class="attributes"><h3>{t(Msg::Links)}</h3><ul>{links.into_iter().map(link).collect_view()}</ul></section>

@@ -60,7 +60,7 @@ pub(super) fn Rows(
         </div>
     };
     let pressed = move |event: KeyboardEvent| {
-        step(ui, found.get_value(), waterfall, selected, scroller, &event)
+        step(ui, &found.get_value(), (waterfall, selected), scroller, &event)
     };
     view! {
         <section class="panel waterfall" data-testid="waterfall" on:keydown=pressed>
@@ -186,9 +186,8 @@ fn laid_color(bar: &str) -> &str {
 /// Up and down select, left and right fold and unfold.
 fn step(
     ui: Ui,
-    laid: Arc<Laid>,
-    waterfall: RwSignal<Waterfall>,
-    selected: Memo<String>,
+    laid: &Laid,
+    (waterfall, selected): (RwSignal<Waterfall>, Memo<String>),
     scroller: NodeRef<Div>,
     event: &KeyboardEvent,
 ) {
