@@ -28,20 +28,25 @@ groups:
     expr: sum by (host_name) (rate(system_network_io_bytes_total[30s]))
 "#;
 
-/// A page, as it is named in the pictures, and its path; `{host}` and `{trace}` are filled in.
-const PAGES: [(&str, &str); 9] = [
-    ("home", "/"),
-    ("hosts", "/hosts"),
-    ("host", "/hosts/{host}"),
+/// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
+const PAGES: [(&str, &str, &str); 9] = [
+    ("home", "/", "[data-testid=host-card]"),
+    ("hosts", "/hosts", "main a[href*='/hosts/']"),
+    ("host", "/hosts/{host}", "[data-testid=process-row]"),
     (
         "metrics",
         "/explore/metrics?q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))",
+        "main canvas",
     ),
-    ("sql", "/explore/sql?q=SELECT%20service_name%2C%20count(*)%20FROM%20logs%20GROUP%20BY%201"),
-    ("logs", "/logs"),
-    ("traces", "/traces"),
-    ("trace", "/trace/{trace}"),
-    ("alerts", "/alerts"),
+    (
+        "sql",
+        "/explore/sql?q=SELECT%20service_name%2C%20count(*)%20FROM%20logs%20GROUP%20BY%201",
+        "[data-testid=sql-result]",
+    ),
+    ("logs", "/logs", "[data-testid=log-row]"),
+    ("traces", "/traces", "[data-testid=trace-row]"),
+    ("trace", "/trace/{trace}", "[data-testid=span-row]"),
+    ("alerts", "/alerts", "[data-testid=rule-row]"),
 ];
 
 /// Whether every visible query has settled.
@@ -156,6 +161,25 @@ async fn a_live_chart_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_goes_away_is_told_and_its_return_noticed() {
+    let home = Home::new();
+    let server = start(&home).await;
+    let address = server.addresses.http.clone();
+    let browser = Browser::start().await;
+    browser.resize(1280, 900).await;
+    browser.goto(&server.url("/")).await;
+    is_ready(&browser).await;
+    assert!(!has(&browser, "[data-testid=banner-lost]").await);
+    server.kill().await;
+    let told = async || has(&browser, "[data-testid=banner-lost]").await.then_some(());
+    until("the page to tell that the server is gone", told).await;
+    let server = home.launch(home.command_at(&address, "")).await;
+    let back = async || (!has(&browser, "[data-testid=banner-lost]").await).then_some(());
+    until("the page to notice that it is back", back).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_page_in_both_languages_themes_and_widths() {
     let home = Home::new();
     let server = start(&home).await;
@@ -169,12 +193,15 @@ async fn every_page_in_both_languages_themes_and_widths() {
     for (width, height) in [(1280, 900), (390, 844)] {
         browser.resize(width, height).await;
         for (theme, lang) in [("light", "en"), ("dark", "en"), ("light", "zh"), ("dark", "zh")] {
-            for (page, path) in PAGES {
+            for (page, path, shown) in PAGES {
                 let path = path.replace("{host}", &host).replace("{trace}", &trace);
                 let mark = if path.contains('?') { '&' } else { '?' };
                 browser.goto(&server.url(&format!("{path}{mark}lang={lang}&theme={theme}"))).await;
                 is_ready(&browser).await;
                 let name = format!("{page}-{theme}-{lang}-{width}");
+                if !has(&browser, shown).await {
+                    faults.push(format!("{name}: shows no {shown}"));
+                }
                 faults.extend(
                     inspect(&browser, &server)
                         .await
@@ -189,6 +216,12 @@ async fn every_page_in_both_languages_themes_and_widths() {
     server.stop().await;
 }
 
+/// Whether the page shows something that matches.
+async fn has(browser: &Browser, selector: &str) -> bool {
+    let quoted = json!(selector);
+    browser.execute(&format!("return document.querySelector({quoted}) !== null")).await == true
+}
+
 /// What is wrong with the page as it stands.
 async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
     let mut faults = browser.console().await;
@@ -198,6 +231,7 @@ async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
             r#"return {
                 title: document.title,
                 text: document.body.innerText.trim().length,
+                errors: Array.from(document.querySelectorAll("[data-testid=error]")).map(note => note.innerText),
                 overflow: document.documentElement.scrollWidth - window.innerWidth,
                 requests: performance.getEntriesByType("resource").map(entry => entry.name),
             }"#,
@@ -208,6 +242,9 @@ async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
     }
     if seen["overflow"].as_i64().unwrap_or(1) > 0 {
         faults.push(format!("{} px too wide", seen["overflow"]));
+    }
+    if seen["errors"] != json!([]) {
+        faults.push(format!("shows errors: {}", seen["errors"]));
     }
     let origin = server.url("/");
     let foreign = |name: &&str| {

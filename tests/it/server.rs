@@ -104,8 +104,13 @@ impl Home {
 
     /// The program with free ports and this folder; `config` is written to a file when there is one.
     pub(crate) fn command(&self, config: &str) -> Command {
+        self.command_at("127.0.0.1:0", config)
+    }
+
+    /// The same with a main port that is known.
+    pub(crate) fn command_at(&self, listen: &str, config: &str) -> Command {
         let mut command = Command::new(program());
-        command.args(["run", "--listen", "127.0.0.1:0", "--otlp-grpc", "127.0.0.1:0"]);
+        command.args(["run", "--listen", listen, "--otlp-grpc", "127.0.0.1:0"]);
         command.args(["--otlp-http", "127.0.0.1:0", "--data-dir"]).arg(self.data());
         if !config.is_empty() {
             command.arg("--config").arg(self.write("headrope.toml", config));

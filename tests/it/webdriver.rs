@@ -70,7 +70,7 @@ impl Browser {
             _said: said,
             port,
             session: String::new(),
-            profile: profile,
+            profile,
         };
         let answer = browser.call("/session", wanted).await;
         browser.session = answer["sessionId"].as_str().unwrap().to_owned();
