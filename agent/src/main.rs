@@ -9,6 +9,7 @@ use std::time::Duration;
 use agent::{Config, Error, ErrorKind};
 use clap::{Parser, ValueEnum};
 use model::time::{Clock, Timestamp};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -149,33 +150,36 @@ async fn work(args: &Args, config: Config) -> Result<(), Failure> {
         };
     }
     let stop = CancellationToken::new();
-    let signals = stop_on_signal(stop.clone());
-    let agent = agent::run(config, clock, stop);
+    // Before anything else: from now on a signal stops the agent instead of killing it.
+    let signals = Signals::new().map_err(Failure::System)?;
+    let agent = agent::run(config, clock, stop.clone());
     tokio::select! {
         biased; // An agent that has ended needs no more signals.
         outcome = agent => outcome.map_err(Failure::Agent),
-        outcome = signals => Err(Failure::System(outcome)),
+        outcome = signals.stop(stop) => Err(Failure::System(outcome)),
     }
 }
 
-/// Cancels `stop` at SIGTERM or SIGINT. Returns only when signals cannot be received, or at the second one: whoever
-/// asks twice does not want to wait for the flush.
-async fn stop_on_signal(stop: CancellationToken) -> std::io::Error {
-    use tokio::signal::unix::{SignalKind, signal};
-    let handlers = signal(SignalKind::terminate())
-        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
-    let (mut terminate, mut interrupt) = match handlers {
-        Ok(handlers) => handlers,
-        Err(error) => return error,
-    };
-    for _ in 0..2 {
-        let _: Option<()> = tokio::select! {
-            received = terminate.recv() => received,
-            received = interrupt.recv() => received,
-        };
-        stop.cancel();
+/// SIGTERM and SIGINT.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
     }
-    std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped before the queue was sent")
+
+    /// Cancels `stop` at the first signal and returns at the second: whoever asks twice does not want to wait for the
+    /// flush.
+    async fn stop(mut self, stop: CancellationToken) -> std::io::Error {
+        for _ in 0..2 {
+            let _: Option<()> = tokio::select! {
+                received = self.0.recv() => received,
+                received = self.1.recv() => received,
+            };
+            stop.cancel();
+        }
+        std::io::Error::new(std::io::ErrorKind::Interrupted, "stopped before the queue was sent")
+    }
 }
 
 fn raise_descriptor_limit() {
