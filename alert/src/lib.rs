@@ -1,1 +1,33 @@
-//! Headrope: alert.
+//! Decides: rules and the answers to their queries go in, transitions of alerts and recorded samples come out.
+//!
+//! The core (`state`, `record`, `expand`, `schedule`) is pure: no clock, no I/O. [`Alerts::run`] is the thin shell that
+//! keeps time, asks, writes the state and hands transitions over. Notifications and actions are `action`'s.
+
+mod codec;
+mod config;
+mod engine;
+mod error;
+mod evaluate;
+mod expand;
+mod handover;
+mod live;
+mod record;
+mod restore;
+pub mod rule;
+mod run;
+mod schedule;
+mod source;
+mod state;
+mod state_dir;
+mod status;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::Config;
+pub use error::{Error, ErrorKind};
+pub use handover::{Handover, Outlets, Recorded, RecordedBatch};
+pub use run::Alerts;
+pub use source::{Answer, Ask, Evaluate, Row};
+pub use state_dir::StateDir;
+pub use status::{AlertStatus, GroupStatus, Health, RuleStatus, Status};

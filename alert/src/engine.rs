@@ -1,0 +1,59 @@
+//! The query engine behind the seam.
+
+use std::fmt::Write;
+
+use futures::future::BoxFuture;
+use model::metric::Labels;
+use query::promql::histogram::Histogram;
+use query::promql::{Reading, Value};
+use query::{Engine, InstantQuery};
+
+use crate::source::{Answer, Ask, Evaluate, Row};
+
+impl Evaluate for Engine {
+    fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
+        let query = InstantQuery {
+            expr: ask.expr.to_string(),
+            at_ms: ask.at.ms(),
+            timeout: Some(ask.timeout),
+            ..InstantQuery::default()
+        };
+        let answer = Self::instant(self, query);
+        Box::pin(async move {
+            let answer = answer.await.map_err(|error| error.to_string())?;
+            Ok(match answer.value {
+                Value::Scalar { value, .. } => Answer::Scalar(value),
+                Value::Vector(samples) => {
+                    Answer::Vector(samples.iter().map(|s| row(&s.labels, &s.reading)).collect())
+                }
+                Value::String { .. } | Value::Matrix(_) => {
+                    Answer::Other(answer.value.value_type().word())
+                }
+            })
+        })
+    }
+}
+
+fn row(labels: &query::promql::Labels, reading: &Reading) -> Row {
+    let pairs = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let labels: Labels = pairs.collect();
+    match reading {
+        Reading::Float(value) => Row { labels, value: *value, histogram: None },
+        Reading::Histogram(histogram) => {
+            Row { labels, value: 0.0, histogram: Some(text(histogram)) }
+        }
+    }
+}
+
+/// A native histogram as Prometheus prints it: count, sum and the buckets that are not empty.
+fn text(histogram: &Histogram) -> String {
+    let mut out = format!("{{count:{}, sum:{}", histogram.count, histogram.sum);
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        let open = if bucket.lower_inclusive { '[' } else { '(' };
+        let close = if bucket.upper_inclusive { ']' } else { ')' };
+        let (lower, upper, count) = (bucket.lower, bucket.upper, bucket.count);
+        write!(out, ", {open}{lower},{upper}{close}:{count}").expect("a String takes all text");
+    }
+    out.push('}');
+    out
+}
