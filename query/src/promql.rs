@@ -21,6 +21,9 @@ pub mod source;
 pub mod testlang;
 mod value;
 
+#[cfg(test)]
+mod tests;
+
 pub use ast::Expr;
 pub use eval::{Answer, EvalError, EvalOptions, EvalStats, Query, Stop, instant, range};
 pub use labels::Labels;

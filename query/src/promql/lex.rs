@@ -136,13 +136,20 @@ impl<'a> Lexer<'a> {
         Ok(Lexeme { token, place: Place::new(start, self.at) })
     }
 
+    /// An error at the token that starts here.
     fn fault<T>(&self, message: impl Into<String>) -> Result<T, Fault> {
-        let end = (self.at + self.rest().chars().next().map_or(0, char::len_utf8)).max(self.at);
+        let end = self.at + self.rest().chars().next().map_or(0, char::len_utf8);
         Err(Fault::new(Place::new(self.at, end), message))
     }
 
-    fn here(&self) -> String {
-        self.rest().chars().next().map_or_else(String::new, |c| format!("'{}'", c.escape_default()))
+    /// The character `ahead` bytes from here, as Go quotes one.
+    fn quoted(&self, ahead: usize) -> String {
+        match self.text.get(self.at + ahead..).and_then(|rest| rest.chars().next()) {
+            None => "end of input".to_owned(),
+            Some('\'') => "'\\''".to_owned(),
+            Some('"') => "'\"'".to_owned(),
+            Some(c) => quote(&c.to_string()).replace('"', "'"),
+        }
     }
 
     fn take(&mut self, len: usize, token: Token) -> Token {
@@ -177,12 +184,13 @@ impl<'a> Lexer<'a> {
                 self.parens -= 1;
                 Ok(self.take(1, Token::RightParen))
             }
-            b']' => self.fault("unexpected right bracket ']'"),
-            b'}' => self.fault("unexpected right brace '}'"),
             b',' => Ok(self.take(1, Token::Comma)),
             b'@' => Ok(self.take(1, Token::At)),
             b'"' | b'\'' | b'`' => self.string(byte),
-            b'0'..=b'9' | b'.' => self.number(),
+            b'0'..=b'9' => self.number(),
+            b'.' if self.text.as_bytes().get(self.at + 1).is_some_and(u8::is_ascii_digit) => {
+                self.number()
+            }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':' => Ok(self.word()),
             _ => self.operator(byte),
         }
@@ -197,8 +205,7 @@ impl<'a> Lexer<'a> {
             (b'=', _) => (Token::Assign, 1),
             (b'!', Some(b'=')) => op(BinaryOp::NotEqual, 2),
             (b'!', _) => {
-                self.at += 1;
-                let message = format!("unexpected character after '!': {}", self.here());
+                let message = format!("unexpected character after '!': {}", self.quoted(1));
                 return self.fault(message);
             }
             (b'<', Some(b'=')) => op(BinaryOp::LessOrEqual, 2),
@@ -213,7 +220,7 @@ impl<'a> Lexer<'a> {
             (b'/', _) => op(BinaryOp::Div, 1),
             (b'%', _) => op(BinaryOp::Mod, 1),
             (b'^', _) => op(BinaryOp::Pow, 1),
-            _ => return self.fault(format!("unexpected character: {}", self.here())),
+            _ => return self.fault(format!("unexpected character: {}", self.quoted(0))),
         };
         Ok(self.take(len, token))
     }
@@ -236,16 +243,15 @@ impl<'a> Lexer<'a> {
             b'!' if second == Some(b'~') => Ok(self.take(2, Token::MatchNotRegex)),
             b'!' if second == Some(b'=') => Ok(self.take(2, Token::Operator(BinaryOp::NotEqual))),
             b'!' => {
-                self.at += 1;
                 let message =
-                    format!("unexpected character after '!' inside braces: {}", self.here());
+                    format!("unexpected character after '!' inside braces: {}", self.quoted(1));
                 self.fault(message)
             }
             b'a'..=b'z' | b'A'..=b'Z' | b'_' => {
                 let len = word_len(self.rest(), false);
                 Ok(self.take(len, Token::Identifier))
             }
-            _ => self.fault(format!("unexpected character inside braces: {}", self.here())),
+            _ => self.fault(format!("unexpected character inside braces: {}", self.quoted(0))),
         }
     }
 
@@ -273,7 +279,7 @@ impl<'a> Lexer<'a> {
                     ) => Ok(self.take(len, Token::Keyword(k))),
                     _ => self.fault(format!(
                         "unexpected character in duration expression: {}",
-                        self.here()
+                        self.quoted(0)
                     )),
                 };
             }
@@ -286,7 +292,7 @@ impl<'a> Lexer<'a> {
             _ => {
                 return self.fault(format!(
                     "unexpected character in duration expression: {}",
-                    self.here()
+                    self.quoted(0)
                 ));
             }
         };
@@ -310,7 +316,7 @@ impl<'a> Lexer<'a> {
         }
         let literal = &self.text[start..=at];
         if super::number::unquote(literal).is_none() {
-            return self.fault(format!("invalid escape sequence in string {literal}"));
+            return self.fault(bad_escape(literal));
         }
         self.at = at + 1;
         Ok(Token::String)
@@ -381,6 +387,23 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// What is wrong with the first escape that cannot be read.
+fn bad_escape(literal: &str) -> String {
+    let mut rest = literal;
+    while let Some(at) = rest.find('\\') {
+        let escape = &rest[at + 1..];
+        let known = |c: char| "abfnrtv\\01234567xuU".contains(c) || literal.starts_with(c);
+        match escape.chars().next() {
+            Some(c) if !known(c) => {
+                return format!("unknown escape sequence U+{:04X} '{c}'", u32::from(c));
+            }
+            Some(c) => rest = &escape[c.len_utf8()..],
+            None => break,
+        }
+    }
+    "escape sequence is not terminated or no valid character".to_owned()
+}
+
 /// Bytes of the word at the start of `text`.
 fn word_len(text: &str, colons: bool) -> usize {
     text.bytes()
@@ -400,7 +423,7 @@ pub(crate) fn describe(lexeme: Lexeme, text: &str) -> String {
         Token::Number => format!("number {}", quote(word)),
         Token::Duration => format!("duration {}", quote(word)),
         Token::String => format!("string {}", quote(word)),
-        Token::Operator(_) | Token::MatchRegex | Token::MatchNotRegex => {
+        Token::Operator(_) | Token::MatchRegex | Token::MatchNotRegex | Token::At => {
             format!("<op:{}>", word.to_ascii_lowercase())
         }
         Token::Aggregate(_) => format!("<aggr:{}>", word.to_ascii_lowercase()),
@@ -413,7 +436,6 @@ pub(crate) fn describe(lexeme: Lexeme, text: &str) -> String {
         | Token::RightBracket
         | Token::Comma
         | Token::Colon
-        | Token::At
         | Token::Assign => quote(word),
     }
 }

@@ -175,6 +175,9 @@ pub fn quote(text: &str) -> String {
             c if u32::from(c) < 0x20 || c == '\x7f' => {
                 out.push_str(&format!("\\x{:02x}", u32::from(c)));
             }
+            c if u32::from(c) >= STRAY_BYTES => {
+                out.push_str(&format!("\\x{:02x}", u32::from(c) - STRAY_BYTES));
+            }
             c if c.is_control() || c == '\u{feff}' || ('\u{2028}'..='\u{2029}').contains(&c) => {
                 out.push_str(&format!("\\u{:04x}", u32::from(c)));
             }
@@ -207,7 +210,27 @@ pub fn unquote(literal: &str) -> Option<String> {
         }
         rest = escape(&rest[1..], delimiter, &mut bytes)?;
     }
-    String::from_utf8(bytes).ok()
+    Some(text_of(&bytes))
+}
+
+/// Code point that stands for byte 0 when a string escapes bytes that are no UTF-8; such text is no label name.
+const STRAY_BYTES: u32 = 0x10_ff00;
+
+/// The bytes as text, those that are no UTF-8 as code points that nobody else uses.
+fn text_of(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        let stray = chunk.invalid().iter().map(|byte| STRAY_BYTES + u32::from(*byte));
+        text.extend(stray.filter_map(char::from_u32));
+    }
+    text
+}
+
+/// Whether `name` may name a label: not empty, and UTF-8 as written.
+#[must_use]
+pub fn is_label_name(name: &str) -> bool {
+    !name.is_empty() && !name.chars().any(|c| u32::from(c) >= STRAY_BYTES)
 }
 
 /// Reads one escape after its backslash; returns what follows it.

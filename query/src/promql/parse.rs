@@ -17,8 +17,10 @@ use super::place::{Fault, ParseError, Place};
 
 /// Longest query text, bytes.
 pub const QUERY_BYTES_MAX: usize = 1 << 20;
-/// Deepest nesting of expressions.
+/// Deepest nesting of parentheses, calls and signs.
 const DEPTH_MAX: usize = 200;
+/// Highest tree; a chain of operators adds one each. What walks a tree recurses as deep.
+const HEIGHT_MAX: usize = 500;
 
 /// Reads and checks an expression.
 ///
@@ -51,13 +53,15 @@ struct Parser<'a> {
     /// End of the last token taken.
     last_end: usize,
     depth: usize,
+    /// Height of the tree parsed last.
+    height: usize,
 }
 
 impl<'a> Parser<'a> {
     fn new(text: &'a str) -> Parsed<Self> {
         let mut lexer = Lexer::new(text);
         let next = lexer.next()?;
-        Ok(Self { text, lexer, next, last_end: 0, depth: 0 })
+        Ok(Self { text, lexer, next, last_end: 0, depth: 0, height: 0 })
     }
 
     fn whole(&mut self) -> Parsed<Expr> {
@@ -98,12 +102,23 @@ impl<'a> Parser<'a> {
         Place::new(start, self.last_end)
     }
 
+    /// Sets the height of the tree just built.
+    fn grow(&mut self, height: usize) -> Parsed<()> {
+        self.height = height;
+        if height > HEIGHT_MAX { self.too_deep() } else { Ok(()) }
+    }
+
+    fn too_deep<T>(&self) -> Parsed<T> {
+        Err(Fault::new(self.next.place, "expression is nested too deeply"))
+    }
+
     fn expr(&mut self, min_power: u8) -> Parsed<Expr> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Fault::new(self.next.place, "expression is nested too deeply"));
+            return self.too_deep();
         }
         let mut left = self.operand()?;
+        let mut height = self.height;
         while let Token::Operator(op) = self.next.token {
             let power = op.power();
             if power < min_power {
@@ -113,10 +128,13 @@ impl<'a> Parser<'a> {
             let (bool_result, matching) = self.matching(op)?;
             // Only `^` groups to the right.
             let right = self.expr(if op == BinaryOp::Pow { power } else { power + 1 })?;
+            height = height.max(self.height) + 1;
+            self.grow(height)?;
             let place = left.place().to(right.place());
             left = Expr::Binary(Box::new(Binary { op, left, right, bool_result, matching, place }));
         }
         self.depth -= 1;
+        self.height = height;
         Ok(left)
     }
 
@@ -126,6 +144,7 @@ impl<'a> Parser<'a> {
             self.advance()?;
             // Binds like `*`, weaker than `^`.
             let expr = self.expr(BinaryOp::Pow.power())?;
+            self.grow(self.height + 1)?;
             let place = self.from(start).to(expr.place());
             let negative = op == BinaryOp::Sub;
             return Ok(match expr {
@@ -143,6 +162,7 @@ impl<'a> Parser<'a> {
 
     fn primary(&mut self) -> Parsed<Expr> {
         let first = self.next;
+        self.height = 1;
         match first.token {
             Token::Number | Token::Duration => Ok(Expr::Number(self.number()?)),
             Token::String => {
@@ -153,6 +173,7 @@ impl<'a> Parser<'a> {
             Token::LeftParen => {
                 self.advance()?;
                 let inner = self.expr(0)?;
+                self.grow(self.height + 1)?;
                 self.expect(Token::RightParen, "", "")?;
                 Ok(Expr::Paren(Box::new(inner), self.from(first.place.start)))
             }
@@ -217,12 +238,14 @@ impl<'a> Parser<'a> {
     fn args(&mut self) -> Parsed<Vec<Expr>> {
         self.expect(Token::LeftParen, "", "")?;
         let mut args = Vec::new();
+        let mut height = 1;
         if self.next.token == Token::RightParen {
             self.advance()?;
             return Ok(args);
         }
         loop {
             args.push(self.expr(0)?);
+            height = height.max(self.height + 1);
             if self.next.token != Token::Comma {
                 break;
             }
@@ -232,6 +255,7 @@ impl<'a> Parser<'a> {
                 return Err(Fault::new(comma.place, message));
             }
         }
+        self.grow(height)?;
         self.expect(Token::RightParen, "", "")?;
         Ok(args)
     }
@@ -373,7 +397,7 @@ impl<'a> Parser<'a> {
             }
             self.advance()?;
             self.expect(Token::LeftParen, "fill modifier", "\"(\"")?;
-            let value = self.signed_number("fill modifier")?.value;
+            let value = self.signed_number("fill modifier", "number or duration")?.value;
             self.expect(Token::RightParen, "fill modifier", "\")\"")?;
             if keyword != Keyword::FillRight {
                 matching.fill_left = Some(value);

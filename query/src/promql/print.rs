@@ -1,5 +1,6 @@
 //! Prints a tree as text, on one line or split; the result parses to an equal tree.
 
+mod json;
 mod pretty;
 
 use std::fmt::{self, Display, Formatter, Write as _};
@@ -13,6 +14,7 @@ use super::ast::{
 use super::duration::{DurationExpr, format_ms};
 use super::number::{decimal, quote};
 
+pub use json::tree_json;
 pub use pretty::pretty;
 
 /// Whether a label name needs no quotes.

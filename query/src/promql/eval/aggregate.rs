@@ -10,7 +10,7 @@ use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::{Aggregate, AggregateOp};
 use crate::promql::histogram::{CompensatedHistogram, Histogram};
 use crate::promql::labels::{Labels, is_reserved};
-use crate::promql::number::decimal;
+use crate::promql::number::{decimal, is_label_name, quote};
 
 /// Series that share their grouping labels.
 pub(super) struct Group {
@@ -74,7 +74,8 @@ impl Evaluator<'_> {
             self.options.stop.check()?;
             let cells = (0..grid.len).map(|step| {
                 let q = numbers.get(step).copied().unwrap_or(f64::NAN);
-                self.fold(aggregate, q, group.members.iter().map(|i| &columns[*i].cells[step]))
+                let members = group.members.iter().map(|i| &columns[*i]);
+                self.fold(aggregate, q, step, members)
             });
             let cells = cells.collect();
             let column = Column { labels: group.labels, drop_name: group.drop_name, cells };
@@ -90,12 +91,13 @@ impl Evaluator<'_> {
         &mut self,
         aggregate: &Aggregate,
         q: f64,
-        cells: impl Iterator<Item = &'c Cell> + Clone,
+        step: usize,
+        members: impl Iterator<Item = &'c Column> + Clone,
     ) -> Cell {
-        let floats = cells.clone().filter_map(Cell::float);
+        let floats = members.clone().filter_map(|column| column.cells[step].float());
         let n_floats = floats.clone().count();
-        let mut histograms = cells.filter_map(|cell| match cell {
-            Cell::Histogram(histogram) => Some(histogram),
+        let mut histograms = members.filter_map(|column| match &column.cells[step] {
+            Cell::Histogram(histogram) => Some((&column.labels, histogram)),
             Cell::None | Cell::Float(_) => None,
         });
         let n_histograms = histograms.clone().count();
@@ -125,18 +127,24 @@ impl Evaluator<'_> {
     fn fold_histograms(
         &mut self,
         aggregate: &Aggregate,
-        histograms: &mut dyn Iterator<Item = &Arc<Histogram>>,
+        histograms: &mut dyn Iterator<Item = (&Labels, &Arc<Histogram>)>,
     ) -> Cell {
         let mut fold = HistogramFold::new(aggregate.op == AggregateOp::Avg);
-        for histogram in histograms {
-            fold.add(histogram);
+        let mut misfit = None;
+        for (labels, histogram) in histograms {
+            if !fold.add(histogram) {
+                misfit.get_or_insert(labels);
+            }
         }
         let place = aggregate.expr.place();
         for fault in fold.faults() {
             match fault {
                 FoldFault::MixedSchemas => {
-                    let text = "vector contains a mix of histograms with exponential and custom buckets schemas for metric name \"\"";
-                    self.annotations.warn(place, text.to_owned());
+                    let name = quote(misfit.map_or("", |labels| labels.name()));
+                    let text = format!(
+                        "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {name}"
+                    );
+                    self.annotations.warn(place, text);
                 }
                 FoldFault::Collision => {
                     let text = "conflicting counter resets during histogram aggregation";
@@ -157,8 +165,8 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Result<Vec<Column>, EvalError> {
         let label = aggregate.param.as_ref().map(string).unwrap_or_default();
-        if label.is_empty() {
-            return Err(execution(format!("invalid label name {label}")));
+        if !is_label_name(&label) {
+            return Err(execution(format!("invalid label name {}", quote(&label))));
         }
         let columns = self.vector(&aggregate.expr, grid)?;
         let mut found: HashMap<Labels, usize> = HashMap::new();
@@ -248,7 +256,8 @@ impl HistogramFold {
         }
     }
 
-    pub(super) fn add(&mut self, histogram: &Histogram) {
+    /// Adds one; returns whether it fits those before it.
+    pub(super) fn add(&mut self, histogram: &Histogram) -> bool {
         use crate::promql::histogram::ResetHint;
         match histogram.reset_hint {
             ResetHint::Reset => self.seen_reset[0] = true,
@@ -256,13 +265,13 @@ impl HistogramFold {
             ResetHint::Unknown | ResetHint::Gauge => {}
         }
         if self.faults.contains(&FoldFault::MixedSchemas) {
-            return;
+            return false;
         }
         self.count += 1.0;
         let n = self.count;
         let Some(sum) = &mut self.sum else {
             self.sum = Some(CompensatedHistogram::new(histogram.clone()));
-            return;
+            return true;
         };
         let mut part = histogram.clone();
         if self.mean && (self.incremental || sum.would_overflow(histogram)) {
@@ -275,10 +284,14 @@ impl HistogramFold {
             part.scale(1.0 / n);
         }
         match sum.add(&part) {
-            Err(_) => self.fault(FoldFault::MixedSchemas),
+            Err(_) => {
+                self.fault(FoldFault::MixedSchemas);
+                return false;
+            }
             Ok(joined) if joined.bounds_reconciled => self.fault(FoldFault::Reconciled),
             Ok(_) => {}
         }
+        true
     }
 
     fn fault(&mut self, fault: FoldFault) {

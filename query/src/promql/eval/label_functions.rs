@@ -6,6 +6,7 @@ use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::Call;
 use crate::promql::labels::NAME;
 use crate::promql::matchers::anchored;
+use crate::promql::number::is_label_name;
 
 impl Evaluator<'_> {
     pub(super) fn label_replace(
@@ -18,7 +19,7 @@ impl Evaluator<'_> {
         let regex = anchored(&pattern).map_err(|_| {
             execution(format!("invalid regular expression in label_replace(): {pattern}"))
         })?;
-        if target.is_empty() {
+        if !is_label_name(&target) {
             let text = format!("invalid destination label name in label_replace(): {target}");
             return Err(execution(text));
         }
@@ -38,11 +39,11 @@ impl Evaluator<'_> {
     pub(super) fn label_join(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {
         let (target, separator) = (string(&call.args[1]), string(&call.args[2]));
         let sources: Vec<_> = call.args[3..].iter().map(string).collect();
-        if let Some(bad) = sources.iter().find(|source| source.is_empty()) {
+        if let Some(bad) = sources.iter().find(|source| !is_label_name(source)) {
             let text = format!("invalid source label name in label_join(): {bad}");
             return Err(execution(text));
         }
-        if target.is_empty() {
+        if !is_label_name(&target) {
             let text = format!("invalid destination label name in label_join(): {target}");
             return Err(execution(text));
         }

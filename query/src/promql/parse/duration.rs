@@ -8,7 +8,7 @@ use crate::promql::place::{Fault, Place};
 
 impl Parser<'_> {
     /// A number with an optional sign.
-    pub(super) fn signed_number(&mut self, context: &str) -> Parsed<NumberLiteral> {
+    pub(super) fn signed_number(&mut self, context: &str, expected: &str) -> Parsed<NumberLiteral> {
         let start = self.next.place.start;
         let negative = match self.next.token {
             Token::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) => {
@@ -18,7 +18,7 @@ impl Parser<'_> {
             _ => false,
         };
         if !matches!(self.next.token, Token::Number | Token::Duration) {
-            return self.unexpected(context, "number or duration");
+            return self.unexpected(context, expected);
         }
         let number = self.number()?;
         let value = if negative { -number.value } else { number.value };
@@ -64,9 +64,10 @@ impl Parser<'_> {
     fn duration_expr(&mut self, min_power: u8) -> Parsed<DurationExpr> {
         self.depth += 1;
         if self.depth > super::DEPTH_MAX {
-            return Err(Fault::new(self.next.place, "expression is nested too deeply"));
+            return self.too_deep();
         }
         let mut left = self.duration_unary()?;
+        let mut height = self.height;
         while let Token::Operator(op) = self.next.token {
             let power = op.power();
             if power < BinaryOp::Add.power() || power < min_power {
@@ -86,17 +87,20 @@ impl Parser<'_> {
                     return Err(Fault::new(right.place(), fault.sentence()));
                 }
             }
+            height = height.max(self.height) + 1;
+            self.grow(height)?;
             let place = left.place().to(right.place());
             left = DurationExpr::Binary { op, left: Box::new(left), right: Box::new(right), place };
         }
         self.depth -= 1;
+        self.height = height;
         Ok(left)
     }
 
     fn duration_unary(&mut self) -> Parsed<DurationExpr> {
         let start = self.next.place.start;
         let Token::Operator(op @ (BinaryOp::Add | BinaryOp::Sub)) = self.next.token else {
-            return self.duration_primary("duration expression");
+            return self.duration_primary("subquery or range selector");
         };
         self.advance()?;
         let operand = self.duration_expr(BinaryOp::Pow.power())?;
@@ -114,6 +118,7 @@ impl Parser<'_> {
 
     fn duration_primary(&mut self, context: &str) -> Parsed<DurationExpr> {
         let start = self.next.place.start;
+        self.height = 1;
         match self.next.token {
             Token::Number | Token::Duration => {
                 let lexeme = self.advance()?;
@@ -123,7 +128,11 @@ impl Parser<'_> {
                 self.advance()?;
                 let inner = self.duration_expr(0)?;
                 self.expect(Token::RightParen, context, "\")\"")?;
-                Ok(DurationExpr::Paren(Box::new(inner), self.from(start)))
+                // Around a literal they mean nothing and are not printed.
+                Ok(match inner {
+                    DurationExpr::Literal(_) => inner,
+                    inner => DurationExpr::Paren(Box::new(inner), self.from(start)),
+                })
             }
             Token::Keyword(keyword @ (Keyword::Step | Keyword::Range)) => {
                 self.advance()?;

@@ -34,10 +34,13 @@ impl Parser<'_> {
     pub(super) fn postfix(&mut self, mut expr: Expr) -> Parsed<Expr> {
         // Whether an offset of zero was written cannot be seen from the tree.
         let mut offset_written = false;
+        let mut height = self.height;
         loop {
             match self.next.token {
                 Token::LeftBracket => {
                     expr = self.bracket(expr, offset_written)?;
+                    height += 1;
+                    self.grow(height)?;
                     offset_written = false;
                 }
                 Token::Keyword(Keyword::Offset) => {
@@ -47,14 +50,16 @@ impl Parser<'_> {
                 Token::At => self.at(&mut expr)?,
                 Token::Keyword(Keyword::Anchored) => self.edges(&mut expr, Edges::Anchored)?,
                 Token::Keyword(Keyword::Smoothed) => self.edges(&mut expr, Edges::Smoothed)?,
-                _ => return Ok(expr),
+                _ => break,
             }
         }
+        self.height = height; // Durations have heights of their own.
+        Ok(expr)
     }
 
     fn bracket(&mut self, expr: Expr, offset_written: bool) -> Parsed<Expr> {
         let start = expr.place().start;
-        self.advance()?;
+        let bracket = self.advance()?;
         let range = self.length()?;
         if self.next.token == Token::Colon {
             self.advance()?;
@@ -70,9 +75,9 @@ impl Parser<'_> {
                 place: self.from(start),
             })));
         }
-        self.expect(Token::RightBracket, "range selector", "\"]\"")?;
+        self.expect(Token::RightBracket, "subquery or range selector", "\"]\"")?;
         let place = self.from(start);
-        let refuse = |message: &str| Err(Fault::new(place, message));
+        let refuse = |message: &str| Err(Fault::new(bracket.place.to(place), message));
         let Expr::Vector(selector) = expr else {
             return refuse("ranges only allowed for vector selectors");
         };
@@ -111,7 +116,7 @@ impl Parser<'_> {
                 if keyword == Keyword::Start { At::Start } else { At::End }
             }
             _ => {
-                let number = self.signed_number("@")?;
+                let number = self.signed_number("@", "timestamp")?;
                 let ms = number.value * 1000.0;
                 // The bounds of an i64 as floats.
                 if !(-9.223_372_036_854_776e18..9.223_372_036_854_775e18).contains(&ms) {
