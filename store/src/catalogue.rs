@@ -134,6 +134,11 @@ impl Catalogue {
         Ok(new)
     }
 
+    /// How far the log of `shard` is in segments.
+    pub(crate) async fn checkpoint(&self, shard: u32) -> Result<Checkpoint, Error> {
+        find_checkpoint(&mut *self.connection.lock().await, &self.node.to_string(), shard).await
+    }
+
     /// Every file that is live, and every ended one that still has to be deleted.
     pub(crate) async fn files(&self) -> Result<Vec<DataFile>, Error> {
         let wrap = || Error::catalogue("list segments");
@@ -251,6 +256,16 @@ impl Catalogue {
         }
         tx.commit().await.map_err(wrap())?;
         Ok(files)
+    }
+
+    #[cfg(test)]
+    pub(crate) async fn set_format_version(&self, version: u64) {
+        let mut connection = self.connection.lock().await;
+        sqlx::query("UPDATE meta SET value = $1 WHERE key = 'format_version'")
+            .bind(version.to_string())
+            .execute(&mut *connection)
+            .await
+            .unwrap();
     }
 
     async fn move_watermark(
@@ -388,6 +403,25 @@ async fn migrate(
         tx.commit().await.map_err(wrap())?;
     }
     Ok(())
+}
+
+async fn find_checkpoint(
+    connection: &mut SqliteConnection,
+    node: &str,
+    shard: u32,
+) -> Result<Checkpoint, Error> {
+    let row = sqlx::query(
+        "SELECT epoch, watermark, row_crc FROM wal_checkpoint WHERE node = $1 AND shard = $2",
+    )
+    .bind(node)
+    .bind(i64::from(shard))
+    .fetch_optional(connection)
+    .await
+    .map_err(Error::catalogue("read the watermark"))?;
+    match row {
+        Some(row) => read_checkpoint(&row, node, shard),
+        None => Ok(Checkpoint { shard, epoch: 0, watermark: 0 }),
+    }
 }
 
 async fn end_files(

@@ -1,6 +1,7 @@
 //! Compaction of small segments into one, retention by age, and deletion of what nobody reads any more.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use model::id::TenantId;
-use model::time::Timestamp;
+use model::time::{NS_PER_S, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::arrange::{histograms, rows, samples, traces};
@@ -26,6 +27,8 @@ use crate::segment::write::{Draft, Origin, Window, sidecar_path};
 const TICK: Duration = Duration::from_secs(30);
 /// Level-0 segments of a window from which they are merged.
 const INPUTS_MIN: usize = 4;
+/// How long after its end a window is merged as a whole, in ns: later rows are rare and wait for each other.
+const SETTLING_NS: Range<i64> = 600 * NS_PER_S..7_200 * NS_PER_S;
 
 /// Compacts, retains and deletes, until told to stop.
 pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
@@ -50,16 +53,21 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
 /// Does everything that is due.
 pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), Error> {
     retain(core).await?;
-    for inputs in due(&core.live.segments(), core.config.compact_bytes_max) {
-        merge(core, inputs).await?;
+    let mut outcome = Ok(());
+    for inputs in due(&core.live.segments(), core.clock.now(), core.config.compact_bytes_max) {
+        let merged = merge(core, inputs).await;
+        outcome = outcome.and(merged); // One bad window must not keep the others from being merged.
     }
-    sweep(core).await
+    sweep(core).await.and(outcome)
 }
 
-/// Sets of level-0 segments of one window to merge: all that overlap, oldest first, within the memory bound.
-fn due(segments: &[Arc<Segment>], bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
+/// Sets of neighbouring segments of one window to merge, oldest first, within the memory bound.
+///
+/// An open window is merged in tiers: whenever enough level-0 segments are there, they take along the level-1 segments
+/// before them that are no larger than they are. A window that closed a while ago is merged as a whole.
+fn due(segments: &[Arc<Segment>], now: Timestamp, bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
     let mut windows: BTreeMap<(TenantId, Table, Window), Vec<Arc<Segment>>> = BTreeMap::new();
-    for segment in segments.iter().filter(|segment| segment.facts().level == 0) {
+    for segment in segments {
         let facts = segment.facts();
         windows
             .entry((facts.tenant, facts.table, facts.window))
@@ -67,19 +75,57 @@ fn due(segments: &[Arc<Segment>], bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
             .push(Arc::clone(segment));
     }
     let mut sets = Vec::new();
-    for (_, inputs) in windows {
+    for ((_, _, window), inputs) in windows {
+        let closed_ns = now.0.saturating_sub(window.end());
+        let first = match SETTLING_NS.contains(&closed_ns) {
+            true => Some(0),
+            false => first_of_tier(&inputs),
+        };
+        let Some(first) = first else { continue };
         // Neighbours in commit order: "the later commit wins" then stays a rule about order alone.
         let mut bytes = 0;
-        let fits = inputs.iter().take_while(|segment| {
-            bytes += segment.facts().bytes;
+        let fits = inputs[first..].iter().take_while(|segment| {
+            bytes += memory(segment);
             bytes <= bytes_max
         });
-        let n_fits = fits.count();
-        if n_fits >= INPUTS_MIN {
-            sets.push(inputs.into_iter().take(n_fits).collect());
+        let set: Vec<_> = fits.cloned().collect();
+        if set.len() >= 2 {
+            sets.push(set);
         }
     }
     sets
+}
+
+/// Where the newest tier of a window begins; `None` while it has too few level-0 segments.
+fn first_of_tier(inputs: &[Arc<Segment>]) -> Option<usize> {
+    let n_fresh = inputs.iter().rev().take_while(|segment| segment.facts().level == 0).count();
+    if n_fresh < INPUTS_MIN {
+        return None;
+    }
+    let mut first = inputs.len() - n_fresh;
+    let mut bytes: u64 = inputs[first..].iter().map(|segment| segment.facts().bytes).sum();
+    while first > 0 && inputs[first - 1].facts().bytes <= bytes {
+        first -= 1;
+        bytes += inputs[first].facts().bytes;
+    }
+    Some(first)
+}
+
+/// Bytes of memory that merging a segment takes, estimated: its rows decoded, and sorted beside them.
+fn memory(segment: &Segment) -> u64 {
+    let facts = segment.facts();
+    match facts.table {
+        Table::Samples => facts.rows * 128,
+        Table::HistPoints | Table::HistBuckets => facts.rows * 384,
+        // Text compresses about twelvefold, and is there twice while it is sorted.
+        Table::Series
+        | Table::Resources
+        | Table::HistBounds
+        | Table::Exemplars
+        | Table::Logs
+        | Table::Spans
+        | Table::TraceIndex => facts.rows * 256 + facts.bytes * 24,
+    }
 }
 
 async fn merge(core: &Arc<Core>, inputs: Vec<Arc<Segment>>) -> Result<(), Error> {

@@ -60,7 +60,7 @@ pub struct Config {
     /// How long files that were replaced stay readable. Default `15m`.
     #[serde(with = "duration_text")]
     pub snapshot_grace: Duration,
-    /// Bytes of segment files one compaction may read into memory. Default 64 MiB.
+    /// Bytes of memory one compaction may take, estimated from rows and file sizes. Default 256 MiB.
     pub compact_bytes_max: u64,
 }
 
@@ -82,7 +82,7 @@ impl Default for Config {
             retain_logs: Duration::from_secs(7 * 86_400),
             retain_spans: Duration::from_secs(7 * 86_400),
             snapshot_grace: Duration::from_secs(15 * 60),
-            compact_bytes_max: 64 << 20,
+            compact_bytes_max: 256 << 20,
         }
     }
 }

@@ -66,7 +66,7 @@ impl Counters {
         let counter = match error {
             Error::Full { what: "head", .. } => &self.refused_head,
             Error::Full { what: "log queue", .. } => &self.refused_queue,
-            Error::Full { what: "disk", .. } => &self.refused_disk,
+            Error::DiskFull { .. } => &self.refused_disk,
             Error::Full { what: "series registry", .. } => &self.refused_series,
             Error::Batch { .. } | Error::Full { .. } => &self.refused_batch,
             _ => &self.refused_unavailable,

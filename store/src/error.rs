@@ -74,12 +74,18 @@ pub enum Error {
     /// A limit is reached; the message names it.
     #[error("{what} is full: {used} of {limit} used")]
     Full {
-        /// The limit: series, head, wal queue, disk.
+        /// The limit: series registry, head, log queue or batch.
         what: &'static str,
         /// In use now, in the limit's unit.
         used: u64,
         /// The limit.
         limit: u64,
+    },
+    /// The disk has no room.
+    #[error("disk of {} is full: free some space, ingest then goes on by itself", dir.display())]
+    DiskFull {
+        /// Where there is no room.
+        dir: PathBuf,
     },
     /// A query would read more than its limit.
     #[error("scan reads more than {limit} {what}: narrow the range or the selector")]
@@ -192,7 +198,9 @@ impl Error {
             | Self::Regex { .. }
             | Self::Setting { .. }
             | Self::NewerFormat { .. } => ErrorKind::Invalid,
-            Self::Full { .. } | Self::ScanLimit { .. } => ErrorKind::Exhausted,
+            Self::Full { .. } | Self::DiskFull { .. } | Self::ScanLimit { .. } => {
+                ErrorKind::Exhausted
+            }
             Self::Locked { .. }
             | Self::Directory { .. }
             | Self::Unavailable { .. }

@@ -5,7 +5,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::time::NS_PER_MS;
@@ -164,6 +165,32 @@ pub(crate) fn rows(registry: &Registry, tenant: TenantId, tables: &Tables) -> Re
         }
     }
     Ok(rows)
+}
+
+/// Drops rows of series whose definition was lost; only repair does so.
+pub(crate) fn keep_known(registry: &Registry, tenant: TenantId, tables: &mut Tables) {
+    let is_known =
+        |id: &u64| registry.by_id(SeriesId(*id)).is_some_and(|series| series.tenant == tenant);
+    for (table, batch) in tables {
+        if !matches!(
+            table,
+            Table::Samples | Table::HistPoints | Table::HistBuckets | Table::Exemplars
+        ) {
+            continue;
+        }
+        let mask: Vec<bool> = series_ids(batch).iter().map(is_known).collect();
+        let n_lost = mask.iter().filter(|is_kept| !**is_kept).count();
+        if n_lost > 0 {
+            tracing::error!(
+                table = table.name(),
+                rows = n_lost,
+                "rows dropped, the definition of their series is lost"
+            );
+            let mask = BooleanArray::from(mask);
+            *batch = filter_record_batch(batch, &mask)
+                .unwrap_or_else(|_| RecordBatch::new_empty(batch.schema()));
+        }
+    }
 }
 
 fn unknown(table: Table, id: u64) -> Error {

@@ -22,6 +22,7 @@ mod segment;
 mod snapshot;
 mod stats;
 mod store;
+mod verify;
 mod wal;
 
 pub use config::{Config, WalSync};
@@ -31,3 +32,4 @@ pub use registry::{Resource, ResourceDef, Series, resource_id};
 pub use snapshot::Snapshot;
 pub use stats::{Stats, TableStats};
 pub use store::{Ack, Store};
+pub use verify::{Problem, Report};

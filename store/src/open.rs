@@ -5,6 +5,7 @@ use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use arrow::array::RecordBatch;
 use model::id::TenantId;
 use model::time::Clock;
 use rustix::fs::{FlockOperation, flock};
@@ -16,7 +17,8 @@ use crate::core::{Core, Counters, SHARD, blocking};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::flush::flush;
-use crate::ingest::{Source, restore, rows, today};
+use crate::head::Rows;
+use crate::ingest::{Source, keep_known, restore, rows, today};
 use crate::live::Live;
 use crate::object::{DurableLocal, STAGING};
 use crate::registry::Registry;
@@ -128,7 +130,7 @@ fn prepare_dirs(dir: &Path, wal_dir: &Path) -> Result<File, Error> {
 }
 
 /// Takes the lock of `dir`; the file holds the owner's process id for whoever is refused.
-fn lock_dir(dir: &Path) -> Result<File, Error> {
+pub(crate) fn lock_dir(dir: &Path) -> Result<File, Error> {
     let refuse = |source: std::io::Error| Error::Directory { dir: dir.to_owned(), source };
     let mut file = OpenOptions::new()
         .read(true)
@@ -204,7 +206,7 @@ async fn replay(
         return Err(Error::WalGap { dir: wal_dir.to_owned(), first_seq, watermark });
     }
     let is_repair = check_damage(core, &log, watermark)?;
-    let mut position = Position { seq: watermark, n_dropped: 0 };
+    let mut position = Position { seq: watermark, n_dropped: 0, is_repair };
     for file in &log.files {
         if file.is_broken && !is_repair {
             truncate(core, file)?;
@@ -237,6 +239,8 @@ async fn replay(
 struct Position {
     seq: u64,
     n_dropped: u64,
+    /// Whether rows whose definitions were lost are dropped instead of refused.
+    is_repair: bool,
 }
 
 /// Refuses damage unless repair was asked for, which moves a copy of each damaged file to quarantine.
@@ -286,11 +290,11 @@ async fn replay_file(
     let mut at = FILE_HEADER;
     let mut parts = Vec::new();
     while at < bytes.len() {
-        let (task, from) = (Arc::clone(core), (at, position.seq));
-        let (source, path) = (Arc::clone(&bytes), file.path.clone());
-        let step =
-            blocking(move || replay_some(&task, &source, seed, from, (&path, parts))).await?;
-        (at, position.seq, parts) = step;
+        let (task, source) = (Arc::clone(core), Arc::clone(&bytes));
+        let (path, is_repair) = (file.path.clone(), position.is_repair);
+        let mut step = Step { path, seed, at, seq: position.seq, parts, is_repair };
+        let step = blocking(move || replay_some(&task, &source, &mut step).map(|()| step)).await?;
+        (at, position.seq, parts) = (step.at, step.seq, step.parts);
         if core.live.load().head_bytes >= core.config.flush_bytes_max {
             flush(core).await?;
         }
@@ -299,49 +303,74 @@ async fn replay_file(
     Ok(())
 }
 
-/// Records of a batch whose last part was not met yet: sequence, bytes, tenant, tables.
-type Parts = Vec<(u64, u64, TenantId, Vec<(Table, arrow::array::RecordBatch)>)>;
+/// How far the replay of one file has come.
+struct Step {
+    path: PathBuf,
+    seed: Seed,
+    at: usize,
+    seq: u64,
+    /// Records of a batch whose last part was not met yet.
+    parts: Vec<Part>,
+    is_repair: bool,
+}
+
+/// One decoded record.
+struct Part {
+    seq: u64,
+    bytes: u64,
+    tenant: TenantId,
+    place: usize,
+    tables: Vec<(Table, RecordBatch)>,
+}
 
 /// Applies records until the head is due for a flush or the file ends.
-fn replay_some(
-    core: &Core,
-    bytes: &[u8],
-    seed: Seed,
-    (mut at, mut seq): (usize, u64),
-    (path, mut parts): (&Path, Parts),
-) -> Result<(usize, u64, Parts), Error> {
-    let day = today(core.clock.now());
-    while let Some((place, record)) = next_record(bytes, at, seed) {
-        at = place + record.len();
-        if record.seq <= seq {
+fn replay_some(core: &Core, bytes: &[u8], step: &mut Step) -> Result<(), Error> {
+    while let Some((place, record)) = next_record(bytes, step.at, step.seed) {
+        step.at = place + record.len();
+        if record.seq <= step.seq {
             continue; // In segments already.
         }
-        seq = record.seq;
-        if record.kind != Kind::Data || record.flags & FLAG_AGENT != 0 {
-            core.live.apply(seq, record.len() as u64, crate::head::Rows::default());
+        step.seq = record.seq;
+        let len = record.len() as u64;
+        if record.kind != Kind::Data {
+            core.live.apply(step.seq, len, Rows::default());
             continue;
         }
-        let corrupt =
-            |reason: String| Error::Corrupt { path: path.to_owned(), offset: place as u64, reason };
-        let tables = payload::decode(record.payload).map_err(corrupt)?;
-        parts.push((seq, record.len() as u64, TenantId(record.tenant), tables));
-        if record.flags & FLAG_CONTINUES != 0 {
-            continue;
-        }
-        for (seq, len, tenant, tables) in parts.drain(..) {
-            tables.iter().for_each(|(table, batch)| {
-                restore(&core.registry, tenant, *table, batch, Source::Log { day });
-            });
-            core.live.apply(
-                seq,
-                len,
-                rows(&core.registry, tenant, &tables)
-                    .map_err(|error| corrupt(error.to_string()))?,
-            );
+        let tables = if record.flags & FLAG_AGENT == 0 {
+            payload::decode(record.payload)
+        } else {
+            Err("records of agents are not known to this release".to_owned())
+        };
+        let tables = tables.map_err(|reason| corrupt(step, place, reason))?;
+        let tenant = TenantId(record.tenant);
+        step.parts.push(Part { seq: record.seq, bytes: len, tenant, place, tables });
+        if record.flags & FLAG_CONTINUES == 0 {
+            apply_parts(core, step)?;
         }
         if core.live.load().head_bytes >= core.config.flush_bytes_max {
-            return Ok((at, seq, parts));
+            return Ok(());
         }
     }
-    Ok((bytes.len(), seq, parts))
+    step.at = bytes.len();
+    Ok(())
+}
+
+fn apply_parts(core: &Core, step: &mut Step) -> Result<(), Error> {
+    let day = today(core.clock.now());
+    for mut part in std::mem::take(&mut step.parts) {
+        for (table, batch) in &part.tables {
+            restore(&core.registry, part.tenant, *table, batch, Source::Log { day });
+        }
+        if step.is_repair {
+            keep_known(&core.registry, part.tenant, &mut part.tables);
+        }
+        let rows = rows(&core.registry, part.tenant, &part.tables)
+            .map_err(|error| corrupt(step, part.place, error.to_string()))?;
+        core.live.apply(part.seq, part.bytes, rows);
+    }
+    Ok(())
+}
+
+fn corrupt(step: &Step, place: usize, reason: String) -> Error {
+    Error::Corrupt { path: step.path.clone(), offset: place as u64, reason }
 }

@@ -7,11 +7,14 @@ use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Timestamp;
 
+pub use crate::scan::files::SegmentFiles;
+
 use crate::error::Error;
 use crate::registry::Series;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 
+mod files;
 pub(crate) mod histograms;
 pub(crate) mod pages;
 pub(crate) mod samples;

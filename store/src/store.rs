@@ -1,5 +1,6 @@
 //! The store itself: opened once per process, shared by `collector`, `query` and `server`.
 
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,7 @@ use crate::registry::ResourceDef;
 use crate::schema::Table;
 use crate::snapshot::Snapshot;
 use crate::stats::{Stats, TableStats};
+use crate::verify::{self, Report};
 use crate::wal::writer::{FILE_BYTES, Pending, Wal};
 
 /// Rows from which encoding a batch is too long for an async thread.
@@ -201,6 +203,16 @@ impl Store {
         })
     }
 
+    /// Checks catalogue rows, log and segments of a data directory that no process has open.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is in use or holds no store, or the catalogue itself cannot be read. Damage to log and
+    /// segments is no error but a problem in the report.
+    pub fn verify(dir: PathBuf) -> BoxFuture<'static, Result<Report, Error>> {
+        Box::pin(verify::verify(dir))
+    }
+
     /// Counters and gauges.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -250,3 +262,11 @@ impl Drop for Store {
         self.stop.cancel();
     }
 }
+
+#[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "numbers in tests are small"
+)]
+mod tests;

@@ -15,13 +15,15 @@ use crate::error::Error;
 use crate::schema::{Table, columns, segment_schema};
 use crate::segment::write::Window;
 
+/// Service, name and status of a root span.
+type Root = (Option<String>, Option<String>, Option<String>);
+
 /// What is known of a trace in one window.
 #[derive(Debug)]
 struct Summary {
     start: i64,
     end: i64,
-    /// Service, name and status of the root span.
-    root: Option<(Option<String>, Option<String>, Option<String>)>,
+    root: Option<Root>,
     span_count: u32,
     error_count: u32,
     services: BTreeSet<String>,
@@ -166,12 +168,9 @@ fn build(window: Window, traces: &BTreeMap<[u8; 16], Summary>) -> Result<RecordB
     };
     let windows =
         TimestampNanosecondArray::from(vec![window.start; traces.len()]).with_timezone("UTC");
-    let root =
-        |pick: fn(&(Option<String>, Option<String>, Option<String>)) -> Option<&str>| -> ArrayRef {
-            Arc::new(
-                each().map(|trace| trace.root.as_ref().and_then(pick)).collect::<StringArray>(),
-            )
-        };
+    let root = |pick: fn(&Root) -> Option<&str>| -> ArrayRef {
+        Arc::new(each().map(|trace| trace.root.as_ref().and_then(pick)).collect::<StringArray>())
+    };
     let arrays: Vec<ArrayRef> = vec![
         Arc::new(ids.finish()),
         Arc::new(windows),

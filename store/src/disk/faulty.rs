@@ -1,7 +1,7 @@
 //! A disk that dies at a chosen operation: half of that write may arrive, nothing after it does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::{Disk, DiskFile, HostDisk};
 use std::io;
@@ -12,17 +12,23 @@ use std::path::Path;
 pub(crate) struct Fuse {
     left: AtomicI64,
     done: AtomicU64,
+    is_full: AtomicBool,
 }
 
 impl Fuse {
     /// Lets `operations` through, then fails all.
     pub(crate) fn after(operations: i64) -> Arc<Self> {
-        Arc::new(Self { left: AtomicI64::new(operations), done: AtomicU64::new(0) })
+        Arc::new(Self { left: AtomicI64::new(operations), ..Self::default() })
     }
 
     /// Operations let through so far.
     pub(crate) fn done(&self) -> u64 {
         self.done.load(Ordering::SeqCst)
+    }
+
+    /// Makes every reservation of space fail, or pass again.
+    pub(crate) fn fill(&self, is_full: bool) {
+        self.is_full.store(is_full, Ordering::SeqCst);
     }
 
     /// Changes how many more are let through.
@@ -85,7 +91,7 @@ impl Disk for FaultyDisk {
     }
 
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
-        HostDisk.free_bytes(path)
+        if self.0.is_full.load(Ordering::SeqCst) { Ok(0) } else { HostDisk.free_bytes(path) }
     }
 }
 
@@ -106,6 +112,9 @@ impl DiskFile for FaultyFile {
 
     fn allocate(&self, len: u64) -> io::Result<()> {
         self.fuse.burn()?;
+        if self.fuse.is_full.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.file.allocate(len)
     }
 

@@ -1,3 +1,5 @@
+//! Tests of interning and selection.
+
 use model::matcher::MatchOp;
 use model::metric::{Labels, MetricKind, Temporality};
 
@@ -67,7 +69,7 @@ fn a_clash_of_ids_takes_the_next_one_and_keeps_it() {
     let registry = Registry::new(100);
     let (first, second) = (def("one", &[]), def("two", &[]));
     let id = SeriesId(series_hash(TenantId(0), &second));
-    registry.restore(id, TenantId(0), first.clone());
+    registry.restore(id, TenantId(0), first);
     let moved = registry.resolve(TenantId(0), &second).unwrap();
     assert_eq!(moved.0, id.0.wrapping_add(1));
     assert_eq!(registry.resolve(TenantId(0), &second).unwrap(), moved);

@@ -141,7 +141,7 @@ fn pages(
         let offsets = metadata.offset_index()?.get(group)?.get(leaf)?;
         Some((index, offsets.page_locations()))
     };
-    let whole = vec![0..group_rows];
+    let whole = std::iter::once(0..group_rows).collect();
     let (Some((ids, places)), Some((metrics, _)), Some((times, _))) =
         (column(columns::SERIES_ID), column(columns::METRIC), column(columns::TIME))
     else {

@@ -42,8 +42,7 @@ pub(crate) fn join(i: i64, scale: i8) -> f64 {
 /// The integer that gives `value` back, bit for bit, at `scale`; `None` when there is none.
 pub(crate) fn split(value: f64, scale: i8) -> Option<i64> {
     let scaled = (value * POW10[usize::from(scale.unsigned_abs())]).round();
-    // NaN and infinities fail this comparison as well.
-    if !(scaled.abs() < EXACT_MAX) {
+    if scaled.is_nan() || scaled.abs() >= EXACT_MAX {
         return None;
     }
     #[expect(clippy::cast_possible_truncation, reason = "checked to lie within 2^53")]
@@ -91,8 +90,8 @@ fn best_scale(values: &[f64]) -> Option<(i8, usize)> {
 /// Whether at least 99.5 % of the steps do not fall and the last value is above the first.
 fn grows(values: &[f64]) -> bool {
     let (Some(first), Some(last)) = (values.first(), values.last()) else { return false };
-    let falls = values.windows(2).filter(|pair| !(pair[1] >= pair[0])).count();
-    last > first && falls * 200 <= values.len() - 1
+    let falls = values.windows(2).filter(|pair| pair[1] < pair[0] || pair[1].is_nan()).count();
+    last > first && falls * 200 < values.len()
 }
 
 #[cfg(test)]
@@ -112,7 +111,8 @@ mod tests {
         check(&[1.0, 5.0, 3.0], MetricKind::Unknown, Layout::Integer(0));
         check(&[1.0, 1.0, 3.0], MetricKind::Unknown, Layout::Counter(0));
         check(&[0.1, f64::NAN], MetricKind::Gauge, Layout::Integer(1));
-        check(&[std::f64::consts::PI, std::f64::consts::E], MetricKind::Gauge, Layout::Float);
+        check(&[1.0 / 3.0, 1e300, f64::MIN_POSITIVE], MetricKind::Gauge, Layout::Float);
+        check(&[std::f64::consts::PI], MetricKind::Gauge, Layout::Integer(15));
         check(&[-0.0, f64::INFINITY], MetricKind::Counter, Layout::Float);
         check(&[], MetricKind::Counter, Layout::Float);
         // node_exporter multiplies milliseconds by 0.001, which is not the division.

@@ -101,6 +101,9 @@ fn check(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), String>
             return Err("column claims an impossible length".to_owned());
         }
     }
+    if batch.variadicBufferCounts().is_some_and(|counts| !counts.is_empty()) {
+        return Err("batch claims buffers that no column of ours has".to_owned());
+    }
     let is_compressed = batch.compression().is_some();
     for buffer in batch.buffers().iter().flatten() {
         let place =
@@ -119,4 +122,65 @@ fn check(batch: &arrow::ipc::RecordBatch<'_>, body: &[u8]) -> Result<(), String>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Float64Array, TimestampMillisecondArray, UInt8Array, UInt64Array};
+    use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    fn samples(values: &[f64]) -> (Table, RecordBatch) {
+        let n = values.len();
+        let times =
+            || TimestampMillisecondArray::from_iter_values(0..n as i64).with_timezone("UTC");
+        let batch = RecordBatch::try_new(
+            ingest_schema(Table::Samples),
+            vec![
+                Arc::new(UInt64Array::from(vec![7; n])),
+                Arc::new(times()),
+                Arc::new(Float64Array::from(values.to_vec())),
+                Arc::new(times()),
+                Arc::new(UInt8Array::from(vec![1; n])),
+            ],
+        );
+        (Table::Samples, batch.unwrap())
+    }
+
+    fn bounds() -> (Table, RecordBatch) {
+        let known = crate::registry::Registry::new(1).put_bounds(7, &[0.5, 1.0]);
+        (Table::HistBounds, crate::definition::bounds_rows(&[known]).unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn payloads_read_back(values in prop::collection::vec(any::<f64>(), 1..60), is_packed in any::<bool>()) {
+            let codec = if is_packed { Codec::Lz4 } else { Codec::None };
+            let tables = vec![bounds(), samples(&values)];
+            prop_assert_eq!(format!("{:?}", decode(&encode(&tables, codec).unwrap()).unwrap()), format!("{tables:?}"));
+        }
+
+        #[test]
+        fn hostile_payloads_are_refused_without_a_panic(
+            at in any::<prop::sample::Index>(), flip in 1_u8.., cut in any::<prop::sample::Index>(), is_packed in any::<bool>(),
+        ) {
+            let codec = if is_packed { Codec::Lz4 } else { Codec::None };
+            let mut bytes = encode(&[bounds(), samples(&[1.0, 2.0, f64::NAN])], codec).unwrap();
+            let part = decode(&bytes[..cut.index(bytes.len())]);
+            prop_assert!(part.is_err() || part.is_ok_and(|tables| tables.len() < 2));
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(tables) = decode(&bytes) {
+                prop_assert!(tables.len() <= 2);
+            }
+        }
+
+        #[test]
+        fn noise_is_refused(bytes in prop::collection::vec(any::<u8>(), 1..200)) {
+            prop_assert!(decode(&bytes).is_err());
+        }
+    }
 }

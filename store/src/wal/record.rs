@@ -299,13 +299,13 @@ mod tests {
         fn a_flipped_bit_never_gives_a_wrong_record(
             payloads in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..5),
             at in any::<prop::sample::Index>(),
-            bit in 0..8,
+            bit in 0..8_u32,
         ) {
             let seed = Seed::new(1, 2);
             let mut bytes = log(&payloads, seed);
             let whole = read_all(&bytes, seed);
             let at = at.index(bytes.len());
-            bytes[at] ^= 1 << bit;
+            bytes[at] ^= 1_u8 << bit;
             for record in read_all(&bytes, seed) {
                 prop_assert!(whole.contains(&record));
             }

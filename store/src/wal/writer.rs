@@ -108,7 +108,7 @@ struct Shared {
     files: Mutex<Files>,
     counters: Counters,
     queue_bytes_max: u64,
-    file_bytes: u64,
+    dir: PathBuf,
     disk: Arc<dyn Disk>,
 }
 
@@ -137,7 +137,7 @@ impl Wal {
             files: Mutex::new(files),
             counters: Counters::default(),
             queue_bytes_max: start.queue_bytes_max,
-            file_bytes: start.file_bytes,
+            dir: start.dir.clone(),
             disk: Arc::clone(&disk),
         });
         let writer = Writer {
@@ -173,7 +173,7 @@ impl Wal {
             return Err(Error::Unavailable { reason: reason.clone() });
         }
         if queue.is_disk_full {
-            return Err(disk_full());
+            return Err(Error::DiskFull { dir: self.shared.dir.clone() });
         }
         if queue.bytes + bytes > limit {
             return Err(Error::Full { what: "log queue", used: queue.bytes + bytes, limit });
@@ -224,10 +224,6 @@ impl Drop for Wal {
         self.shared.wake.notify_one();
         self.join();
     }
-}
-
-fn disk_full() -> Error {
-    Error::Full { what: "disk", used: 0, limit: 0 }
 }
 
 enum Work {
@@ -360,7 +356,7 @@ impl Writer {
             Err(Failure::Full) => {
                 self.refuse_for_space();
                 for pending in group {
-                    answer(pending.ack, Err(disk_full()));
+                    answer(pending.ack, Err(Error::DiskFull { dir: self.start.dir.clone() }));
                 }
             }
             Err(Failure::Poison(error)) => {

@@ -1,0 +1,360 @@
+//! Whole-store tests: what goes in comes out, once, across flushes, restarts and crashes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray, UInt8Array,
+    UInt64Array,
+};
+use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use model::attribute::{Attribute, AttributeValue};
+use model::matcher::{MatchOp, Matcher};
+use model::metric::{Labels, MetricKind, Temporality};
+use model::time::{TimeRange, Timestamp};
+
+use super::*;
+use crate::disk::faulty::{FaultyDisk, Fuse};
+use crate::error::ErrorKind;
+use crate::scan::ScanLimit;
+use crate::schema::{columns, ingest_schema, segment_schema};
+
+mod crashes;
+mod damage;
+mod tables;
+
+const TENANT: TenantId = TenantId(0);
+/// 2026-11-23T05:00:00Z.
+const START_MS: i64 = 1_795_410_000_000;
+const SECOND: i64 = 1_000;
+
+/// A clock that tests move.
+#[derive(Clone)]
+struct Time(Arc<AtomicI64>);
+
+impl Clock for Time {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.0.load(Ordering::SeqCst))
+    }
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    time: Time,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), time: Time(Arc::new(AtomicI64::new(START_MS))) }
+    }
+
+    fn config(&self) -> Config {
+        config(self.dir.path())
+    }
+
+    fn seams(&self) -> Seams {
+        Seams {
+            clock: Arc::new(self.time.clone()),
+            disk: Arc::new(HostDisk),
+            wal_file_bytes: 1 << 16,
+        }
+    }
+
+    async fn open(&self) -> Arc<Store> {
+        Store::open_with(self.config(), self.seams()).await.unwrap()
+    }
+
+    async fn open_on(&self, fuse: &Arc<Fuse>) -> Result<Arc<Store>, Error> {
+        let disk = Arc::new(FaultyDisk(Arc::clone(fuse)));
+        Store::open_with(self.config(), Seams { disk, ..self.seams() }).await
+    }
+}
+
+fn config(dir: &Path) -> Config {
+    Config { data_dir: dir.to_owned(), ..Config::default() }
+}
+
+/// Drops a store as a crash would: no marker, no flush. Waits until its tasks let go of the lock.
+async fn crash(store: Arc<Store>) {
+    store.stop.cancel();
+    let mut tasks = std::mem::take(&mut *store.tasks.lock().unwrap());
+    while tasks.join_next().await.is_some() {}
+    assert_eq!(Arc::strong_count(&store.core), 1, "nobody else holds the store");
+}
+
+fn def(metric: &str, host: &str) -> SeriesDef {
+    let labels: Labels = [("host".to_owned(), host.to_owned())].into_iter().collect();
+    SeriesDef {
+        metric: metric.to_owned(),
+        prom_name: metric.replace('.', "_"),
+        prom_labels: labels.clone(),
+        labels,
+        resource_id: ResourceId(0),
+        kind: MetricKind::Gauge,
+        temporality: Temporality::Cumulative,
+        unit: "s".to_owned(),
+        help: String::new(),
+    }
+}
+
+fn times(ms: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMillisecondArray::from_iter_values(ms).with_timezone("UTC"))
+}
+
+/// A batch of samples (series, time in ms, value).
+fn samples(rows: &[(SeriesId, i64, f64)]) -> RecordBatch {
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.0.0))),
+        times(rows.iter().map(|row| row.1)),
+        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2))),
+        arrow::array::new_null_array(&crate::schema::time_ms(), rows.len()),
+        Arc::new(UInt8Array::from(vec![0; rows.len()])),
+    ];
+    RecordBatch::try_new(ingest_schema(Table::Samples), columns).unwrap()
+}
+
+async fn put(store: &Store, rows: &[(SeriesId, i64, f64)]) -> Result<Ack, Error> {
+    store.ingest(Ingest { tenant: TENANT, tables: vec![(Table::Samples, samples(rows))] }).await
+}
+
+/// All samples of all series, by (host label, time).
+fn read(store: &Store) -> BTreeMap<(String, i64), u64> {
+    let snapshot = store.snapshot();
+    let series = snapshot.select(TENANT, &[]).unwrap();
+    let scan = snapshot.samples(&series, (i64::MIN, i64::MAX), &ScanLimit::default()).unwrap();
+    let mut all = BTreeMap::new();
+    for slice in scan {
+        let slice = slice.unwrap();
+        let host = slice.series.def.prom_labels.value("host").unwrap().to_owned();
+        for (t, v) in slice.t.iter().zip(&slice.v) {
+            assert!(
+                all.insert((host.clone(), *t), v.to_bits()).is_none(),
+                "one sample for each instant"
+            );
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_is_there_after_flush_crash_and_restart() {
+    let bench = Bench::new();
+    let mut expected = BTreeMap::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu.time", "a")).unwrap();
+    for (i, value) in [1.0, f64::NAN, 2.5, -0.0].into_iter().enumerate() {
+        let at = START_MS + SECOND * i as i64;
+        put(&store, &[(id, at, value)]).await.unwrap();
+        expected.insert(("a".to_owned(), at), value.to_bits());
+        if i == 1 {
+            store.flush().await.unwrap();
+        }
+        assert_eq!(read(&store), expected);
+    }
+    crash(store).await;
+    let store = bench.open().await;
+    assert_eq!(read(&store), expected, "from segments and log");
+    store.flush().await.unwrap();
+    assert_eq!(read(&store), expected, "from segments alone");
+    store.shutdown().await.unwrap();
+    drop(store);
+    let store = bench.open().await;
+    assert_eq!(read(&store), expected, "after a clean stop");
+    assert_eq!(store.resolve(TENANT, &def("cpu.time", "a")).unwrap(), id);
+    assert_eq!(store.stats().head_rows, 0);
+}
+
+#[tokio::test]
+async fn the_later_write_of_an_instant_wins() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let at = START_MS;
+    put(&store, &[(id, at, 1.0), (id, at, 2.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    put(&store, &[(id, at, 3.0), (id, at - SECOND, 0.5)]).await.unwrap();
+    let expected = |last: f64| {
+        BTreeMap::from([
+            (("a".to_owned(), at - SECOND), 0.5_f64.to_bits()),
+            (("a".to_owned(), at), last.to_bits()),
+        ])
+    };
+    assert_eq!(read(&store), expected(3.0));
+    store.flush().await.unwrap();
+    assert_eq!(read(&store), expected(3.0));
+    put(&store, &[(id, at, 4.0)]).await.unwrap();
+    assert_eq!(read(&store), expected(4.0));
+}
+
+#[tokio::test]
+async fn a_second_process_is_refused_by_name_and_pid() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(&bench.dir.path().display().to_string()), "{text}");
+    assert!(text.contains(&format!("pid {}", std::process::id())), "{text}");
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    crash(store).await;
+    bench.open().await;
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_made_is_refused_with_the_reason() {
+    let bench = Bench::new();
+    let file = bench.dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let config = config(&file.join("data"));
+    let error = Store::open_with(config, bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Directory { .. }), "{error}");
+    assert!(error.to_string().contains("Not a directory"), "{error}");
+}
+
+#[tokio::test]
+async fn wrong_batches_are_refused_and_nothing_else_is_lost() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let unknown = put(&store, &[(SeriesId(1), START_MS, 1.0)]).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Invalid);
+    let foreign = Ingest {
+        tenant: TenantId(7),
+        tables: vec![(Table::Samples, samples(&[(id, START_MS, 1.0)]))],
+    };
+    assert_eq!(store.ingest(foreign).await.unwrap_err().kind(), ErrorKind::Invalid);
+    for table in [Table::Logs, Table::Series] {
+        let wrong =
+            Ingest { tenant: TENANT, tables: vec![(table, samples(&[(id, START_MS, 1.0)]))] };
+        assert_eq!(store.ingest(wrong).await.unwrap_err().kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(put(&store, &[]).await.unwrap(), Ack { seq: 0, rows: 0 });
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    assert_eq!(read(&store).len(), 1);
+    assert_eq!(
+        store.stats().refused_total.iter().find(|(reason, _)| *reason == "batch").unwrap().1,
+        4
+    );
+}
+
+#[tokio::test]
+async fn a_full_head_refuses_until_it_is_flushed() {
+    let bench = Bench::new();
+    let config = Config { flush_bytes_max: 1_000, head_bytes_max: 1_000, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let mut n_kept = 0;
+    for i in 0..2_000 {
+        match put(&store, &[(id, START_MS + i, 1.0)]).await {
+            Ok(_) => n_kept += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Exhausted, "{error}");
+                store.flush().await.unwrap();
+            }
+        }
+    }
+    assert_eq!(read(&store).len(), n_kept);
+    assert!(n_kept > 0);
+}
+
+#[tokio::test]
+async fn counts_never_fall_nor_double_while_flushes_commit() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let writer = async {
+        for i in 0..300 {
+            put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+        }
+    };
+    let flusher = async {
+        for _ in 0..25 {
+            store.flush().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let reader = async {
+        let mut last = 0;
+        while last < 300 {
+            let now = read(&store).len();
+            assert!(now >= last, "{now} after {last}");
+            let snapshot = store.snapshot();
+            let in_segments: u64 =
+                snapshot.segments(Table::Samples, TimeRange::ALL).iter().map(|s| s.rows).sum();
+            let in_head: usize =
+                snapshot.head(Table::Samples).unwrap().iter().map(RecordBatch::num_rows).sum();
+            assert!(in_segments as usize + in_head >= now && in_segments as usize + in_head <= 300);
+            last = now;
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::join!(writer, flusher, reader);
+}
+
+#[tokio::test]
+async fn compaction_gives_the_same_rows_and_retention_drops_old_windows() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let ids: Vec<_> =
+        ["a", "b", "c"].map(|host| store.resolve(TENANT, &def("cpu", host)).unwrap()).to_vec();
+    for i in 0..6 {
+        let rows: Vec<_> =
+            ids.iter().map(|id| (*id, START_MS + (i / 2) * SECOND, 0.1 * i as f64)).collect();
+        put(&store, &rows).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let before = read(&store);
+    let old = store.snapshot();
+    store.compact().await.unwrap();
+    assert_eq!(read(&store), before);
+    let segments = store.snapshot().segments(Table::Samples, TimeRange::ALL);
+    assert_eq!(segments.len(), 1);
+    assert_eq!((segments[0].level, segments[0].rows), (1, 9));
+    // A snapshot taken before stays readable, also past the grace.
+    bench.time.0.fetch_add(3_600_000, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let series = old.select(TENANT, &[]).unwrap();
+    assert_eq!(
+        old.samples(&series, (i64::MIN, i64::MAX), &ScanLimit::default()).unwrap().count(),
+        3
+    );
+    let inputs: Vec<_> =
+        old.segments(Table::Samples, TimeRange::ALL).into_iter().map(|s| s.path).collect();
+    drop(old);
+    store.compact().await.unwrap();
+    assert!(inputs.iter().all(|path| !path.exists()));
+    crash(store).await;
+    let store = bench.open().await;
+    assert_eq!(read(&store), before);
+    bench.time.0.fetch_add(16 * 86_400_000, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(read(&store).len(), 0);
+    assert_eq!(store.stats().retained_segments_total, 2, "samples and series");
+}
+
+#[tokio::test]
+async fn one_series_is_read_without_the_others_and_the_limit_holds() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let mut rows = Vec::new();
+    for host in 0..300 {
+        let id = store.resolve(TENANT, &def("cpu", &format!("h{host}"))).unwrap();
+        rows.extend((0..200).map(|i| (id, START_MS + i * SECOND, f64::from(host))));
+    }
+    put(&store, &rows).await.unwrap();
+    store.flush().await.unwrap();
+    let snapshot = store.snapshot();
+    let one = snapshot.select(TENANT, &[Matcher::new("host", MatchOp::Equal, "h42")]).unwrap();
+    let range = (START_MS + 10 * SECOND, START_MS + 19 * SECOND);
+    let slices: Vec<_> =
+        snapshot.samples(&one, range, &ScanLimit::default()).unwrap().map(Result::unwrap).collect();
+    assert_eq!(slices.len(), 1);
+    assert_eq!(slices[0].t.first(), Some(&range.0));
+    assert_eq!(slices[0].t.last(), Some(&range.1));
+    assert!(slices[0].v.iter().all(|v| *v == 42.0));
+    let limit = ScanLimit { samples_max: 1_000 };
+    let all = snapshot.select(TENANT, &[]).unwrap();
+    let refused = snapshot.samples(&all, (i64::MIN, i64::MAX), &limit).map(|_| ()).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Exhausted);
+}

@@ -1,0 +1,112 @@
+//! The disk dies at each operation in turn: nothing acknowledged is lost, nothing is there twice.
+
+use super::*;
+
+/// Writes, flushes, compacts; returns what was acknowledged and what was sent.
+async fn work(bench: &Bench, store: &Store) -> (BTreeMap<(String, i64), u64>, usize) {
+    let mut acknowledged = BTreeMap::new();
+    let mut n_sent = 0;
+    let Ok(id) = store.resolve(TENANT, &def("cpu", "a")) else { return (acknowledged, 0) };
+    for round in 0..4_i64 {
+        for i in 0..2 {
+            let at = START_MS + (round * 2 + i) * SECOND;
+            n_sent += 1;
+            if put(store, &[(id, at, 1.0)]).await.is_ok() {
+                acknowledged.insert(("a".to_owned(), at), 1.0_f64.to_bits());
+            }
+        }
+        drop(store.flush().await);
+    }
+    drop(store.compact().await);
+    bench.time.0.fetch_add(1, Ordering::SeqCst);
+    (acknowledged, n_sent)
+}
+
+async fn check(operations: i64) -> u64 {
+    let bench = Bench::new();
+    let fuse = Fuse::after(operations);
+    let (acknowledged, n_sent) = match bench.open_on(&fuse).await {
+        Ok(store) => {
+            let done = work(&bench, &store).await;
+            let visible = read(&store);
+            assert!(
+                done.0.iter().all(|entry| visible.get(entry.0) == Some(entry.1)),
+                "after {operations}"
+            );
+            crash(store).await;
+            done
+        }
+        Err(_) => (BTreeMap::new(), 0),
+    };
+    let store = bench.open().await;
+    let found = read(&store);
+    for (key, value) in &acknowledged {
+        assert_eq!(found.get(key), Some(value), "after {operations} operations {key:?} is lost");
+    }
+    assert!(found.len() <= n_sent, "after {operations}");
+    // Whatever the crash left, the store goes on and comes back the same.
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS + 100 * SECOND, 2.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    let found = read(&store);
+    crash(store).await;
+    let store = bench.open().await;
+    assert_eq!(read(&store), found, "after {operations}");
+    crash(store).await;
+    let report = Store::verify(bench.dir.path().to_owned()).await.unwrap();
+    assert_eq!(report.problems, [], "after {operations}");
+    fuse.done()
+}
+
+#[tokio::test]
+async fn a_crash_at_any_operation_loses_nothing_acknowledged() {
+    let all = i64::try_from(check(i64::MAX).await).unwrap();
+    assert!(all > 60, "{all}");
+    // Every operation of the start, then a coarser step: each one is a whole life of a store.
+    for operations in (0..30).step_by(2).chain((30..all).step_by(11)) {
+        check(operations).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_log_write_stops_the_store_and_keeps_what_is_there() {
+    let bench = Bench::new();
+    let fuse = Fuse::after(i64::MAX);
+    let store = bench.open_on(&fuse).await.unwrap();
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    fuse.set(1); // The write passes, the sync fails.
+    let error = put(&store, &[(id, START_MS + 1, 1.0)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    fuse.set(i64::MAX);
+    let error = put(&store, &[(id, START_MS + 2, 1.0)]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "never synced again");
+    assert!(store.stats().wal_poisoned);
+    assert_eq!(read(&store).len(), 1, "not applied before the sync");
+    crash(store).await;
+    let store = bench.open().await;
+    assert!((1..=2).contains(&read(&store).len()));
+    put(&store, &[(id, START_MS + 3, 1.0)]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_until_there_is_room() {
+    let bench = Bench::new();
+    let fuse = Fuse::after(i64::MAX);
+    let store = bench.open_on(&fuse).await.unwrap();
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    fuse.fill(true);
+    let error = put(&store, &[(id, START_MS, 1.0)]).await.unwrap_err();
+    assert!(matches!(error, Error::DiskFull { .. }), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    fuse.fill(false);
+    let until_accepted = async {
+        while put(&store, &[(id, START_MS, 2.0)]).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(60), until_accepted).await.unwrap();
+    assert_eq!(read(&store).len(), 1);
+    crash(store).await;
+    assert_eq!(read(&*bench.open().await).len(), 1);
+}

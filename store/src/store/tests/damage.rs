@@ -1,0 +1,236 @@
+//! Damaged files: refused or left out by name, never a wrong answer. Newer formats are refused.
+
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+
+fn wal_files(bench: &Bench) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(bench.dir.path().join("wal/0"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wal"))
+        .collect();
+    files.sort();
+    files
+}
+
+fn flip(path: &Path, at: usize) {
+    let mut bytes = fs::read(path).unwrap();
+    bytes[at] ^= 0x10;
+    fs::write(path, bytes).unwrap();
+}
+
+/// A log of ten acknowledged samples, ended without a marker when `is_clean` is false.
+async fn ten(bench: &Bench, is_clean: bool) -> PathBuf {
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for i in 0..10 {
+        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+    }
+    if is_clean {
+        store.shutdown().await.unwrap();
+    }
+    crash(store).await;
+    wal_files(bench)[0].clone()
+}
+
+#[tokio::test]
+async fn damage_to_acknowledged_records_is_refused_with_path_and_offset() {
+    let bench = Bench::new();
+    let file = ten(&bench, true).await;
+    flip(&file, 64 + 40);
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(text.contains(file.to_str().unwrap()) && text.contains("byte 64"), "{text}");
+    // Repair keeps every other record and a copy of the file.
+    let config = Config { wal_repair: true, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    assert!(bench.dir.path().join("quarantine").join(file.file_name().unwrap()).exists());
+    // The first record defined the series: the rows of the others have lost their name.
+    assert_eq!(read(&store).len(), 0);
+    assert_eq!(store.snapshot().head(Table::Samples).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn repair_keeps_every_other_record() {
+    let bench = Bench::new();
+    let file = ten(&bench, true).await;
+    let bytes = fs::read(&file).unwrap();
+    let first = u32::from_le_bytes(bytes[64..68].try_into().unwrap()) as usize;
+    flip(&file, 64 + first.next_multiple_of(8) + 40);
+    assert!(Store::open_with(bench.config(), bench.seams()).await.is_err());
+    let config = Config { wal_repair: true, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    assert_eq!(read(&store).len(), 9);
+    store.flush().await.unwrap();
+    crash(store).await;
+    assert_eq!(read(&*bench.open().await).len(), 9, "and from then on it opens without repair");
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_and_everything_before_it_kept() {
+    let bench = Bench::new();
+    let file = ten(&bench, false).await;
+    let mut bytes = fs::read(&file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for cut in [1, 20, 60] {
+        bytes[end - cut..].fill(0);
+        fs::write(&file, &bytes).unwrap();
+        let store = bench.open().await;
+        let n_found = read(&store).len();
+        assert!((9..=10).contains(&n_found), "cut {cut}: {n_found}");
+        crash(store).await;
+    }
+}
+
+#[tokio::test]
+async fn every_flipped_bit_of_the_log_is_seen_or_harmless() {
+    let bench = Bench::new();
+    let file = ten(&bench, true).await;
+    let bytes = fs::read(&file).unwrap();
+    let end = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for at in (0..end).step_by(97) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        fs::write(&file, &flipped).unwrap();
+        match Store::open_with(bench.config(), bench.seams()).await {
+            Ok(store) => {
+                assert_eq!(read(&store).len(), 10, "flip at {at}");
+                crash(store).await;
+                wal_files(&bench)
+                    .iter()
+                    .filter(|path| **path != file)
+                    .for_each(|path| fs::remove_file(path).unwrap());
+            }
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "flip at {at}: {error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let rows: Vec<_> = (0..500).map(|i| (id, START_MS + i, i as f64)).collect();
+    put(&store, &rows).await.unwrap();
+    store.flush().await.unwrap();
+    let expected = read(&store);
+    let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
+    crash(store).await;
+    let bytes = fs::read(&segment.path).unwrap();
+    for at in (0..bytes.len()).step_by(bytes.len() / 40) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 4;
+        fs::write(&segment.path, &flipped).unwrap();
+        let store = bench.open().await;
+        let snapshot = store.snapshot();
+        let series = snapshot.select(TENANT, &[]).unwrap();
+        let refused = snapshot
+            .samples(&series, (i64::MIN, i64::MAX), &ScanLimit::default())
+            .map(|_| ())
+            .unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Corrupt, "flip at {at}: {refused}");
+        crash(store).await;
+    }
+    fs::write(&segment.path, &bytes).unwrap();
+    // Without its sidecar the whole file is checked against the catalogue.
+    fs::remove_file(segment.path.with_extension("puffin")).unwrap();
+    assert_eq!(read(&*bench.open().await), expected);
+}
+
+#[tokio::test]
+async fn newer_formats_are_refused_by_version() {
+    let bench = Bench::new();
+    let file = ten(&bench, true).await;
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[7] = 9;
+    fs::write(&file, &bytes).unwrap();
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(
+        error.to_string().contains("format version 9, this release reads up to version 1"),
+        "{error}"
+    );
+    bytes[7] = 1;
+    fs::write(&file, &bytes).unwrap();
+    let catalogue =
+        crate::catalogue::Catalogue::open(bench.dir.path(), Timestamp(0)).await.unwrap();
+    catalogue.set_format_version(2).await;
+    drop(catalogue);
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::NewerFormat { what: "catalogue", found: 2, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_does_not_reach_back_is_refused() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for i in 0..3_000 {
+        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+    }
+    crash(store).await;
+    let files = wal_files(&bench);
+    assert!(files.len() > 2, "{files:?}");
+    fs::remove_file(&files[0]).unwrap();
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::WalGap { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn verify_names_every_damaged_file() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    for i in 0..10 {
+        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+    }
+    let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
+    assert!(matches!(Store::verify(bench.dir.path().to_owned()).await, Err(Error::Locked { .. })));
+    store.shutdown().await.unwrap();
+    crash(store).await;
+    let verify = || Store::verify(bench.dir.path().to_owned());
+    let report = verify().await.unwrap();
+    assert_eq!(report.problems, []);
+    assert_eq!((report.segments, report.tables[Table::Samples as usize].segment_rows), (2, 1));
+    assert!(report.last_sequence >= 11);
+    flip(&segment.path, 100);
+    let log = wal_files(&bench).remove(0);
+    let middle = fs::read(&log).unwrap().iter().rposition(|byte| *byte != 0).unwrap() - 400;
+    flip(&log, middle);
+    let stranger = segment.path.with_file_name("stranger.parquet");
+    fs::write(&stranger, "?").unwrap();
+    let mut found: Vec<_> =
+        verify().await.unwrap().problems.into_iter().map(|problem| problem.path).collect();
+    found.sort();
+    let mut expected = vec![segment.path, log, stranger];
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
+async fn segments_read_as_objects_are_checked_too() {
+    use object_store::{ObjectStore as _, ObjectStoreExt as _};
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    let segments = store.snapshot().segments(Table::Samples, TimeRange::ALL);
+    let files = crate::scan::SegmentFiles::new(&segments);
+    let path = object_store::path::Path::from_absolute_path(&segments[0].path).unwrap();
+    let bytes = fs::read(&segments[0].path).unwrap();
+    assert_eq!(files.get(&path).await.unwrap().bytes().await.unwrap(), bytes);
+    let end = bytes.len() as u64;
+    let parts = files.get_ranges(&path, &[0..4, end - 4..end]).await.unwrap();
+    assert_eq!((&parts[0][..], &parts[1][..]), (&b"PAR1"[..], &b"PAR1"[..]));
+    assert_eq!(files.head(&path).await.unwrap().size, end);
+    assert!(files.get_range(&path, end..end + 1).await.is_err());
+    flip(&segments[0].path, 50);
+    let error = files.get_range(&path, 0..4).await.unwrap_err();
+    assert!(error.to_string().contains("corrupt at byte 0: bad checksum"), "{error}");
+}
