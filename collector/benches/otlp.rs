@@ -115,13 +115,13 @@ fn body(at_s: i64) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 }
 
 fn metric(i: usize, ns: u64) -> Metric {
+    // Each series grows at a rate of its own.
+    let rate = |series: usize| ((i * 7_919 + series * 104_729) % 9_973) as f64 / 10.0;
     let point = |series: usize| NumberDataPoint {
         attributes: (0..N_ATTRIBUTES).map(|k| attribute(series, k)).collect(),
         time_unix_nano: ns,
         start_time_unix_nano: 1_799_990_000_000_000_000,
-        value: Some(number_data_point::Value::AsDouble(
-            (ns / 1_000_000_000 * 7) as f64 + series as f64,
-        )),
+        value: Some(number_data_point::Value::AsDouble(rate(series) * (ns / 1_000_000_000) as f64)),
         ..NumberDataPoint::default()
     };
     let data_points = (0..N_SERIES).map(point).collect();

@@ -209,9 +209,16 @@ pub(crate) fn span(fields: &str) -> String {
 
 /// A collector on a store of its own, with the clock standing at [`NOW`].
 pub(crate) async fn collector(config: Config) -> (Arc<Collector>, Arc<Store>, TempDir) {
+    collector_on(store::Config::default(), config).await
+}
+
+/// Likewise with settings of the store.
+pub(crate) async fn collector_on(
+    settings: store::Config,
+    config: Config,
+) -> (Arc<Collector>, Arc<Store>, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let store_config =
-        store::Config { data_dir: dir.path().to_owned(), ..store::Config::default() };
+    let store_config = store::Config { data_dir: dir.path().to_owned(), ..settings };
     let store = Store::open(store_config, Arc::new(|| NOW)).await.unwrap();
     (Collector::new(Arc::clone(&store), config, Arc::new(|| NOW)), store, dir)
 }

@@ -15,7 +15,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::Config;
-use crate::fixture::{collector, good, good_json, metric};
+use crate::fixture::{collector, collector_on, good, good_json, log, metric};
 
 fn gzip(data: &[u8]) -> Vec<u8> {
     let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
@@ -128,10 +128,15 @@ async fn the_good_part_is_kept_and_the_rest_is_told() {
 #[tokio::test]
 async fn methods_types_and_encodings_are_refused_with_what_is_accepted() {
     let get = Request::get("/v1/traces").header("content-type", JSON).body(Body::empty()).unwrap();
-    check(Config::default(), get, expect![[r#"
+    check(
+        Config::default(),
+        get,
+        expect![[r#"
         405 Method Not Allowed application/json allow: POST
         {"code":12,"message":"GET is not allowed on /v1/traces; send a POST"}
-    "#]]).await;
+    "#]],
+    )
+    .await;
     check(Config::default(), post(Signal::Logs, &[], "{}"), expect![[r#"
         415 Unsupported Media Type application/json
         {"code":3,"message":"Content-Type is missing; send application/x-protobuf or application/json"}
@@ -142,10 +147,15 @@ async fn methods_types_and_encodings_are_refused_with_what_is_accepted() {
         {"code":3,"message":"Content-Type is text/plain; send application/x-protobuf or application/json"}
     "#]]).await;
     let deflated = post(Signal::Logs, &[AS_PROTOBUF, ("content-encoding", "deflate")], "{}");
-    check(Config::default(), deflated, expect![[r#"
+    check(
+        Config::default(),
+        deflated,
+        expect![[r#"
         415 Unsupported Media Type application/x-protobuf
         code 3 Content-Encoding is deflate; send identity, gzip or zstd
-    "#]]).await;
+    "#]],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -161,7 +171,7 @@ async fn bodies_over_a_limit_are_refused_before_and_while_they_inflate() {
         413 Payload Too Large application/json
         {"code":8,"message":"the body is larger than 100 bytes; send smaller batches, or raise `wire_bytes_max`"}
     "#]]).await;
-    let zeros = vec![0; 64 << 20];
+    let zeros = vec![0; 33 << 20];
     for (encoding, bomb) in [("gzip", gzip(&zeros)), ("zstd", zstd(&zeros))] {
         let request = post(Signal::Logs, &[AS_PROTOBUF, ("content-encoding", encoding)], bomb);
         let (collector, store, _dir) = collector(Config::default()).await;
@@ -231,4 +241,31 @@ async fn a_store_that_is_shut_down_is_unavailable() {
         send(&collector, post(Signal::Logs, &[AS_JSON], good_json(Signal::Logs))).await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(headers[RETRY_AFTER], "1");
+}
+
+#[tokio::test]
+async fn a_store_without_room_asks_to_come_back_and_nothing_is_counted_as_accepted() {
+    let settings = store::Config { wal_queue_bytes_max: 1 << 20, ..store::Config::default() };
+    let (collector, store, _dir) = collector_on(settings, Config::default()).await;
+    // Text that does not compress, more of it than the queue may hold.
+    let mut state = 1_u64;
+    let mut next = || {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:016x}", state ^ (state >> 32))
+    };
+    let records: Vec<String> = (0..16)
+        .map(|_| (0..20_000).map(|_| next()).collect::<String>())
+        .map(|body| format!(r#"{{"body":{{"stringValue":"{body}"}}}}"#))
+        .collect();
+    let request = post(Signal::Logs, &[AS_JSON], log(&records.join(",")));
+    let (status, headers, body) = send(&collector, request).await;
+    assert_eq!(status, StatusCode::TOO_MANY_REQUESTS, "{body:?}");
+    assert_eq!(headers[RETRY_AFTER], "1");
+    let stats = collector.stats().logs;
+    assert_eq!((stats.accepted, stats.requests, stats.requests_refused), (0, 0, 1));
+    let (status, _, _) =
+        send(&collector, post(Signal::Logs, &[AS_JSON], good_json(Signal::Logs))).await;
+    assert_eq!(status, StatusCode::OK, "a smaller one fits");
+    store.shutdown().await.unwrap();
 }
