@@ -1,6 +1,6 @@
 //! Binary operators with a vector on at least one side.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::call::scalar_op;
@@ -108,8 +108,11 @@ impl Evaluator<'_> {
             signatures: &signatures,
             fill_many,
             fill_one,
+            one_at: vec![None; signatures.labels.len()],
+            matched: vec![None; signatures.labels.len()],
             results: HashMap::new(),
-            pairs: HashMap::new(),
+            writers: Vec::new(),
+            recent: vec![None; many.len()],
             out: Vec::new(),
             len: grid.len,
         };
@@ -219,10 +222,16 @@ struct Join<'a> {
     signatures: &'a Signatures,
     fill_many: Option<f64>,
     fill_one: Option<f64>,
+    /// By signature: the series of the one side at this step.
+    one_at: Vec<Option<usize>>,
+    /// By signature: the last step at which a series of the many side met it.
+    matched: Vec<Option<usize>>,
     /// Result labels to columns of `out`.
     results: HashMap<Labels, usize>,
-    /// Pairs of inputs to columns of `out`: labels are computed once a pair.
-    pairs: HashMap<(Option<usize>, Option<usize>, usize), usize>,
+    /// By column of `out`: the signature that wrote to it last.
+    writers: Vec<usize>,
+    /// By series of the many side: its last partner and the column of `out` they share.
+    recent: Vec<Option<(Option<usize>, usize)>>,
     out: Vec<Column>,
     len: usize,
 }
@@ -234,35 +243,32 @@ impl Join<'_> {
         if (!any_many || !any_one) && self.fill_many.is_none() && self.fill_one.is_none() {
             return Ok(());
         }
-        let mut one_at: Vec<Option<usize>> = vec![None; self.signatures.labels.len()];
+        self.one_at.fill(None);
         for (i, column) in self.one.iter().enumerate() {
             if column.cells[step].is_none() {
                 continue;
             }
             let signature = self.signatures.right[i];
-            if let Some(other) = one_at[signature] {
+            if let Some(other) = self.one_at[signature] {
                 return Err(self.duplicate(signature, i, other));
             }
-            one_at[signature] = Some(i);
+            self.one_at[signature] = Some(i);
         }
-        let mut matched: HashSet<(usize, usize)> = HashSet::new();
-        let mut seen = vec![false; self.signatures.labels.len()];
         for (i, column) in self.many.iter().enumerate() {
             if column.cells[step].is_none() {
                 continue;
             }
             let signature = self.signatures.left[i];
-            seen[signature] = true;
-            let partner = one_at[signature];
+            let partner = self.one_at[signature];
             if partner.is_some() || self.fill_one.is_some() {
-                self.pair(evaluator, (Some(i), partner, signature), step, &mut matched)?;
+                self.pair(evaluator, (Some(i), partner, signature), step)?;
             }
         }
         if self.fill_many.is_some() {
             for (i, column) in self.one.iter().enumerate() {
                 let signature = self.signatures.right[i];
-                if !column.cells[step].is_none() && !seen[signature] {
-                    self.pair(evaluator, (None, Some(i), signature), step, &mut matched)?;
+                if !column.cells[step].is_none() && self.matched[signature] != Some(step) {
+                    self.pair(evaluator, (None, Some(i), signature), step)?;
                 }
             }
         }
@@ -274,12 +280,11 @@ impl Join<'_> {
         evaluator: &mut Evaluator<'_>,
         key: (Option<usize>, Option<usize>, usize),
         step: usize,
-        matched: &mut HashSet<(usize, usize)>,
     ) -> Result<(), EvalError> {
         let (many, one, signature) = key;
-        let one_to_one = self.matching.card == Cardinality::OneToOne;
+        let again = self.matched[signature].replace(step) == Some(step);
         // Before the operator: a filter must not hide that several series match.
-        if one_to_one && !matched.insert((signature, usize::MAX)) {
+        if again && self.matching.card == Cardinality::OneToOne {
             let text = "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
             return Err(execution(text));
         }
@@ -302,13 +307,14 @@ impl Join<'_> {
             Outcome::Kept(value) => value,
         };
         let result = self.result(evaluator, key);
-        if !one_to_one && !matched.insert((signature, result)) {
-            let text = "multiple matches for labels: grouping labels must ensure unique matches";
-            return Err(execution(text));
-        }
+        let writer = std::mem::replace(&mut self.writers[result], signature);
         let slot = &mut self.out[result].cells[step];
         if !slot.is_none() {
-            return Err(super::column::same_labels());
+            return Err(if writer == signature {
+                execution("multiple matches for labels: grouping labels must ensure unique matches")
+            } else {
+                super::column::same_labels()
+            });
         }
         *slot = value;
         Ok(())
@@ -320,10 +326,13 @@ impl Join<'_> {
         evaluator: &Evaluator<'_>,
         key: (Option<usize>, Option<usize>, usize),
     ) -> usize {
-        if let Some(at) = self.pairs.get(&key) {
-            return *at;
-        }
         let (many, one, signature) = key;
+        if let Some(many) = many
+            && let Some((partner, at)) = self.recent[many]
+            && partner == one
+        {
+            return at;
+        }
         let filled = &self.signatures.labels[signature];
         let many_labels = many.map_or(filled, |i| &self.many[i].labels);
         let one_labels = one.map_or(filled, |i| &self.one[i].labels);
@@ -340,10 +349,13 @@ impl Join<'_> {
         if at == self.out.len() {
             let cells = vec![Cell::None; self.len];
             self.out.push(Column { labels, drop_name, cells });
+            self.writers.push(signature);
         } else {
             self.out[at].drop_name |= drop_name;
         }
-        self.pairs.insert(key, at);
+        if let Some(many) = many {
+            self.recent[many] = Some((one, at));
+        }
         at
     }
 

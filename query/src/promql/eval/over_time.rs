@@ -9,6 +9,7 @@ use super::column::{Cell, Column, Grid};
 use super::window::{Notes, Window};
 use super::{EvalError, Evaluator, execution, rate};
 use crate::promql::ast::{Call, ValueType};
+use crate::promql::labels::Labels;
 use crate::promql::number::quote;
 
 /// Turns a window into a cell; the numbers are the scalar arguments at this step.
@@ -65,6 +66,9 @@ impl Evaluator<'_> {
         let place = arg.place();
         self.check_numbers(call, &numbers)?;
         let mut now = vec![0.0; numbers.len()];
+        // A name is remarked on once a series, not once a step.
+        let mut remarked: Option<Labels> = None;
+        let remarks = matches!(name, "rate" | "increase");
         let columns = self.windows(arg, name, grid, |evaluator, step, window| {
             for (slot, values) in now.iter_mut().zip(&numbers) {
                 *slot = values[step];
@@ -73,8 +77,12 @@ impl Evaluator<'_> {
             let annotations = &mut evaluator.annotations;
             let mut notes = Notes { annotations, metric, place };
             let cell = function(window, &now, &mut notes);
-            if matches!(cell, Cell::Float(_)) && matches!(name, "rate" | "increase") {
+            if remarks
+                && matches!(cell, Cell::Float(_))
+                && remarked.as_ref() != Some(&window.track.labels)
+            {
                 rate::note_odd_name(&mut notes);
+                remarked = Some(window.track.labels.clone());
             }
             Ok(cell)
         })?;

@@ -1,11 +1,12 @@
 //! `rate`, `increase`, `delta`, `irate`, `idelta`: differences over a window, extrapolated to its edges.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::column::Cell;
 use super::extended;
 use super::over_time::{Kind, Point, points};
-use super::window::{Notes, Window};
+use super::window::{Notes, Track, Window};
 use crate::promql::ast::Edges;
 use crate::promql::histogram::{Histogram, ResetHint};
 
@@ -45,6 +46,55 @@ pub(super) fn starts_anew(
     }
     start > t_previous
         || (start_previous != 0 && start_previous != t_previous && start_previous <= t_previous)
+}
+
+/// Where the samples of a track do not continue the one before.
+#[derive(Debug, Default)]
+pub(super) struct Breaks {
+    /// Indices of samples that start anew, rising.
+    at: Vec<usize>,
+    /// Indices of samples whose start time contradicts the sample before, rising.
+    overlaps: Vec<usize>,
+}
+
+impl Breaks {
+    fn find(t: &[i64], starts: &[i64], resets: impl Fn(usize) -> bool) -> Self {
+        let mut breaks = Self::default();
+        for i in 1..t.len() {
+            let mut overlaps = 0;
+            let anew = !starts.is_empty()
+                && starts_anew((t[i - 1], starts[i - 1]), (t[i], starts[i]), &mut overlaps);
+            if overlaps > 0 {
+                breaks.overlaps.push(i);
+            }
+            if anew || resets(i) {
+                breaks.at.push(i);
+            }
+        }
+        breaks
+    }
+
+    /// The breaks between two samples of `range`, and the number of contradictions.
+    fn within(&self, range: &Range<usize>) -> (&[usize], usize) {
+        let inside = |list: &[usize]| {
+            let low = list.partition_point(|at| *at <= range.start);
+            low..list.partition_point(|at| *at < range.end).max(low)
+        };
+        (&self.at[inside(&self.at)], inside(&self.overlaps).len())
+    }
+}
+
+impl Track<'_> {
+    fn float_breaks(&self) -> &Breaks {
+        self.float_breaks
+            .get_or_init(|| Breaks::find(&self.t, &self.start_t, |i| self.v[i] < self.v[i - 1]))
+    }
+
+    fn histogram_breaks(&self) -> &Breaks {
+        self.histogram_breaks.get_or_init(|| {
+            Breaks::find(&self.h_t, &self.h_start_t, |i| self.h[i].is_reset_after(&self.h[i - 1]))
+        })
+    }
 }
 
 /// Notes a name that is not a counter's.
@@ -110,14 +160,9 @@ fn float_difference(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) ->
     let last = v.len() - 1;
     let mut result = v[last] - v[0];
     if kin.counter {
-        let starts = window.track.start_t.get(window.floats.clone()).unwrap_or_default();
-        let mut overlaps = 0;
-        for i in 1..v.len() {
-            let anew = !starts.is_empty()
-                && starts_anew((t[i - 1], starts[i - 1]), (t[i], starts[i]), &mut overlaps);
-            if v[i] < v[i - 1] || anew {
-                result += v[i - 1];
-            }
+        let (breaks, overlaps) = window.track.float_breaks().within(&window.floats);
+        for at in breaks {
+            result += window.track.v[at - 1];
         }
         notes.overlaps(overlaps);
     }
@@ -187,20 +232,18 @@ fn histogram_rise(
     kin: Kindred,
     from_zero: bool,
 ) -> Option<Histogram> {
-    let (t, h) = (window.h_t(), window.h());
+    let h = window.h();
     let (first, last) = (h.first()?, h.last()?);
-    let starts = window.track.h_start_t.get(window.histograms.clone()).unwrap_or_default();
-    let mut overlaps = 0;
-    let mut reset = |i: usize| {
-        let anew = !starts.is_empty()
-            && starts_anew((t[i - 1], starts[i - 1]), (t[i], starts[i]), &mut overlaps);
-        anew || h[i].is_reset_after(&h[i - 1])
+    let (breaks, overlaps) = if kin.counter {
+        window.track.histogram_breaks().within(&window.histograms)
+    } else {
+        (&[][..], 0)
     };
-    let resets: Vec<bool> = (1..h.len()).map(|i| kin.counter && reset(i)).collect();
     notes.overlaps(overlaps);
     note_hints(h, notes, kin);
+    let second = window.histograms.start + 1;
     // What precedes a reset at the second sample need not even fit.
-    let skip_first = from_zero || resets.first() == Some(&true);
+    let skip_first = from_zero || breaks.first() == Some(&second);
     let relevant = if kin.counter { &h[usize::from(skip_first && h.len() > 1)..] } else { &h[..1] };
     if relevant.iter().any(|h| h.is_custom() != last.is_custom()) {
         notes.mixed_schemas();
@@ -215,11 +258,8 @@ fn histogram_rise(
             notes.reconciled("subtraction");
         }
     }
-    for (i, _) in resets.iter().enumerate().filter(|(_, reset)| **reset) {
-        if i == 0 && !from_zero {
-            continue;
-        }
-        let joined = result.add(&h[i]).ok()?;
+    for at in breaks.iter().filter(|at| **at != second || from_zero) {
+        let joined = result.add(&window.track.h[at - 1]).ok()?;
         if joined.bounds_reconciled {
             notes.reconciled("addition");
         }

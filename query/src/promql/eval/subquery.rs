@@ -1,6 +1,7 @@
 //! Subqueries: an instant expression on its own grid, seen as a range vector.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use super::column::{Cell, Column, Grid};
@@ -56,6 +57,8 @@ fn track(column: Column, grid: Grid) -> Track<'static> {
         h_t: Cow::Owned(h_t),
         h: Cow::Owned(h),
         h_start_t: Cow::Borrowed(&[]),
+        float_breaks: OnceCell::new(),
+        histogram_breaks: OnceCell::new(),
     }
 }
 

@@ -1,12 +1,14 @@
 //! Range vectors: one series' samples with a window that moves over them, and who gets to see it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::ops::Range;
 use std::sync::Arc;
 
 use model::metric::is_stale;
 
 use super::column::{Cell, Column, Grid};
+use super::rate::Breaks;
 use super::select::Reference;
 use super::{EvalError, Evaluator};
 use crate::promql::annotate::Annotations;
@@ -30,6 +32,10 @@ pub(super) struct Track<'a> {
     pub(super) h: Cow<'a, [Arc<Histogram>]>,
     /// Start times, as long as `h_t`, or empty when none is known.
     pub(super) h_start_t: Cow<'a, [i64]>,
+    /// Where the floats start anew; found when first asked for.
+    pub(super) float_breaks: OnceCell<Breaks>,
+    /// Where the histograms start anew; found when first asked for.
+    pub(super) histogram_breaks: OnceCell<Breaks>,
 }
 
 impl<'a> Track<'a> {
@@ -48,6 +54,8 @@ impl<'a> Track<'a> {
             h_t: Cow::Borrowed(slices.h_t),
             h: Cow::Borrowed(slices.h),
             h_start_t: Cow::Borrowed(h_start_t),
+            float_breaks: OnceCell::new(),
+            histogram_breaks: OnceCell::new(),
         };
         if slices.v.iter().any(|v| is_stale(*v)) {
             let live: Vec<usize> =
