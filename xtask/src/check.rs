@@ -13,7 +13,14 @@ pub(crate) fn check() -> Result<()> {
     step("tidy")?;
     tidy::tidy()?;
     step("clippy")?;
-    shell::run(shell::cargo().args(["clippy", "--quiet", "--all-targets", "--", "-D", "warnings"]))?;
+    shell::run(shell::cargo().args([
+        "clippy",
+        "--quiet",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     step("docs")?;
     let mut doc = shell::cargo();
     doc.args(["doc", "--quiet", "--no-deps", "--document-private-items"]);

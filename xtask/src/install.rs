@@ -7,17 +7,21 @@ use anyhow::{Context, Result, bail};
 use crate::shell;
 
 /// A C compiler: zstd and SQLite's amalgamation are the only C we build.
-const BUILD: &[Package] = &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
+const BUILD: &[Package] =
+    &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
 /// What the tests start: a browser, and Python for the real OpenTelemetry SDK.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
-    Package { name: "fonts-noto-cjk", program: "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc" },
-    Package { name: "python3-venv", program: "/usr/lib/python3/dist-packages/ensurepip-placeholder" },
+    Package {
+        name: "fonts-noto-cjk",
+        program: "/usr/share/fonts/opentype/noto/NotoSansCJK-Regular.ttc",
+    },
+    Package {
+        name: "python3-venv",
+        program: "/usr/lib/python3/dist-packages/ensurepip-placeholder",
+    },
 ];
-/// Peers for the side-by-side benchmarks.
-const BENCH: &[Package] = &[];
-
 struct Package {
     name: &'static str,
     /// A program on the path, or with a leading slash a file, whose presence means that the package is there.
@@ -28,7 +32,10 @@ impl Package {
     fn is_missing(&self) -> bool {
         if self.name == "python3-venv" {
             let mut probe = Command::new("python3");
-            probe.args(["-c", "import ensurepip, venv"]).stdout(Stdio::null()).stderr(Stdio::null());
+            probe
+                .args(["-c", "import ensurepip, venv"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
             return !probe.status().is_ok_and(|status| status.success());
         }
         match self.program.strip_prefix('/') {
@@ -44,8 +51,7 @@ pub(crate) fn install(what: &[String]) -> Result<()> {
         match set.as_str() {
             "build" => packages(BUILD)?,
             "test" => packages(TEST)?,
-            "bench" => packages(BENCH)?,
-            other => bail!("no set of packages named `{other}`; there are build, test and bench"),
+            other => bail!("no set of packages named `{other}`; there are build and test"),
         }
     }
     Ok(())
@@ -58,7 +64,8 @@ pub(crate) fn for_tests() -> Result<()> {
 
 /// Adds the wasm target when rustup has not installed it for us.
 pub(crate) fn wasm_target() -> Result<()> {
-    let sysroot = shell::read(Command::new("rustc").current_dir(shell::root()).args(["--print", "sysroot"]))?;
+    let sysroot =
+        shell::read(Command::new("rustc").current_dir(shell::root()).args(["--print", "sysroot"]))?;
     let target = std::path::Path::new(sysroot.trim()).join("lib/rustlib/wasm32-unknown-unknown");
     if target.is_dir() {
         return Ok(());
@@ -81,7 +88,8 @@ fn packages(wanted: &[Package]) -> Result<()> {
     quietly(&["update", "-qq"])?;
     let mut args = vec!["install", "-qq", "-y", "--no-install-recommends"];
     args.extend(&missing);
-    quietly(&args).with_context(|| format!("install by hand: apt-get install {}", missing.join(" ")))
+    quietly(&args)
+        .with_context(|| format!("install by hand: apt-get install {}", missing.join(" ")))
 }
 
 fn quietly(args: &[&str]) -> Result<()> {

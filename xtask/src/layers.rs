@@ -9,8 +9,19 @@ use crate::shell;
 
 /// Crates whose types cross our own borders: two versions of one would not match.
 const ONE_VERSION: &[&str] = &[
-    "arrow", "arrow-array", "axum", "datafusion", "hyper", "object_store", "opentelemetry-proto", "parquet", "prost",
-    "rustls", "sqlparser", "tokio", "tonic",
+    "arrow",
+    "arrow-array",
+    "axum",
+    "datafusion",
+    "hyper",
+    "object_store",
+    "opentelemetry-proto",
+    "parquet",
+    "prost",
+    "rustls",
+    "sqlparser",
+    "tokio",
+    "tonic",
 ];
 
 /// A library and the crates of ours that may use it (ARCHITECTURE.md, invariants 3, 4 and 5).
@@ -38,18 +49,24 @@ pub(crate) fn breaches() -> Result<Vec<String>> {
 fn edges(metadata: &Metadata) -> Result<Vec<String>> {
     let layers = metadata.workspace_metadata.get("layers").and_then(|layers| layers.as_object());
     let layers = layers.context("the root manifest has no [workspace.metadata.layers]")?;
-    let members: BTreeSet<&str> = metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
+    let members: BTreeSet<&str> =
+        metadata.workspace_packages().iter().map(|p| p.name.as_str()).collect();
     let mut found = Vec::new();
     for package in metadata.workspace_packages() {
-        let Some(allowed) = layers.get(package.name.as_str()).and_then(|list| list.as_array()) else {
-            found.push(format!("crate {} has no line in [workspace.metadata.layers]", package.name));
+        let Some(allowed) = layers.get(package.name.as_str()).and_then(|list| list.as_array())
+        else {
+            found
+                .push(format!("crate {} has no line in [workspace.metadata.layers]", package.name));
             continue;
         };
         for dependency in &package.dependencies {
             let is_ours = members.contains(dependency.name.as_str());
             let is_allowed = allowed.iter().any(|name| name == dependency.name.as_str());
             if is_ours && !is_allowed && dependency.kind != DependencyKind::Development {
-                found.push(format!("{} imports {}: not in its layer", package.name, dependency.name));
+                found.push(format!(
+                    "{} imports {}: not in its layer",
+                    package.name, dependency.name
+                ));
             }
         }
         if package.name.as_str() == "model" && !package.dependencies.is_empty() {
@@ -68,7 +85,11 @@ fn homes(metadata: &Metadata) -> Vec<String> {
                 && !crates.contains(&package.name.as_str())
                 && dependency.kind != DependencyKind::Development
             {
-                found.push(format!("{} uses {library}, whose home is {}", package.name, crates.join(", ")));
+                found.push(format!(
+                    "{} uses {library}, whose home is {}",
+                    package.name,
+                    crates.join(", ")
+                ));
             }
         }
     }
@@ -96,6 +117,7 @@ fn bindgen(metadata: &Metadata) -> Option<String> {
         metadata.packages.iter().find(|p| p.name.as_str() == name).map(|p| p.version.to_string())
     };
     let (runtime, generator) = (version("wasm-bindgen")?, version("wasm-bindgen-cli-support")?);
-    (runtime != generator)
-        .then(|| format!("wasm-bindgen is {runtime}, wasm-bindgen-cli-support {generator}: pin them alike"))
+    (runtime != generator).then(|| {
+        format!("wasm-bindgen is {runtime}, wasm-bindgen-cli-support {generator}: pin them alike")
+    })
 }

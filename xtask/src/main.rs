@@ -1,5 +1,6 @@
 //! `cargo xtask TASK`: the project's own chores, without a tool to install. Called by the Makefile, by CI and by hand.
 
+mod bench;
 mod check;
 mod install;
 mod layers;
@@ -19,9 +20,8 @@ Usage: cargo xtask TASK
   test           install what the tests need, run every test
   check          fmt, clippy, tidy, docs, wasm check: what must pass before a commit lands
   tidy           layers, versions, file shape: the part of `check` that needs no compiler
-  install WHAT   install Debian packages: build, test or bench
-
-Figures: `make bench`.
+  bench [SECONDS]  the figures of docs/guide/performance.md; SECONDS is how long the agent is watched
+  install WHAT   install Debian packages: build or test
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         "test" => check::test(rest),
         "check" => check::check(),
         "tidy" => tidy::tidy(),
+        "bench" => bench::bench(rest),
         "install" => install::install(rest),
         "help" | "--help" | "-h" => shell::say(HELP),
         other => {

@@ -1,5 +1,7 @@
 //! `make run`: everything from a fresh checkout to a living page.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::{install, shell, ui};
@@ -18,13 +20,23 @@ pub(crate) fn run(args: &[String], profile: Profile) -> Result<()> {
     install::install(&["build".to_owned()])?;
     if profile == Profile::Release && !shell::target_dir().join("release/headrope").exists() {
         shell::say(
-            "First build: about 550 crates, the query engine being most of it. On 2 cores expect 10 to 15 minutes;\n\
+            "First build: about 550 crates, the query engine being most of it. On 2 cores expect 10 to 20 minutes;\n\
              later builds take seconds. Progress follows.",
         )?;
     }
     shell::say("Building the dashboard (1 of 2)")?;
     ui::build()?;
     shell::say("Building the server (2 of 2)")?;
+    let binary = build(profile)?;
+    let mut server = std::process::Command::new(binary);
+    let server = server.current_dir(shell::root()).arg("run").args(args);
+    // Replaces this process, so that signals reach the server itself.
+    let error = std::os::unix::process::CommandExt::exec(server);
+    Err(error.into())
+}
+
+/// Builds server and agent; returns the server's path.
+pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--package", "server", "--package", "agent"]);
     if profile == Profile::Release {
@@ -32,10 +44,5 @@ pub(crate) fn run(args: &[String], profile: Profile) -> Result<()> {
     }
     shell::run(&mut cargo)?;
     let folder = if profile == Profile::Release { "release" } else { "debug" };
-    let binary = shell::target_dir().join(folder).join("headrope");
-    let mut server = std::process::Command::new(binary);
-    let server = server.current_dir(shell::root()).arg("run").args(args);
-    // Replaces this process, so that signals reach the server itself.
-    let error = std::os::unix::process::CommandExt::exec(server);
-    Err(error.into())
+    Ok(shell::target_dir().join(folder).join("headrope"))
 }

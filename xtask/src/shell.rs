@@ -13,12 +13,14 @@ pub(crate) fn root() -> PathBuf {
 
 /// Where cargo puts what it builds: `CARGO_TARGET_DIR`, else `target` in the root.
 pub(crate) fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| root().join("target"), |dir| root().join(dir))
 }
 
 /// Prints to standard output.
 pub(crate) fn say(text: &str) -> Result<()> {
-    writeln!(std::io::stdout().lock(), "{}", text.trim_end()).context("cannot write to standard output")
+    writeln!(std::io::stdout().lock(), "{}", text.trim_end())
+        .context("cannot write to standard output")
 }
 
 /// Prints to standard error; a closed standard error is nobody's problem here.
@@ -60,7 +62,8 @@ pub(crate) fn exists(program: &str) -> bool {
 }
 
 fn describe(command: &Command) -> String {
-    let program = Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
+    let program =
+        Path::new(command.get_program()).file_name().unwrap_or_default().to_string_lossy();
     let args = command.get_args().map(|arg| arg.to_string_lossy()).collect::<Vec<_>>();
     format!("{program} {}", args.join(" "))
 }

@@ -20,7 +20,8 @@ pub(crate) fn build() -> Result<()> {
     let dist = shell::root().join("ui/dist");
     let sizes = bundle(&glue, &dist)?;
     for (what, limit) in BUDGET {
-        let size: usize = sizes.iter().filter(|(name, _)| name.ends_with(what)).map(|(_, size)| size).sum();
+        let size: usize =
+            sizes.iter().filter(|(name, _)| name.ends_with(what)).map(|(_, size)| size).sum();
         shell::say(&format!("  {what:<5}{:>8.1} KB brotli, budget {} KB", kb(size), limit / 1024))?;
         if size > *limit {
             bail!("the dashboard's {what} is over its budget; see design page ui, section 14");
@@ -38,7 +39,16 @@ fn kb(bytes: usize) -> f64 {
 fn compile() -> Result<PathBuf> {
     let target = shell::target_dir().join("ui");
     let mut cargo = shell::cargo();
-    cargo.args(["build", "--quiet", "--package", "ui", "--target", "wasm32-unknown-unknown", "--profile", "wasm"]);
+    cargo.args([
+        "build",
+        "--quiet",
+        "--package",
+        "ui",
+        "--target",
+        "wasm32-unknown-unknown",
+        "--profile",
+        "wasm",
+    ]);
     cargo.arg("--target-dir").arg(&target);
     shell::run(&mut cargo)?;
     Ok(target.join("wasm32-unknown-unknown/wasm/ui.wasm"))
@@ -93,7 +103,8 @@ impl Bundle<'_> {
     fn add(&mut self, stem: &str, extension: &str, content: &[u8]) -> Result<String> {
         let name = format!("{stem}-{:016x}.{extension}", xxh3_64(content));
         let mut small = Vec::new();
-        let params = brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
+        let params =
+            brotli::enc::BrotliEncoderParams { quality: 11, lgwin: 22, ..Default::default() };
         brotli::BrotliCompress(&mut &content[..], &mut small, &params)?;
         fs::write(self.dist.join(&name), content)?;
         fs::write(self.dist.join(format!("{name}.br")), &small)?;

@@ -1,0 +1,190 @@
+//! The command line. Exit status: 0 success, 1 failure, 2 wrong usage.
+
+mod client;
+mod files;
+mod table;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+
+use crate::{clock, config::Config, log, wire};
+
+/// Headrope watches hosts, middleware and applications, answers questions about them, and acts on the answers.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  headrope                                             watch this host, serve http://127.0.0.1:7300
+  headrope run --config headrope.toml --data-dir /srv/headrope
+  headrope query 'sum by (cpu_mode) (rate(system_cpu_time_seconds_total[1m]))'
+  headrope query --sql \"SELECT service_name, count(*) FROM logs GROUP BY 1\" -o csv
+  headrope rules check rules.yaml";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server (what `headrope` alone does)
+    Run(RunArgs),
+    /// Ask a running server, in PromQL, SQL or words, or for one trace
+    Query(client::QueryArgs),
+    /// Work with PromQL
+    #[command(subcommand)]
+    Promql(files::PromqlCommand),
+    /// Work with rule files
+    #[command(subcommand)]
+    Rules(files::RulesCommand),
+    /// Look into a data folder that no server is using
+    #[command(subcommand)]
+    Store(files::StoreCommand),
+    /// Check or print the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    Completions {
+        /// bash, elvish, fish, powershell or zsh
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Read the configuration and the rule files it names, and say what is wrong
+    Check(RunArgs),
+    /// Print the configuration in force, defaults filled in, secrets hidden
+    Print(RunArgs),
+}
+
+/// Options of the server.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RunArgs {
+    /// Configuration file (TOML); `headrope config print` shows all fields
+    #[arg(long, value_name = "FILE", env = "HEADROPE_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder that holds everything Headrope keeps [default: ~/.local/share/headrope]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Dashboard, APIs and OTLP/HTTP [default: 127.0.0.1:7300; port 0 takes any free one]
+    #[arg(long, value_name = "ADDR")]
+    listen: Option<SocketAddr>,
+    /// OTLP over gRPC [default: 127.0.0.1:4317]
+    #[arg(long, value_name = "ADDR")]
+    otlp_grpc: Option<SocketAddr>,
+    /// OTLP over HTTP [default: 127.0.0.1:4318]
+    #[arg(long, value_name = "ADDR")]
+    otlp_http: Option<SocketAddr>,
+    /// Do not watch this host
+    #[arg(long)]
+    no_agent: bool,
+    /// Form of the log on standard error
+    #[arg(long, value_enum, default_value_t)]
+    log_format: log::Format,
+}
+
+impl RunArgs {
+    /// The file, then the environment, then the options: the later wins.
+    fn load(&self) -> Result<Config> {
+        let mut config = Config::load(self.config.as_deref(), std::env::vars())?;
+        if let Some(dir) = &self.data_dir {
+            config.data_dir.clone_from(dir);
+        }
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.otlp_grpc = self.otlp_grpc.unwrap_or(config.otlp_grpc);
+        config.otlp_http = self.otlp_http.unwrap_or(config.otlp_http);
+        config.watch_host &= !self.no_agent;
+        Ok(config)
+    }
+}
+
+/// Runs what the command line asks for.
+#[must_use]
+pub fn main(cli: Cli) -> ExitCode {
+    let outcome = match cli.command {
+        None => run(&cli.run),
+        Some(Command::Run(args)) => run(&args),
+        Some(Command::Query(args)) => on_runtime(client::query(&args)),
+        Some(Command::Promql(command)) => files::promql(&command),
+        Some(Command::Rules(command)) => files::rules(&command),
+        Some(Command::Store(command)) => files::store(&command),
+        Some(Command::Config(ConfigCommand::Check(args))) => check(&args),
+        Some(Command::Config(ConfigCommand::Print(args))) => print(&args),
+        Some(Command::Completions { shell }) => completions(shell),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            warn(&format!("headrope: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &RunArgs) -> Result<()> {
+    log::start(args.log_format);
+    let config = args.load()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(wire::run(config, clock::system()))
+}
+
+fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+fn check(args: &RunArgs) -> Result<()> {
+    let config = args.load()?;
+    let rules = wire::rule_groups(&config)?;
+    config.query.check()?;
+    say(&format!("the configuration is sound; {} rule groups", rules.len()))
+}
+
+fn print(args: &RunArgs) -> Result<()> {
+    say(&args.load()?.print()?)
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "headrope", &mut text);
+    std::io::stdout().write_all(&text).context("cannot write to standard output")
+}
+
+/// Prints to standard output. A reader that went away, as `head` does, ends us quietly.
+pub(crate) fn say(text: &str) -> Result<()> {
+    match writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => other.context("cannot write to standard output"),
+    }
+}
+
+/// Prints to standard error; a closed one is nobody's problem here.
+pub(crate) fn warn(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "{text}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_with_and_without_run() {
+        for words in [&["headrope", "--no-agent"][..], &["headrope", "run", "--no-agent"]] {
+            let cli = Cli::try_parse_from(words).unwrap();
+            let args = if let Some(Command::Run(args)) = cli.command { args } else { cli.run };
+            assert!(args.no_agent, "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! Subcommands that work on files, without a server: PromQL tests, rule files, data folders.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+
+use super::table::Table;
+use super::{say, warn};
+
+/// `headrope promql …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum PromqlCommand {
+    /// Run test files in Prometheus' promqltest language
+    Test {
+        /// Files to run
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print a query in its canonical form, or say where it is wrong
+    Format {
+        /// The query
+        expr: String,
+    },
+}
+
+/// `headrope rules …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum RulesCommand {
+    /// Read rule files and say what is wrong
+    Check {
+        /// Prometheus rule files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+}
+
+/// `headrope store …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// Check the sums of every log file, segment and catalogue entry
+    Verify {
+        /// The data folder
+        dir: PathBuf,
+    },
+    /// Rows and bytes by table
+    Stats {
+        /// The data folder
+        dir: PathBuf,
+    },
+}
+
+pub(super) fn promql(command: &PromqlCommand) -> Result<()> {
+    match command {
+        PromqlCommand::Test { files } => promql_test(files),
+        PromqlCommand::Format { expr } => match query::promql::parse(expr) {
+            Ok(expr) => say(&expr.to_string()),
+            Err(error) => bail!("{error}\n{}", caret(expr, error.place.start)),
+        },
+    }
+}
+
+/// The line of `text` that holds byte `at`, with a caret below it.
+fn caret(text: &str, at: usize) -> String {
+    let at = text.floor_char_boundary(at.min(text.len()));
+    let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
+    let line = text[line_start..].lines().next().unwrap_or_default();
+    let indent = text[line_start..at].chars().count();
+    format!("  {line}\n  {}^", " ".repeat(indent))
+}
+
+fn promql_test(files: &[PathBuf]) -> Result<()> {
+    let (mut passed, mut failed) = (0, 0);
+    for file in files {
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {name}"))?;
+        let report = query::promql::testlang::run(&text, &name);
+        passed += report.passed;
+        failed += report.failed;
+        report.failures.iter().try_for_each(|failure| say(failure))?;
+    }
+    say(&format!("{passed} passed, {failed} failed"))?;
+    if failed > 0 {
+        bail!("{failed} cases failed");
+    }
+    Ok(())
+}
+
+pub(super) fn rules(command: &RulesCommand) -> Result<()> {
+    let RulesCommand::Check { files } = command;
+    let mut n_wrong = 0;
+    for file in files {
+        let name = file.display();
+        match alert::rule::load(file) {
+            Ok(groups) => {
+                let n_rules: usize = groups.iter().map(|group| group.rules.len()).sum();
+                say(&format!("{name}: {} groups, {n_rules} rules", groups.len()))?;
+            }
+            Err(error) => {
+                n_wrong += 1;
+                warn(&format!("{error}"));
+            }
+        }
+    }
+    if n_wrong > 0 {
+        bail!("{n_wrong} of {} files are wrong", files.len());
+    }
+    Ok(())
+}
+
+pub(super) fn store(command: &StoreCommand) -> Result<()> {
+    let (StoreCommand::Verify { dir } | StoreCommand::Stats { dir }) = command;
+    super::on_runtime(async {
+        let report = store::Store::verify(dir.clone()).await?;
+        report.problems.iter().for_each(|problem| warn(&problem.to_string()));
+        if matches!(command, StoreCommand::Stats { .. }) {
+            say(&inventory(&report).aligned())?;
+        } else {
+            say(&format!(
+                "{} segments ({} bytes), {} log files up to sequence {}",
+                report.segments, report.segment_bytes, report.wal_files, report.last_sequence
+            ))?;
+        }
+        if !report.problems.is_empty() {
+            bail!("{} problems", report.problems.len());
+        }
+        Ok(())
+    })
+}
+
+fn inventory(report: &store::Report) -> Table {
+    let mut table = Table::new(["table", "segments", "rows", "bytes", "bytes/row"]);
+    for line in &report.tables {
+        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+        let per_row = line.segment_bytes as f64 / line.segment_rows.max(1) as f64;
+        table.rows.push(vec![
+            line.table.to_owned(),
+            line.segments.to_string(),
+            line.segment_rows.to_string(),
+            line.segment_bytes.to_string(),
+            format!("{per_row:.2}"),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,115 @@
+//! The main port: dashboard, own API, Prometheus API, health and metrics. Maps requests and answers, nothing else.
+
+mod alerts;
+mod assets;
+mod complete;
+mod error;
+mod explore;
+mod health;
+mod hosts;
+mod logs;
+mod prometheus;
+mod sql;
+mod status;
+mod traces;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::middleware::{self, Next};
+use axum::response::Response;
+use axum::routing::{get, post};
+use http::header::{HeaderName, HeaderValue};
+use model::time::{Clock, TimeRange, Timestamp};
+
+use crate::listen::Addresses;
+use crate::wire::telemetry::Rate;
+
+/// Largest request body of the query APIs, in bytes; a query is text.
+const BODY_MAX: usize = 2 << 20;
+
+/// What the handlers share.
+pub struct App {
+    /// The columns.
+    pub store: Arc<store::Store>,
+    /// Answers questions.
+    pub engine: Arc<query::Engine>,
+    /// Counts what came in.
+    pub collector: Arc<collector::Collector>,
+    /// Rules and their states.
+    pub alerts: Arc<alert::Alerts>,
+    /// Webhook deliveries.
+    pub notifier: Arc<action::Notifier>,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+    /// Where we listen.
+    pub addresses: Addresses,
+    /// When the process started.
+    pub started: Timestamp,
+    /// Samples a second over the last minute.
+    pub rate: Rate,
+}
+
+/// All routes of the main port but OTLP's.
+pub fn router(app: Arc<App>) -> Router {
+    let own = Router::new()
+        .route("/status", get(status::status))
+        .route("/hosts", get(hosts::hosts))
+        .route("/query", post(explore::query))
+        .route("/complete", post(complete::complete))
+        .route("/sql", post(sql::sql))
+        .route("/logs", post(logs::logs))
+        .route("/traces", post(traces::search))
+        .route("/trace/{id}", get(traces::trace))
+        .route("/alerts", get(alerts::alerts))
+        .fallback(error::no_such_route)
+        .method_not_allowed_fallback(error::wrong_method);
+    Router::new()
+        .nest("/api/headrope/v1", own)
+        .nest("/api/v1", prometheus::routes())
+        .nest("/prometheus/api/v1", prometheus::routes())
+        .route("/metrics", get(health::metrics))
+        .route("/-/healthy", get(health::healthy))
+        .route("/-/ready", get(health::ready))
+        .fallback(assets::serve)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(secure))
+        .with_state(app)
+}
+
+/// The range `[from_ms, to_ms)` of a request.
+fn range(from_ms: i64, to_ms: i64) -> Result<TimeRange, error::Failure> {
+    if to_ms <= from_ms {
+        return Err(error::Failure::invalid(format!(
+            "the range ends ({to_ms}) before it begins ({from_ms})"
+        )));
+    }
+    Ok(TimeRange::new(Timestamp::from_ms(from_ms), Timestamp::from_ms(to_ms)))
+}
+
+const HEADERS: [(HeaderName, HeaderValue); 4] = [
+    (
+        http::header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; \
+             style-src-attr 'unsafe-inline'; img-src 'self' data: blob:; connect-src 'self'; object-src 'none'; \
+             base-uri 'self'; frame-ancestors 'none'",
+        ),
+    ),
+    (http::header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (http::header::REFERRER_POLICY, HeaderValue::from_static("same-origin")),
+    (
+        HeaderName::from_static("cross-origin-opener-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+/// Adds the security headers to every answer.
+async fn secure(request: Request, next: Next) -> Response {
+    let mut answer = next.run(request).await;
+    for (name, value) in HEADERS {
+        answer.headers_mut().entry(name).or_insert(value);
+    }
+    answer
+}

@@ -1,0 +1,32 @@
+//! Liveness, readiness, and our own counters for Prometheus.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderName};
+
+use super::App;
+use crate::own;
+
+/// The process answers.
+pub(crate) async fn healthy() -> &'static str {
+    "Headrope is healthy.\n"
+}
+
+/// The doors open only after replay, so being asked means being ready, unless the log has failed since.
+pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    if app.store.stats().wal_poisoned {
+        let words = "The log failed to reach the disk and takes nothing in: free or mend the disk, then restart.\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    (StatusCode::OK, "Headrope is ready.\n")
+}
+
+/// Our own telemetry, text format 0.0.4.
+pub(crate) async fn metrics(
+    State(app): State<Arc<App>>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    let text = own::exposition(&own::samples(&app));
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
+}

@@ -1,0 +1,160 @@
+//! Names, values, series and metadata.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use model::time::{NS_PER_MS, TimeRange, Timestamp};
+use query::SeriesQuery;
+use query::promql::Labels;
+use serde::Serialize;
+
+use super::answer::{Failure, Success};
+use super::params::Params;
+use super::{App, ok};
+
+/// Which series a metadata call asks about.
+fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
+    let start = params.time("start")?.unwrap_or(i64::MIN / NS_PER_MS);
+    let end = params.time("end")?.unwrap_or_else(|| app.clock.now().ms());
+    if end < start {
+        return Err(Failure::parameter("end", "end timestamp must not be before start time"));
+    }
+    let sets = params.all("match[]").into_iter().map(|text| query::matchers(&text));
+    let matchers = sets.collect::<Result<Vec<_>, _>>();
+    let matchers = matchers.map_err(|error| Failure::parameter("match[]", &error.to_string()))?;
+    // Both ends belong to the range.
+    let range =
+        TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1)));
+    Ok(SeriesQuery { matchers, range, limit: params.limit()?.unwrap_or(0) })
+}
+
+/// The items, with upstream's warning when the limit cut some off.
+fn listed<T: Serialize>(items: Vec<T>, truncated: bool) -> Response {
+    let warning = truncated.then(|| "results truncated due to limit".to_owned());
+    Success::new(items).warn(warning).into_response()
+}
+
+pub(super) async fn labels(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let found = app.engine.label_names(scope(&app, &params)?).await?;
+    Ok(listed(found.items, found.truncated))
+}
+
+pub(super) async fn values(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let found = app.engine.label_values(unescape(&name), scope(&app, &params)?).await?;
+    Ok(listed(found.items, found.truncated))
+}
+
+pub(super) async fn series(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    if params.all("match[]").is_empty() {
+        return Err(Failure::bad_data("no match[] parameter provided"));
+    }
+    let found = app.engine.series(scope(&app, &params)?).await?;
+    let map = |labels: &Labels| -> BTreeMap<String, String> {
+        labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    Ok(listed(found.items.iter().map(map).collect(), found.truncated))
+}
+
+#[derive(Serialize)]
+struct Meta {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    help: String,
+    unit: String,
+}
+
+pub(super) async fn metadata(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let known = app.engine.metadata(params.first("metric").map(str::to_owned)).await?;
+    let found: BTreeMap<String, Vec<Meta>> = known
+        .into_iter()
+        .take(limit)
+        .map(|(metric, entries)| {
+            let meta = |m: query::Metadata| Meta { kind: m.kind, help: m.help, unit: m.unit };
+            (metric, entries.into_iter().map(meta).collect())
+        })
+        .collect();
+    Ok(ok(found))
+}
+
+pub(super) async fn format(params: Params) -> Result<Response, Failure> {
+    let text = params.required("query")?;
+    let expr = query::promql::parse(text);
+    let expr = expr.map_err(|error| Failure::parameter("query", &error.to_string()))?;
+    Ok(ok(expr.to_string()))
+}
+
+#[derive(Serialize)]
+struct BuildInfo {
+    version: &'static str,
+    revision: &'static str,
+    branch: String,
+    #[serde(rename = "buildUser")]
+    build_user: &'static str,
+    #[serde(rename = "buildDate")]
+    build_date: &'static str,
+    #[serde(rename = "goVersion")]
+    go_version: &'static str,
+}
+
+/// The version of the API we speak: clients switch features by it. Our own stands in `branch`.
+pub(super) async fn build_info() -> Response {
+    ok(BuildInfo {
+        version: "3.14.0",
+        revision: "",
+        branch: format!("headrope-{}", env!("CARGO_PKG_VERSION")),
+        build_user: "",
+        build_date: "",
+        go_version: "",
+    })
+}
+
+/// `U__a_2e_b` is `a.b` (Prometheus' value encoding of label names in paths); anything else stays as it is.
+fn unescape(name: &str) -> String {
+    let Some(rest) = name.strip_prefix("U__") else { return name.to_owned() };
+    let mut out = String::new();
+    let mut rest = rest;
+    while let Some((before, after)) = rest.split_once('_') {
+        out.push_str(before);
+        if let Some(after) = after.strip_prefix('_') {
+            out.push('_');
+            rest = after;
+            continue;
+        }
+        let Some((hex, after)) = after.split_once('_') else { return name.to_owned() };
+        let Some(c) = u32::from_str_radix(hex, 16).ok().and_then(char::from_u32) else {
+            return name.to_owned();
+        };
+        out.push(c);
+        rest = after;
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped_names_are_read() {
+        assert_eq!(unescape("U__http_2e_route__x"), "http.route_x");
+        assert_eq!(unescape("job"), "job");
+        assert_eq!(unescape("U__bad_zz_"), "U__bad_zz_");
+    }
+}

@@ -1,0 +1,225 @@
+//! Builds the parts, connects them, runs them, takes them down in order.
+//!
+//! Start: data folder and store, query engine, rules and webhooks, doors, agent. Stop: agent, doors, rules, webhooks,
+//! store, so that nobody loses what is already accepted.
+
+mod record;
+mod rules;
+pub(crate) mod telemetry;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use model::time::Clock;
+use tokio::net::TcpListener;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Config;
+use crate::http::App;
+use crate::listen::{self, Addresses};
+pub use rules::groups as rule_groups;
+
+/// How long requests under way may take to finish once we were told to stop.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Installs the process's TLS provider; later calls change nothing.
+pub fn crypto() {
+    drop(rustls::crypto::ring::default_provider().install_default()); // Err: installed already.
+}
+
+/// Takes all the open files the system allows: segments, connections and the agent's view of processes need them.
+fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Runs the server until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When a part cannot start, with the reason and the remedy, or when the store cannot be closed cleanly.
+pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
+    crypto();
+    raise_file_limit();
+    let started = clock.now();
+    // Broken rules or a taken port are told before the store is touched.
+    let groups = rule_groups(&config)?;
+    let doors = Doors::open(&config).await?;
+    config.store.data_dir.clone_from(&config.data_dir);
+    let store = store::Store::open(config.store.clone(), Arc::clone(&clock)).await;
+    let store = store.map_err(|error| anyhow!("{error}"))?;
+    listen::withdraw(&config.data_dir)?;
+    if config.query.spill_dir.is_none() {
+        config.query.spill_dir = Some(config.data_dir.join("spill"));
+    }
+    let addresses = doors.addresses()?;
+    let engine = query::Engine::new(Arc::clone(&store), config.query.clone())?;
+    let collector =
+        collector::Collector::new(Arc::clone(&store), config.collector.clone(), Arc::clone(&clock));
+    let action_dir = config.data_dir.join("action");
+    let notifier = action::Notifier::open(config.action.clone(), &action_dir, Arc::clone(&clock));
+    let notifier = notifier.map_err(|error| anyhow!("{error}"))?;
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let alerts = rules::start(
+        &mut tasks,
+        rules::Parts {
+            groups,
+            config: config.alert.clone(),
+            engine: Arc::clone(&engine),
+            notifier: Arc::clone(&notifier),
+            store: Arc::clone(&store),
+            clock: Arc::clone(&clock),
+            dir: config.data_dir.join("alert"),
+            stop: stop.clone(),
+        },
+    )?;
+    let app = Arc::new(App {
+        store: Arc::clone(&store),
+        engine,
+        collector: Arc::clone(&collector),
+        alerts,
+        notifier,
+        clock: Arc::clone(&clock),
+        addresses: addresses.clone(),
+        started,
+        rate: telemetry::Rate::default(),
+    });
+    tasks.spawn(telemetry::run(Arc::clone(&app), stop.clone()));
+    doors.serve(&mut tasks, &app, &collector, &stop);
+    listen::publish(&config.data_dir, &addresses)?;
+    announce(&addresses, &config.data_dir)?;
+    let agent = config.watch_host.then(|| Agent::start(config.agent, &addresses, clock));
+    let outcome = until_told(&mut tasks).await;
+    tracing::info!("stopping");
+    if let Some(agent) = agent {
+        agent.stop().await;
+    }
+    drain(&mut tasks, &stop).await;
+    listen::withdraw(&config.data_dir)?;
+    store.shutdown().await.map_err(|error| anyhow!("{error}"))?;
+    outcome
+}
+
+/// The three listeners.
+struct Doors {
+    http: TcpListener,
+    otlp_grpc: TcpListener,
+    otlp_http: TcpListener,
+}
+
+impl Doors {
+    async fn open(config: &Config) -> Result<Self> {
+        Ok(Self {
+            http: listen::bind("listen", config.listen).await?,
+            otlp_grpc: listen::bind("otlp-grpc", config.otlp_grpc).await?,
+            otlp_http: listen::bind("otlp-http", config.otlp_http).await?,
+        })
+    }
+
+    fn addresses(&self) -> Result<Addresses> {
+        Ok(Addresses {
+            http: self.http.local_addr()?,
+            otlp_grpc: self.otlp_grpc.local_addr()?,
+            otlp_http: self.otlp_http.local_addr()?,
+        })
+    }
+
+    fn serve(
+        self,
+        tasks: &mut JoinSet<Result<()>>,
+        app: &Arc<App>,
+        collector: &Arc<collector::Collector>,
+        stop: &CancellationToken,
+    ) {
+        let main = crate::http::router(Arc::clone(app)).merge(collector.http_routes());
+        let otlp = collector.http_routes();
+        let grpc = collector.grpc_routes();
+        for (listener, routes) in
+            [(self.http, main), (self.otlp_http, otlp), (self.otlp_grpc, grpc)]
+        {
+            let stop = stop.clone();
+            tasks.spawn(async move {
+                let served =
+                    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
+                served.await.context("server")
+            });
+        }
+    }
+}
+
+/// The agent inside this process. It sends over loopback like any other: one code path.
+struct Agent {
+    task: JoinHandle<()>,
+    stop: CancellationToken,
+}
+
+impl Agent {
+    fn start(mut config: agent::Config, addresses: &Addresses, clock: Arc<dyn Clock>) -> Self {
+        config.endpoint = format!("grpc://{}", addresses.otlp_grpc);
+        let stop = CancellationToken::new();
+        let told = stop.clone();
+        let task = tokio::spawn(async move {
+            // A host we cannot watch is no reason to stop serving the others.
+            if let Err(error) = agent::run(config, clock, told).await {
+                tracing::error!(%error, "the agent inside this process stopped, this host is not watched");
+            }
+        });
+        Self { task, stop }
+    }
+
+    /// Lets it send what it holds while the doors are still open.
+    async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
+            tracing::warn!("the agent inside this process did not stop in time");
+        }
+    }
+}
+
+fn announce(addresses: &Addresses, data_dir: &Path) -> Result<()> {
+    crate::cli::say(&format!(
+        "Headrope {version} is ready: http://{http}\n  OTLP gRPC  http://{grpc}\n  OTLP HTTP  http://{otlp}\n  data       {data}",
+        version = env!("CARGO_PKG_VERSION"),
+        http = addresses.http,
+        grpc = addresses.otlp_grpc,
+        otlp = addresses.otlp_http,
+        data = data_dir.display(),
+    ))
+}
+
+/// Waits for a signal, or for a part that failed.
+async fn until_told(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    loop {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+            _ = terminate.recv() => return Ok(()),
+            ended = tasks.join_next() => match ended {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Err(panic)) => return Err(anyhow!("a part of the server failed: {panic}")),
+                None => return Err(anyhow!("every part of the server has ended")),
+            },
+        }
+    }
+}
+
+/// Stops everything and waits for it, at most [`DRAIN`].
+async fn drain(tasks: &mut JoinSet<Result<()>>, stop: &CancellationToken) {
+    stop.cancel();
+    let drained = async { while tasks.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN, drained).await.is_err() {
+        tracing::warn!(
+            seconds = DRAIN.as_secs(),
+            "requests did not finish in time, they are cut off"
+        );
+        tasks.shutdown().await;
+    }
+}
