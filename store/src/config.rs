@@ -24,7 +24,8 @@ pub enum WalSync {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where everything is kept. Default `headrope-data`, relative to the working directory.
+    /// Where everything is kept; set by whoever opens the store, never from a configuration file.
+    #[serde(skip)]
     pub data_dir: PathBuf,
     /// When the log is forced to disk. Default `sync`.
     pub wal_sync: WalSync,

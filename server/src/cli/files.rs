@@ -112,7 +112,9 @@ pub(super) fn store(command: &StoreCommand) -> Result<()> {
     let (StoreCommand::Verify { dir } | StoreCommand::Stats { dir }) = command;
     super::on_runtime(async {
         let report = store::Store::verify(dir.clone()).await?;
-        report.problems.iter().for_each(|problem| warn(&problem.to_string()));
+        for problem in &report.problems {
+            warn(&format!("{} at byte {}: {}", problem.path.display(), problem.offset, problem.reason));
+        }
         if matches!(command, StoreCommand::Stats { .. }) {
             say(&inventory(&report).aligned())?;
         } else {

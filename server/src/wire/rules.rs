@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use action::Notifier;
 use alert::rule::Group;
-use alert::{
-    Alerts, Answer, Ask, Evaluate, Handover, Outlets, Recorded, RecordedBatch, Row, StateDir,
-};
+use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
 use model::metric::MetricKind;
 use model::time::Clock;
