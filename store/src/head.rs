@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Float64Type, TimestampMillisecondType, UInt8Type};
 use model::id::TenantId;
@@ -77,8 +77,7 @@ impl Rows {
     pub(crate) fn bytes(&self) -> u64 {
         let samples =
             self.samples.iter().map(|rows| rows.slots.len() * Chunk::ROW_BYTES).sum::<usize>();
-        let tables =
-            self.tables.iter().map(|(_, batch)| batch.get_array_memory_size()).sum::<usize>();
+        let tables = self.tables.iter().map(|(_, batch)| memory(batch)).sum::<usize>();
         (samples + tables) as u64
     }
 }
@@ -263,6 +262,14 @@ impl TenantHead {
         }
         TenantView { chunks, tables: self.tables.clone() }
     }
+}
+
+/// Bytes of the rows of a batch. Its buffers may be shared, with other columns or with batches cut from the same one.
+fn memory(batch: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| {
+        column.to_data().get_slice_memory_size().unwrap_or(column.get_array_memory_size())
+    };
+    batch.columns().iter().map(of_column).sum()
 }
 
 /// Adds the log's own column to a batch of log records.

@@ -45,7 +45,8 @@ pub(crate) struct Seams {
 /// Opens the store in `config.data_dir`; the log takes batches when it returns.
 pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Error> {
     config.check()?;
-    let dir = config.data_dir.clone();
+    let refuse = |source| Error::Directory { dir: config.data_dir.clone(), source };
+    let dir = std::path::absolute(&config.data_dir).map_err(refuse)?;
     let wal_dir = dir.join("wal").join(SHARD.to_string());
     let (prepared, wal_dir_made) = (dir.clone(), wal_dir.clone());
     let lock = blocking(move || prepare_dirs(&prepared, &wal_dir_made)).await?;

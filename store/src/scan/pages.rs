@@ -8,6 +8,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, RowSelection};
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
+use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::error::Error;
 use crate::registry::Series;
@@ -142,7 +143,7 @@ fn pages(
         Some((index, offsets.page_locations()))
     };
     let whole = std::iter::once(0..group_rows).collect();
-    let (Some((ids, places)), Some((metrics, _)), Some((times, _))) =
+    let (Some((ids, places)), Some((metrics, metric_places)), Some((times, time_places))) =
         (column(columns::SERIES_ID), column(columns::METRIC), column(columns::TIME))
     else {
         return whole;
@@ -156,11 +157,15 @@ fn pages(
         return whole;
     };
     let n_pages = places.len();
-    // Pages of all columns end on the same row: the write batch divides the page's row limit.
-    if [ids.num_pages(), metrics.num_pages(), times.num_pages()]
-        .iter()
-        .any(|pages| *pages != n_pages as u64)
-    {
+    // Pages of all columns end on the same row, since the write batch divides the page's row limit. Another writer's
+    // file may not keep to that.
+    let are_aligned = |others: &[PageLocation]| {
+        places
+            .iter()
+            .map(|place| place.first_row_index)
+            .eq(others.iter().map(|place| place.first_row_index))
+    };
+    if !are_aligned(metric_places) || !are_aligned(time_places) {
         return whole;
     }
     let start = |page: usize| {

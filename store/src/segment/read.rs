@@ -18,6 +18,7 @@ use parquet::file::reader::{ChunkReader, Length};
 
 use crate::catalogue::DataFile;
 use crate::error::Error;
+use crate::schema::Table;
 use crate::segment::puffin::{self, BLOCK};
 use crate::segment::write::{Facts, sidecar_path};
 
@@ -66,15 +67,21 @@ impl Segment {
     ) -> Result<ParquetRecordBatchReaderBuilder<Blocks>, Error> {
         let footer = match self.footer.get() {
             Some(footer) => footer.clone(),
-            None => {
-                let options =
-                    ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-                let footer = ArrowReaderMetadata::load(blocks, options)
-                    .map_err(|error| self.corrupt(blocks, &error))?;
-                self.footer.get_or_init(|| footer).clone()
-            }
+            None => self.load_footer(blocks)?,
         };
         Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(blocks.clone(), footer))
+    }
+
+    /// Reads the footer, and keeps it where many small reads will ask for it again: it is small there as well.
+    fn load_footer(&self, blocks: &Blocks) -> Result<ArrowReaderMetadata, Error> {
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let footer = ArrowReaderMetadata::load(blocks, options)
+            .map_err(|error| self.corrupt(blocks, &error))?;
+        if matches!(self.data.facts.table, Table::Samples | Table::HistPoints | Table::HistBuckets)
+        {
+            self.footer.get_or_init(|| footer.clone());
+        }
+        Ok(footer)
     }
 
     /// All of its rows. Blocks.

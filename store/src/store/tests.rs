@@ -23,6 +23,7 @@ use crate::schema::{columns, ingest_schema, segment_schema};
 
 mod crashes;
 mod damage;
+mod kill;
 mod tables;
 
 const TENANT: TenantId = TenantId(0);
@@ -245,7 +246,7 @@ async fn a_full_head_refuses_until_it_is_flushed() {
     let store = Store::open_with(config, bench.seams()).await.unwrap();
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
     let mut n_kept = 0;
-    for i in 0..2_000 {
+    for i in 0..300 {
         match put(&store, &[(id, START_MS + i, 1.0)]).await {
             Ok(_) => n_kept += 1,
             Err(error) => {

@@ -168,8 +168,11 @@ async fn a_log_that_does_not_reach_back_is_refused() {
     let bench = Bench::new();
     let store = bench.open().await;
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    for i in 0..3_000 {
-        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+    for batch in 0..60 {
+        let rows: Vec<_> = (0..300)
+            .map(|i| (id, START_MS + batch * 300 + i, f64::from_bits(i as u64 * 7_919)))
+            .collect();
+        put(&store, &rows).await.unwrap();
     }
     crash(store).await;
     let files = wal_files(&bench);
