@@ -110,3 +110,23 @@ mod duration_text {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_read_what_they_print_and_refuse_the_rest() {
+        let written = serde_json::to_string(&Config::default()).expect("it prints");
+        assert!(written.contains(r#""evaluation_interval":"1m""#), "{written}");
+        let read: Config = serde_json::from_str(&written).expect("it reads");
+        assert_eq!(read.evaluation_timeout_max, Duration::from_secs(120));
+        assert!(read.check().is_ok());
+        for bad in [r#"{"evaluation_interval":"1 minute"}"#, r#"{"unknown":1}"#] {
+            assert!(serde_json::from_str::<Config>(bad).is_err(), "{bad}");
+        }
+        let hasty = Config { evaluation_interval: Duration::from_millis(999), ..Config::default() };
+        let told = hasty.check().map_err(|error| error.to_string());
+        assert_eq!(told, Err("alert.evaluation_interval: must be 1s or more".to_owned()));
+    }
+}

@@ -21,16 +21,19 @@ impl Evaluate for Engine {
         let answer = Self::instant(self, query);
         Box::pin(async move {
             let answer = answer.await.map_err(|error| error.to_string())?;
-            Ok(match answer.value {
-                Value::Scalar { value, .. } => Answer::Scalar(value),
-                Value::Vector(samples) => {
-                    Answer::Vector(samples.iter().map(|s| row(&s.labels, &s.reading)).collect())
-                }
-                Value::String { .. } | Value::Matrix(_) => {
-                    Answer::Other(answer.value.value_type().word())
-                }
-            })
+            Ok(answer_of(answer.value))
         })
+    }
+}
+
+/// The part of a result rules can use.
+pub(crate) fn answer_of(value: Value) -> Answer {
+    match value {
+        Value::Scalar { value, .. } => Answer::Scalar(value),
+        Value::Vector(samples) => {
+            Answer::Vector(samples.iter().map(|s| row(&s.labels, &s.reading)).collect())
+        }
+        Value::String { .. } | Value::Matrix(_) => Answer::Other(value.value_type().word()),
     }
 }
 

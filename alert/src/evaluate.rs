@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use model::metric::Labels;
 use model::time::Timestamp;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
@@ -74,29 +75,53 @@ impl Turn {
         before: Instances,
         hold_unseen_since: Option<Timestamp>,
     ) -> Result<Step, String> {
-        let found = self.found(source, self.data_time()).await?;
+        let rows = self.rows(source, self.data_time()).await?;
+        let n_rows = rows.len();
+        // Beyond the limit no work is spent on alerts that would be dropped.
+        let found = match n_rows > self.limit() {
+            true => None,
+            false => Some(self.found(source, rows, self.data_time()).await?),
+        };
         let turn = self.clone();
         let step = spawn_blocking(move || {
             let rule = &turn.group.rules[turn.rule];
             let machine =
                 machine(&turn.group, rule, turn.limit()).ok_or("it is no alerting rule")?;
-            machine.step(&before, found, Moment { at: turn.at, hold_unseen_since })
+            let moment = Moment { at: turn.at, hold_unseen_since };
+            match found {
+                Some(found) => machine.step(&before, found, moment),
+                None => Ok(machine.dropped(&before, n_rows, turn.at)),
+            }
         });
         step.await.map_err(|error| format!("the evaluation failed: {error}"))?
     }
 
-    /// The alerts the expression yields at `at`, templates filled in.
-    pub(crate) async fn found(
+    /// Labels of the alerts the expression would have yielded at `at`.
+    pub(crate) async fn labels_at(
         &self,
         source: &dyn Evaluate,
         at: Timestamp,
-    ) -> Result<Vec<Found>, String> {
-        let expr = Arc::clone(&self.group.rules[self.rule].expr);
-        let rows = Arc::new(self.ask(source, &expr, at).await?);
-        // Ten times the limit is refused before work is spent on it: the message needs the count, not the alerts.
-        if rows.len() > self.limit().saturating_mul(10) {
-            return Err(format!("exceeded limit of {} with {} alerts", self.limit(), rows.len()));
+    ) -> Result<BTreeSet<Labels>, String> {
+        let rows = self.rows(source, at).await?;
+        if rows.len() > self.limit() {
+            return Ok(BTreeSet::new());
         }
+        let found = self.found(source, rows, at).await?;
+        Ok(found.into_iter().map(|found| found.labels).collect())
+    }
+
+    async fn rows(&self, source: &dyn Evaluate, at: Timestamp) -> Result<Vec<Row>, String> {
+        self.ask(source, &self.group.rules[self.rule].expr, at).await
+    }
+
+    /// The alerts that `rows` stand for, templates filled in; their queries look at `at`.
+    async fn found(
+        &self,
+        source: &dyn Evaluate,
+        rows: Vec<Row>,
+        at: Timestamp,
+    ) -> Result<Vec<Found>, String> {
+        let rows = Arc::new(rows);
         let mut memo = Memo::new();
         loop {
             let (turn, rows, known) = (self.clone(), Arc::clone(&rows), std::mem::take(&mut memo));

@@ -150,7 +150,9 @@ impl Alerts {
             () = stop.cancelled() => {}
             () = work => {}
         }
-        self.persist(watch).await;
+        if watch.live().dirty || watch.has_alerts() {
+            self.persist(watch).await;
+        }
     }
 
     /// Sleeps until the slot has come; when the clock was set back beyond it, until the first slot from now.
@@ -347,8 +349,9 @@ impl Alerts {
             for at in &instants {
                 let turn = self.turn(watch, rule, *at);
                 // What cannot be asked counts as not seen.
-                let found = turn.found(&*self.source, turn.data_time()).await.unwrap_or_default();
-                seen.push(found.into_iter().map(|found| found.labels).collect());
+                seen.push(
+                    turn.labels_at(&*self.source, turn.data_time()).await.unwrap_or_default(),
+                );
             }
             let mut live = watch.live();
             let shifted = shift(&mut live.rules[rule].instances, &seen, stretch_ns, first);

@@ -177,7 +177,7 @@ impl Machine<'_> {
     }
 
     /// Beyond the limit no alert is left; those that were told to fire are told to be resolved.
-    fn dropped(&self, before: &Instances, n_active: usize, at: Timestamp) -> Step {
+    pub(crate) fn dropped(&self, before: &Instances, n_active: usize, at: Timestamp) -> Step {
         let text = format!("exceeded limit of {} with {n_active} alerts", self.limit);
         let (instances, transitions) = self.ended(before, at);
         Step { instances, transitions, refused: Some(text) }

@@ -3,4 +3,5 @@
 mod cases;
 mod files;
 mod machine;
+mod promtool;
 mod running;
