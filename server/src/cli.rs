@@ -142,8 +142,8 @@ fn on_runtime(work: impl Future<Output = Result<()>>) -> Result<()> {
 
 fn check(args: &RunArgs) -> Result<()> {
     let config = args.load()?;
+    config.check()?;
     let rules = wire::rule_groups(&config)?;
-    config.query.check()?;
     say(&format!("the configuration is sound; {} rule groups", rules.len()))
 }
 

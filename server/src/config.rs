@@ -128,6 +128,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Checks what no type can, crate by crate; each names its field.
+    ///
+    /// # Errors
+    /// The first setting that makes no sense.
+    pub fn check(&self) -> anyhow::Result<()> {
+        self.collector.check()?;
+        self.query.check()?;
+        Ok(())
+    }
+
     /// The configuration in force as TOML, secrets hidden.
     ///
     /// # Errors

@@ -48,7 +48,8 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     crypto();
     raise_file_limit();
     let started = clock.now();
-    // Broken rules or a taken port are told before the store is touched.
+    // Wrong settings, broken rules or a taken port are told before the store is touched.
+    config.check()?;
     let groups = rule_groups(&config)?;
     let doors = Doors::open(&config).await?;
     config.store.data_dir.clone_from(&config.data_dir);

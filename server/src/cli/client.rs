@@ -7,8 +7,10 @@ use anyhow::{Context, Result, bail};
 use api::range::Moment;
 use api::sql::SqlAnswer;
 use clap::{Args, ValueEnum};
+use model::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::files::caret;
 use super::say;
 use super::table::Table;
 use crate::clock;
@@ -170,6 +172,10 @@ fn seconds(ms: i64) -> String {
 }
 
 async fn promql(server: &Server, args: &QueryArgs) -> Result<Value> {
+    // Told here, where there is room to point at the place.
+    if let Err(error) = query::promql::parse(&args.expr) {
+        bail!("{error}\n{}", caret(&args.expr, error.place.start));
+    }
     let end = moment(args.end.as_deref(), "now")?;
     let Some(start) = &args.start else {
         let params = [("query", args.expr.clone()), ("time", seconds(end))];
@@ -190,9 +196,9 @@ fn promql_table(answer: &Value) -> Table {
     let mut table = Table::new(["series", "time", "value"]);
     let data = &answer["data"];
     let time = |point: &Value| {
-        #[expect(clippy::cast_possible_truncation, reason = "seconds since the epoch, for people")]
-        let ns = (point[0].as_f64().unwrap_or(0.0) * 1e9) as i64;
-        model::time::Timestamp(ns).to_string().replace("000000Z", "Z")
+        #[expect(clippy::cast_possible_truncation, reason = "Prometheus' times are whole ms")]
+        let ms = (point[0].as_f64().unwrap_or(0.0) * 1e3).round() as i64;
+        Timestamp::from_ms(ms).to_string().replace("000000Z", "Z")
     };
     if let Some("scalar" | "string") = data["resultType"].as_str() {
         let value = data["result"][1].as_str().unwrap_or_default();
@@ -268,7 +274,7 @@ async fn logs(server: &Server, args: &QueryArgs) -> Result<Value> {
 
 fn time_of(ns: &Value) -> String {
     let ns = ns.as_str().and_then(|text| text.parse().ok()).unwrap_or(0);
-    model::time::Timestamp(ns).to_string()
+    Timestamp(ns).to_string()
 }
 
 fn log_table(answer: &Value) -> Table {

@@ -61,7 +61,7 @@ pub(super) fn promql(command: &PromqlCommand) -> Result<()> {
 }
 
 /// The line of `text` that holds byte `at`, with a caret below it.
-fn caret(text: &str, at: usize) -> String {
+pub(super) fn caret(text: &str, at: usize) -> String {
     let at = text.floor_char_boundary(at.min(text.len()));
     let line_start = text[..at].rfind('\n').map_or(0, |newline| newline + 1);
     let line = text[line_start..].lines().next().unwrap_or_default();
@@ -113,7 +113,12 @@ pub(super) fn store(command: &StoreCommand) -> Result<()> {
     super::on_runtime(async {
         let report = store::Store::verify(dir.clone()).await?;
         for problem in &report.problems {
-            warn(&format!("{} at byte {}: {}", problem.path.display(), problem.offset, problem.reason));
+            warn(&format!(
+                "{} at byte {}: {}",
+                problem.path.display(),
+                problem.offset,
+                problem.reason
+            ));
         }
         if matches!(command, StoreCommand::Stats { .. }) {
             say(&inventory(&report).aligned())?;
