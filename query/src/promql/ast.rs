@@ -16,9 +16,9 @@ pub enum Expr {
     /// `"text"`
     String(StringLiteral),
     /// `name{a="b"}`
-    Vector(VectorSelector),
+    Vector(Box<VectorSelector>),
     /// `name[5m]`
-    Matrix(MatrixSelector),
+    Matrix(Box<MatrixSelector>),
     /// `expr[1h:5m]`
     Subquery(Box<Subquery>),
     /// `rate(x)`
@@ -419,6 +419,8 @@ pub struct Binary {
     pub bool_result: bool,
     /// Matching of series; `None` unless both operands are instant vectors (or a modifier was written).
     pub matching: Option<Matching>,
+    /// The operator with its modifiers.
+    pub op_place: Place,
     /// Both operands.
     pub place: Place,
 }

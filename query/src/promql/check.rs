@@ -145,8 +145,11 @@ fn check_aggregate(aggregate: &mut Aggregate) -> Checked<()> {
 fn check_binary(binary: &mut Binary) -> Checked<()> {
     let (left, right) = (visit(&mut binary.left)?, visit(&mut binary.right)?);
     let op = binary.op;
-    // The bytes between the operands.
-    let op_place = Place::new(binary.left.place().end, binary.right.place().start);
+    let op_place = binary.op_place;
+    if binary.bool_result && !op.is_comparison() {
+        let message = "bool modifier can only be used on comparison operators";
+        return refuse(op_place, message);
+    }
     if op.is_comparison()
         && !binary.bool_result
         && left == ValueType::Scalar

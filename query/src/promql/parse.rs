@@ -124,14 +124,23 @@ impl<'a> Parser<'a> {
             if power < min_power {
                 break;
             }
-            self.advance()?;
-            let (bool_result, matching) = self.matching(op)?;
+            let op_start = self.advance()?.place.start;
+            let (bool_result, matching) = self.matching()?;
+            let op_place = self.from(op_start);
             // Only `^` groups to the right.
             let right = self.expr(if op == BinaryOp::Pow { power } else { power + 1 })?;
             height = height.max(self.height) + 1;
             self.grow(height)?;
             let place = left.place().to(right.place());
-            left = Expr::Binary(Box::new(Binary { op, left, right, bool_result, matching, place }));
+            left = Expr::Binary(Box::new(Binary {
+                op,
+                left,
+                right,
+                bool_result,
+                matching,
+                op_place,
+                place,
+            }));
         }
         self.depth -= 1;
         self.height = height;
@@ -348,15 +357,10 @@ impl<'a> Parser<'a> {
     }
 
     /// `bool`, then `on` or `ignoring`, then `group_*`, then `fill*`.
-    fn matching(&mut self, op: BinaryOp) -> Parsed<(bool, Option<Matching>)> {
-        let mut bool_result = false;
-        if self.next.token == Token::Keyword(Keyword::Bool) {
-            let lexeme = self.advance()?;
-            if !op.is_comparison() {
-                let message = "bool modifier can only be used on comparison operators";
-                return Err(Fault::new(lexeme.place, message));
-            }
-            bool_result = true;
+    fn matching(&mut self) -> Parsed<(bool, Option<Matching>)> {
+        let bool_result = self.next.token == Token::Keyword(Keyword::Bool);
+        if bool_result {
+            self.advance()?;
         }
         let mut matching = Matching::default();
         let mut written = false;

@@ -64,8 +64,12 @@ impl Evaluator<'_> {
         let mut numbers = Vec::new();
         if let Some(param) = &aggregate.param {
             numbers = self.scalar(param, grid)?;
-            for q in &numbers {
-                self.note_quantile(*q, param.place());
+            // Of many only the extremes are worth a word.
+            let nan = numbers.iter().copied().find(|q| q.is_nan());
+            let least = numbers.iter().copied().reduce(f64::min);
+            let most = numbers.iter().copied().reduce(f64::max);
+            for q in [nan, least, most].into_iter().flatten() {
+                self.annotations.quantile(q, param.place());
             }
         }
         let columns = self.vector(&aggregate.expr, grid)?;

@@ -175,7 +175,7 @@ impl Evaluator<'_> {
         for quantile in quantiles {
             let values = self.scalar(quantile, grid)?;
             for q in &values {
-                self.note_quantile(*q, quantile.place());
+                self.annotations.quantile(*q, quantile.place());
             }
             let mut found =
                 self.each_histogram(arg, &columns, grid, |evaluator, subject, shape, step| {

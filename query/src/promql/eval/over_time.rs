@@ -8,9 +8,11 @@ mod regression;
 use super::column::{Cell, Column, Grid};
 use super::window::{Notes, Window};
 use super::{EvalError, Evaluator, execution, rate};
+use crate::promql::annotate::Annotations;
 use crate::promql::ast::{Call, ValueType};
 use crate::promql::labels::Labels;
-use crate::promql::number::quote;
+use crate::promql::number::{percent_g, quote};
+use crate::promql::place::Place;
 
 /// Turns a window into a cell; the numbers are the scalar arguments at this step.
 pub(super) type RangeFunction = fn(&Window<'_>, &[f64], &mut Notes<'_>) -> Cell;
@@ -63,8 +65,8 @@ impl Evaluator<'_> {
         for other in call.args.iter().filter(|arg| arg.value_type() == ValueType::Scalar) {
             numbers.push(self.scalar(other, grid)?);
         }
-        let place = arg.place();
-        self.check_numbers(call, &numbers)?;
+        // Also of `quantile_over_time`, whose first argument is not the range.
+        let place = call.args[0].place();
         let mut now = vec![0.0; numbers.len()];
         // A name is remarked on once a series, not once a step.
         let mut remarked: Option<Labels> = None;
@@ -73,9 +75,11 @@ impl Evaluator<'_> {
             for (slot, values) in now.iter_mut().zip(&numbers) {
                 *slot = values[step];
             }
-            let metric = window.track.labels.name();
+            if name == "double_exponential_smoothing" {
+                check_factors(&now)?;
+            }
             let annotations = &mut evaluator.annotations;
-            let mut notes = Notes { annotations, metric, place };
+            let mut notes = Notes { annotations, labels: &window.track.labels, place };
             let cell = function(window, &now, &mut notes);
             if remarks
                 && matches!(cell, Cell::Float(_))
@@ -92,36 +96,26 @@ impl Evaluator<'_> {
         let delayed = self.options.delayed_name_removal;
         self.unique(columns.into_iter().map(|column| column.without_name(delayed)).collect())
     }
+}
 
-    fn check_numbers(&mut self, call: &Call, numbers: &[Vec<f64>]) -> Result<(), EvalError> {
-        match call.function.name {
-            "double_exponential_smoothing" => {
-                for (values, factor) in numbers.iter().zip(["smoothing", "trend"]) {
-                    let short = if factor == "smoothing" { "sf" } else { "tf" };
-                    if let Some(bad) = values.iter().find(|v| !(**v > 0.0 && **v < 1.0)) {
-                        let text = format!(
-                            "invalid {factor} factor. Expected: 0 < {short} < 1, got: {bad:.6}"
-                        );
-                        return Err(execution(text));
-                    }
-                }
-            }
-            "quantile_over_time" => {
-                for q in numbers.iter().flatten() {
-                    self.note_quantile(*q, call.args[0].place());
-                }
-            }
-            _ => {}
+/// Both factors of the smoothing lie between 0 and 1, exclusive.
+fn check_factors(factors: &[f64]) -> Result<(), EvalError> {
+    for (value, (name, short)) in factors.iter().zip([("smoothing", "sf"), ("trend", "tf")]) {
+        if !(*value > 0.0 && *value < 1.0) {
+            let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {value:.6}");
+            return Err(execution(text));
         }
-        Ok(())
     }
+    Ok(())
+}
 
+impl Annotations {
     /// Warns about a quantile that is none.
-    pub(super) fn note_quantile(&mut self, q: f64, place: crate::promql::place::Place) {
+    pub(super) fn quantile(&mut self, q: f64, place: Place) {
         if q.is_nan() || !(0.0..=1.0).contains(&q) {
-            let got = crate::promql::number::percent_g(q);
+            let got = percent_g(q);
             let text = format!("quantile value should be between 0 and 1, got {got}");
-            self.annotations.warn(place, text);
+            self.warn(place, text);
         }
     }
 }
@@ -135,7 +129,7 @@ impl Notes<'_> {
     }
 
     pub(super) fn odd_name(&mut self) {
-        let metric = quote(self.metric);
+        let metric = quote(self.metric());
         let text = format!(
             "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {metric}"
         );

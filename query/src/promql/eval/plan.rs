@@ -1,9 +1,7 @@
 //! Before the first sample is read: durations resolved, `start()` and its like folded, modifiers judged, invariance known.
 
 use super::{EvalError, Query, execution};
-use crate::promql::ast::{
-    At, BinaryOp, Call, Edges, Expr, Length, MatrixSelector, NumberLiteral, Offset,
-};
+use crate::promql::ast::{At, BinaryOp, Call, Edges, Expr, Length, NumberLiteral, Offset};
 use crate::promql::duration::QueryTimes;
 
 /// A copy of the query's tree in which every duration and pin is a number.
@@ -133,7 +131,8 @@ const SMOOTHED: [&str; 3] = ["delta", "increase", "rate"];
 
 fn check_edges(call: &Call) -> Result<(), EvalError> {
     for arg in &call.args {
-        let Expr::Matrix(MatrixSelector { selector, .. }) = arg.bare() else { continue };
+        let Expr::Matrix(matrix) = arg.bare() else { continue };
+        let selector = &matrix.selector;
         let (word, allowed) = match selector.edges {
             Edges::Plain => continue,
             Edges::Anchored => ("anchored", &ANCHORED[..]),

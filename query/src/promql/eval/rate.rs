@@ -100,7 +100,7 @@ impl Track<'_> {
 /// Notes a name that is not a counter's.
 pub(super) fn note_odd_name(notes: &mut Notes<'_>) {
     let usual = ["_total", "_sum", "_count", "_bucket"];
-    if !notes.metric.is_empty() && !usual.iter().any(|suffix| notes.metric.ends_with(suffix)) {
+    if !notes.metric().is_empty() && !usual.iter().any(|suffix| notes.metric().ends_with(suffix)) {
         notes.odd_name();
     }
 }
@@ -108,7 +108,7 @@ pub(super) fn note_odd_name(notes: &mut Notes<'_>) {
 impl Notes<'_> {
     pub(super) fn overlaps(&mut self, count: usize) {
         if count > 0 {
-            self.annotations.overlap(self.place, self.metric, count);
+            self.annotations.overlap(self.place, self.metric(), count);
         }
     }
 

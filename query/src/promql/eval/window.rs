@@ -124,17 +124,22 @@ impl<'a> Window<'a> {
 /// Where a function on windows leaves its remarks.
 pub(super) struct Notes<'a> {
     pub(super) annotations: &'a mut Annotations,
-    /// Name of the series' metric; empty when it is gone.
-    pub(super) metric: &'a str,
+    /// The series; its name is looked up only when there is something to say.
+    pub(super) labels: &'a Labels,
     /// The range argument.
     pub(super) place: Place,
 }
 
-impl Notes<'_> {
+impl<'a> Notes<'a> {
+    /// Name of the series' metric; empty when it is gone.
+    pub(super) fn metric(&self) -> &'a str {
+        self.labels.name()
+    }
+
     pub(super) fn mixed(&mut self) {
         let text = format!(
             "encountered a mix of histograms and floats for metric name {}",
-            quote(self.metric)
+            quote(self.metric())
         );
         self.annotations.warn(self.place, text);
     }
@@ -142,7 +147,7 @@ impl Notes<'_> {
     pub(super) fn mixed_schemas(&mut self) {
         let text = format!(
             "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
-            quote(self.metric)
+            quote(self.metric())
         );
         self.annotations.warn(self.place, text);
     }
@@ -150,19 +155,19 @@ impl Notes<'_> {
     pub(super) fn ignored_histograms(&mut self) {
         let text = format!(
             "ignored histograms in a range containing both floats and histograms for metric name {}",
-            quote(self.metric)
+            quote(self.metric())
         );
         self.annotations.info(self.place, text);
     }
 
     pub(super) fn not_counter(&mut self) {
-        let metric = quote(self.metric);
+        let metric = quote(self.metric());
         let text = format!("this native histogram metric is not a counter: {metric}");
         self.annotations.warn(self.place, text);
     }
 
     pub(super) fn not_gauge(&mut self) {
-        let metric = quote(self.metric);
+        let metric = quote(self.metric());
         let text = format!("this native histogram metric is not a gauge: {metric}");
         self.annotations.warn(self.place, text);
     }

@@ -87,7 +87,7 @@ impl Parser<'_> {
         if selector.at.is_some() {
             return refuse("no @ modifiers allowed before range");
         }
-        Ok(Expr::Matrix(MatrixSelector { selector, range, place }))
+        Ok(Expr::Matrix(Box::new(MatrixSelector { selector: *selector, range, place })))
     }
 
     fn offset(&mut self, expr: &mut Expr, written: bool) -> Parsed<()> {

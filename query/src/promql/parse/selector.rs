@@ -21,7 +21,6 @@ impl Parser<'_> {
         let place = self.from(start);
         if let Some(name) = &name
             && let Some(second) = matchers.iter().find(|m| m.name.as_ref() == "__name__")
-            && second.op == MatchOp::Equal
         {
             let message = format!(
                 "metric name must not be set twice: {} or {}",
@@ -30,7 +29,7 @@ impl Parser<'_> {
             );
             return Err(Fault::new(place, message));
         }
-        Ok(Expr::Vector(VectorSelector {
+        Ok(Expr::Vector(Box::new(VectorSelector {
             name,
             matchers,
             offset: Offset::default(),
@@ -38,7 +37,7 @@ impl Parser<'_> {
             edges: Edges::Plain,
             statistics_only: false,
             place,
-        }))
+        })))
     }
 
     fn matchers(&mut self, matchers: &mut Vec<LabelMatcher>) -> Parsed<()> {

@@ -103,8 +103,8 @@ fn modifiers_out_of_place_are_refused() {
 #[test]
 fn what_does_not_type_check_is_refused() {
     for (text, wanted) in [
-        ("1 == 1", "1:2: parse error: comparisons between scalars must use BOOL modifier"),
-        ("a + bool b", "1:5: parse error: bool modifier can only be used on comparison operators"),
+        ("1 == 1", "1:3: parse error: comparisons between scalars must use BOOL modifier"),
+        ("a + bool b", "1:3: parse error: bool modifier can only be used on comparison operators"),
         (
             "a + \"b\"",
             "1:5: parse error: binary expression must contain only scalar and instant vector types",
@@ -121,7 +121,7 @@ fn what_does_not_type_check_is_refused() {
         ("a and on(x) group_left b", "1:1: parse error: no grouping allowed for \"and\" operation"),
         (
             "a + on(x) group_left(x) b",
-            "1:2: parse error: label \"x\" must not occur in ON and GROUP clause at once",
+            "1:3: parse error: label \"x\" must not occur in ON and GROUP clause at once",
         ),
         ("abs()", "1:1: parse error: expected 1 argument(s) in call to \"abs\", got 0"),
         (

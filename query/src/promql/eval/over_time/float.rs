@@ -69,6 +69,7 @@ pub(super) fn quantile(window: &Window<'_>, numbers: &[f64], notes: &mut Notes<'
     if window.floats.is_empty() {
         return Cell::None;
     }
+    notes.annotations.quantile(numbers[0], notes.place);
     notes.floats_only(window);
     Cell::Float(quantile_of(numbers[0], &mut window.v().to_vec()))
 }
