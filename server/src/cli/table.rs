@@ -76,7 +76,7 @@ mod tests {
             指标  1
             a,b   22
         "]]
-        .assert_eq(&format!("\n{}", table.aligned()).trim_start_matches('\n').to_owned());
+        .assert_eq(&table.aligned());
         expect![[r#"
             name,value
             指标,1
