@@ -18,6 +18,7 @@ use store::{Series, Snapshot};
 mod column;
 mod describe;
 mod dimension;
+mod fold;
 mod scan;
 mod table;
 mod translate;

@@ -13,7 +13,8 @@ use crate::error::Error;
 pub struct Config {
     /// Bytes all running queries together may hold in memory; above it they spill, then fail.
     pub memory_bytes_max: usize,
-    /// Where operators spill; emptied at start. Unset: `spill` beside the store's segments.
+    /// Where operators spill; emptied at start. Unset: a directory of the system for temporary files, but the server
+    /// sets `spill` in its data directory.
     pub spill_dir: Option<PathBuf>,
     /// Bytes all running queries together may spill.
     pub spill_bytes_max: u64,

@@ -167,7 +167,7 @@ pub(crate) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<
             let folded = candidate.to_lowercase();
             let contains = folded.contains(&wanted) || wanted.contains(&folded);
             let edits = if contains { 1 } else { distance(&wanted, &folded) };
-            (edits * 3 <= wanted.chars().count().max(3)).then_some((edits, candidate))
+            (edits * 5 <= wanted.chars().count() * 2).then_some((edits, candidate))
         })
         .collect();
     scored.sort_unstable();

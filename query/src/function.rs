@@ -15,8 +15,6 @@ mod value;
 
 pub(crate) use hex::push_hex;
 pub(crate) use size::bounded;
-#[cfg(test)]
-pub(crate) use value::decode;
 
 /// Every function of our own, to be registered with a session.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {

@@ -1,7 +1,6 @@
 //! PromQL over the store: the questions of Prometheus' HTTP API, each over one snapshot, on blocking threads.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -12,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Position};
 use crate::promql::duration::QueryTimes;
 use crate::promql::source::SourceError;
-use crate::promql::{self, EvalError, EvalOptions, Labels, Stop};
+use crate::promql::{self, EvalError, EvalOptions, Labels};
 
 mod cut;
 mod source;
@@ -101,7 +100,7 @@ impl Engine {
         Box::pin(self.workers.run_blocking(time, move |stop| {
             options.stop = stop.clone();
             let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples, stop.clone());
+            let source = StoreSource::new(view, options.max_samples);
             let answer = promql::instant(&source, &parsed, query.at_ms, &options);
             Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
         }))
@@ -119,7 +118,7 @@ impl Engine {
         Box::pin(self.workers.run_blocking(time, move |stop| {
             options.stop = stop.clone();
             let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples, stop.clone());
+            let source = StoreSource::new(view, options.max_samples);
             let times = QueryTimes {
                 start_ms: query.start_ms,
                 end_ms: query.end_ms,
@@ -135,10 +134,10 @@ impl Engine {
     /// # Errors
     /// `Invalid` when a regular expression is wrong, `Timeout`.
     pub fn label_names(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, |source, query, stop| {
+        self.list(query, |source, query| {
             let mut names = BTreeSet::new();
             for set in sets(&query.matchers) {
-                source.each_identity(set, query.range, stop, &mut |labels| {
+                source.each_identity(set, query.range, &mut |labels| {
                     names.extend(labels.iter().map(|(name, _)| name.to_owned()));
                 })?;
             }
@@ -155,7 +154,7 @@ impl Engine {
         name: String,
         query: SeriesQuery,
     ) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, move |source, query, stop| {
+        self.list(query, move |source, query| {
             let mut values = BTreeSet::new();
             for set in sets(&query.matchers) {
                 let mut add = |labels: &Labels| {
@@ -165,9 +164,9 @@ impl Engine {
                     }
                 };
                 if name == "le" {
-                    source.each_series(set, query.range, stop, &mut add)?;
+                    source.each_series(set, query.range, &mut add)?;
                 } else {
-                    source.each_identity(set, query.range, stop, &mut add)?;
+                    source.each_identity(set, query.range, &mut add)?;
                 }
             }
             Ok(values.into_iter().collect())
@@ -179,10 +178,10 @@ impl Engine {
     /// # Errors
     /// As [`Self::label_names`].
     pub fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<Labels>, Error>> {
-        self.list(query, |source, query, stop| {
+        self.list(query, |source, query| {
             let mut found: BTreeSet<Labels> = BTreeSet::new();
             for set in sets(&query.matchers) {
-                source.each_series(set, query.range, stop, &mut |labels| {
+                source.each_series(set, query.range, &mut |labels| {
                     found.insert(labels.clone());
                 })?;
             }
@@ -200,21 +199,29 @@ impl Engine {
     ) -> BoxFuture<'_, Result<BTreeMap<String, BTreeSet<Metadata>>, Error>> {
         let view = self.view();
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
-        Box::pin(self.workers.run_blocking(time, move |stop| {
-            StoreSource::new(view, max, stop.clone()).metadata(metric.as_deref())
-        }))
+        Box::pin(
+            self.workers.run_blocking(time, move |_| {
+                StoreSource::new(view, max).metadata(metric.as_deref())
+            }),
+        )
+    }
+
+    /// The store as it is now, as PromQL sees it, for callers that evaluate themselves. Blocks when read.
+    #[must_use]
+    pub fn source(&self) -> StoreSource {
+        StoreSource::new(self.view(), self.options(None).max_samples)
     }
 
     fn list<T: Send + 'static>(
         &self,
         query: SeriesQuery,
-        work: impl FnOnce(&StoreSource, &SeriesQuery, &Stop) -> Result<Vec<T>, Error> + Send + 'static,
+        work: impl FnOnce(&StoreSource, &SeriesQuery) -> Result<Vec<T>, Error> + Send + 'static,
     ) -> BoxFuture<'_, Result<Listed<T>, Error>> {
         let view = self.view();
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
-        Box::pin(self.workers.run_blocking(time, move |stop| {
-            let source = StoreSource::new(view, max, stop.clone());
-            let mut items = work(&source, &query, stop)?;
+        Box::pin(self.workers.run_blocking(time, move |_| {
+            let source = StoreSource::new(view, max);
+            let mut items = work(&source, &query)?;
             let truncated = query.limit > 0 && items.len() > query.limit;
             if truncated {
                 items.truncate(query.limit);
@@ -300,13 +307,4 @@ fn cut_series(mut answer: PromAnswer, limit: Option<usize>) -> PromAnswer {
         answer.warnings.push("results truncated due to limit".to_owned());
     }
     answer
-}
-
-/// A source of the series in the store as it is now, for callers that evaluate themselves (rule backtests).
-impl Engine {
-    /// The store as it is now, as PromQL sees it; blocks when read.
-    #[must_use]
-    pub fn source(&self, stop: Arc<Stop>) -> StoreSource {
-        StoreSource::new(self.view(), self.options(None).max_samples, stop)
-    }
 }

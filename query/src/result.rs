@@ -20,7 +20,7 @@ use crate::function::push_hex;
 /// What a SQL query read and took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SqlStats {
-    /// Time from planning to the last row.
+    /// Time from reading the text to the last row.
     pub elapsed: Duration,
     /// Rows in the answer.
     pub rows: usize,

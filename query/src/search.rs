@@ -31,7 +31,7 @@ async fn ask(
     session: datafusion::execution::session_state::SessionState,
     text: &str,
 ) -> Result<SqlAnswer, Error> {
-    sql::answer(session, text, None, usize::MAX - 1).await.map_err(|error| match error {
+    sql::answer(session, text, None, sql::ROWS_UNLIMITED).await.map_err(|error| match error {
         // Nobody wrote this text but us, so a position in it helps nobody and a fault in it is ours.
         Error::Invalid { message, .. } => Error::Internal(format!("{message} in {text}")),
         other => other,

@@ -25,6 +25,9 @@ mod prepare;
 pub(crate) use blame::blame;
 pub(crate) use prepare::prepare;
 
+/// As a limit of rows: none.
+pub(crate) const ROWS_UNLIMITED: usize = usize::MAX / 2;
+
 /// Plans and runs `text`; cuts the answer at `rows_max` rows.
 pub(crate) async fn answer(
     state: SessionState,
@@ -32,6 +35,7 @@ pub(crate) async fn answer(
     range: Option<model::time::TimeRange>,
     rows_max: usize,
 ) -> std::result::Result<SqlAnswer, Error> {
+    let started = Instant::now();
     let statement = prepare(text, range)?;
     let plan = state
         .statement_to_plan(Statement::Statement(Box::new(statement)))
@@ -40,19 +44,21 @@ pub(crate) async fn answer(
     let options =
         SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     options.verify_plan(&plan).map_err(|error| blame(&error, text, &state))?;
-    run(&state, plan, rows_max).await.map_err(|error| blame(&error, text, &state))
+    let mut answer =
+        run(&state, plan, rows_max).await.map_err(|error| blame(&error, text, &state))?;
+    answer.stats.elapsed = started.elapsed();
+    Ok(answer)
 }
 
 async fn run(state: &SessionState, plan: LogicalPlan, rows_max: usize) -> Result<SqlAnswer> {
-    let started = Instant::now();
     let is_text = matches!(
         plan,
         LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) | LogicalPlan::DescribeTable(_)
     );
     let mut frame = DataFrame::new(state.clone(), plan);
-    if !is_text {
+    if !is_text && rows_max < ROWS_UNLIMITED {
         // One row more than asked for tells a cut answer from a complete one.
-        frame = frame.limit(0, Some(rows_max.saturating_add(1)))?;
+        frame = frame.limit(0, Some(rows_max + 1))?;
     }
     let physical = frame.create_physical_plan().await?;
     let context = state.task_ctx();
@@ -66,7 +72,6 @@ async fn run(state: &SessionState, plan: LogicalPlan, rows_max: usize) -> Result
     }
     let truncated = gathered.rows > rows_max;
     let mut stats = scanned(physical.as_ref());
-    stats.elapsed = started.elapsed();
     stats.rows = gathered.rows.min(rows_max);
     Ok(SqlAnswer { schema: physical.schema(), batches: gathered.batches, stats, truncated })
 }
@@ -95,12 +100,10 @@ impl Gathered {
 fn scanned(plan: &dyn ExecutionPlan) -> SqlStats {
     let mut stats = SqlStats::default();
     let children = plan.children();
-    if children.is_empty() {
-        if let Some(metrics) = plan.metrics() {
-            let sum = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize());
-            stats.rows_scanned = metrics.output_rows().unwrap_or_default();
-            stats.bytes_scanned = sum("bytes_scanned");
-        }
+    if let (true, Some(metrics)) = (children.is_empty(), plan.metrics()) {
+        let sum = |name: &str| metrics.sum_by_name(name).map_or(0, |value| value.as_usize());
+        stats.rows_scanned = metrics.output_rows().unwrap_or_default();
+        stats.bytes_scanned = sum("bytes_scanned");
     }
     for child in children {
         let below = scanned(child.as_ref());

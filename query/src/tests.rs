@@ -1,6 +1,7 @@
 //! Whole-crate tests over a real store: what is asked while rows are in memory, after a flush, and half and half, must
 //! be answered alike.
 
+mod cases;
 mod fixture;
 mod logs;
 mod prometheus;

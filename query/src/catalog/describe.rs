@@ -8,8 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, cast, ident, lit};
-use datafusion::prelude::coalesce;
+use datafusion::logical_expr::{Expr, ident, lit};
 use model::metric::MetricKind;
 use store::schema::{Table, columns, map_of, segment_schema, time_ms, time_ns};
 use store::{Resource, Series};
@@ -203,9 +202,10 @@ fn stored(table: Table) -> Vec<Column> {
     shown
 }
 
+/// Counts of buckets are stored unscaled.
 fn bucket_count() -> Expr {
-    let float = |name: &str| cast(ident(name), DataType::Float64);
-    coalesce(vec![ident(columns::V_F64), float(columns::V_CTR), float(columns::V_INT)])
+    let stored = [columns::V_CTR, columns::V_INT, columns::V_F64].map(ident);
+    function::sample_value([lit(0_i8)].into_iter().chain(stored).collect())
 }
 
 fn column(table: Table, name: &'static str) -> Column {

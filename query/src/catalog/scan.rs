@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::RecordBatch;
+use arrow::compute::{max, min};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef, TimestampMillisecondType};
 use datafusion::catalog::Session;
+use datafusion::common::cast::as_primitive_array;
 use datafusion::common::config::TableParquetOptions;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
@@ -12,52 +15,139 @@ use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, ParquetSource, parquet::CachedParquetFileReaderFactory,
 };
+use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::object_store::path::Path;
+use datafusion::physical_expr::expressions::{Column as PhysicalColumn, lit as physical_lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use store::scan::SegmentScan;
 use store::schema::{Table, columns, segment_schema, time_ms, time_ns};
 
 use super::View;
+use super::fold::{self, Stretch};
 use super::translate::{texts, time_range};
 
 /// Footers are read in one go when they are not larger.
 const FOOTER_HINT_BYTES: usize = 512 << 10;
 
-/// Reads the columns `projection` of `table`, from all segments and head rows where `conditions` may hold.
-pub(super) fn plan(
-    state: &dyn Session,
-    view: &View,
+/// What a scan of one table has to read.
+pub(super) struct Inputs {
     table: Table,
-    projection: Vec<usize>,
-    conditions: &[Expr],
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema = segment_schema(table);
-    let segments = pruned(view, table, &schema, conditions);
-    let head = view
-        .snapshot
-        .head(table)
-        .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
-    let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
-    if !segments.is_empty() {
-        inputs.push(parquet(state, &schema, &segments, projection.clone())?);
+    segments: Vec<SegmentScan>,
+    head: Vec<RecordBatch>,
+}
+
+/// Name of the column that tells rows of newer inputs from those of older ones.
+const RANK: &str = "rank of input";
+
+/// Stretches of time folded apart at most; more are merged.
+const STRETCHES_MAX: usize = 64;
+
+impl Inputs {
+    /// Segments and head rows of `table` where `conditions` may hold.
+    pub(super) fn find(view: &View, table: Table, conditions: &[Expr]) -> Result<Self> {
+        let schema = segment_schema(table);
+        let segments = pruned(view, table, &schema, conditions);
+        let head = view
+            .snapshot
+            .head(table)
+            .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
+        Ok(Self { table, segments, head: fold::newest(head, fold::keys(table))? })
     }
-    if head.iter().any(|batch| batch.num_rows() > 0) {
-        let partitions = dealt(head, state.config().target_partitions());
-        inputs.push(MemorySourceConfig::try_new_exec(
-            &partitions,
-            schema.clone(),
-            Some(projection.clone()),
-        )?);
+
+    /// The stretches of time in which rows may be there twice, in ms.
+    pub(super) fn overlaps(&self) -> Result<Vec<Stretch>> {
+        if fold::keys(self.table).is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut covered: Vec<Stretch> = self
+            .segments
+            .iter()
+            .map(|segment| (segment.min_time.ms(), segment.max_time.ms()))
+            .collect();
+        let mut hot: Option<Stretch> = None;
+        for batch in &self.head {
+            let index = batch.schema().index_of(columns::TIME)?;
+            let times = as_primitive_array::<TimestampMillisecondType>(batch.column(index))?;
+            if let (Some(first), Some(last)) = (min(times), max(times)) {
+                let (from, to) = hot.unwrap_or((first, last));
+                hot = Some((from.min(first), to.max(last)));
+            }
+        }
+        covered.extend(hot);
+        Ok(fold::overlaps(covered, STRETCHES_MAX))
     }
-    if inputs.is_empty() {
-        return Ok(Arc::new(EmptyExec::new(Arc::new(schema.project(&projection)?))));
+
+    /// Reads the columns `projection`.
+    pub(super) fn plan(
+        &self,
+        state: &dyn Session,
+        projection: &[usize],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.ranked(state, projection, false)
     }
-    UnionExec::try_new(inputs)
+
+    /// Reads the columns `projection` and, as the last one, the rank of the input a row comes from.
+    pub(super) fn plan_ranked(
+        &self,
+        state: &dyn Session,
+        projection: &[usize],
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.ranked(state, projection, true)
+    }
+
+    fn ranked(
+        &self,
+        state: &dyn Session,
+        projection: &[usize],
+        is_ranked: bool,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = segment_schema(self.table);
+        let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
+        if !self.segments.is_empty() {
+            inputs.push(parquet(state, &schema, &self.segments, projection, is_ranked)?);
+        }
+        if self.head.iter().any(|batch| batch.num_rows() > 0) {
+            let partitions = dealt(self.head.clone(), state.config().target_partitions());
+            let head: Arc<dyn ExecutionPlan> = MemorySourceConfig::try_new_exec(
+                &partitions,
+                schema.clone(),
+                Some(projection.to_vec()),
+            )?;
+            inputs.push(if is_ranked { with_rank(head)? } else { head });
+        }
+        if inputs.is_empty() {
+            let mut fields = schema.project(projection)?.fields().to_vec();
+            if is_ranked {
+                fields.push(rank_field());
+            }
+            return Ok(Arc::new(EmptyExec::new(Arc::new(Schema::new(fields)))));
+        }
+        UnionExec::try_new(inputs)
+    }
+}
+
+fn rank_field() -> FieldRef {
+    Arc::new(Field::new(RANK, DataType::UInt64, false))
+}
+
+/// The head is newer than any segment.
+fn with_rank(head: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = head.schema();
+    let columns = schema.fields().iter().enumerate().map(|(i, field)| ProjectionExpr {
+        expr: Arc::new(PhysicalColumn::new(field.name(), i)),
+        alias: field.name().clone(),
+    });
+    let rank = ProjectionExpr {
+        expr: physical_lit(ScalarValue::UInt64(Some(u64::MAX))),
+        alias: RANK.to_owned(),
+    };
+    Ok(Arc::new(ProjectionExec::try_new(columns.chain([rank]), head)?))
 }
 
 /// The segments in which a row may satisfy all `conditions`, by what the catalogue knows of them.
@@ -99,7 +189,8 @@ fn parquet(
     state: &dyn Session,
     schema: &SchemaRef,
     segments: &[SegmentScan],
-    projection: Vec<usize>,
+    projection: &[usize],
+    is_ranked: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let url = ObjectStoreUrl::local_filesystem();
     let env = state.runtime_env();
@@ -109,25 +200,41 @@ fn parquet(
         global: state.config_options().execution.parquet.clone(),
         ..TableParquetOptions::default()
     };
-    let source = ParquetSource::new(schema.clone())
+    let mut projection = projection.to_vec();
+    let mut partition_columns = Vec::new();
+    if is_ranked {
+        projection.push(schema.fields().len());
+        partition_columns.push(rank_field());
+    }
+    let table =
+        TableSchema::builder(schema.clone()).with_table_partition_cols(partition_columns).build();
+    let source = ParquetSource::new(table)
         .with_table_parquet_options(options)
         .with_metadata_size_hint(FOOTER_HINT_BYTES)
         .with_parquet_file_reader_factory(Arc::new(reader));
-    let files: Vec<PartitionedFile> =
-        segments.iter().map(|segment| file(segment, schema)).collect::<Result<_>>()?;
+    // Segments come oldest commit first, so their place is their rank.
+    let ranks = (0..).map(|rank| is_ranked.then_some(rank));
+    let files: Vec<PartitionedFile> = segments
+        .iter()
+        .zip(ranks)
+        .map(|(segment, rank)| file(segment, schema, rank))
+        .collect::<Result<_>>()?;
     let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-    let rows = segments.iter().map(|segment| usize::try_from(segment.rows).unwrap_or(usize::MAX));
-    let mut statistics = Statistics::new_unknown(schema);
-    statistics.num_rows = Precision::Exact(rows.sum());
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups)
-        .with_statistics(statistics)
-        .with_projection_indices(Some(projection))?
-        .build();
+        .with_projection_indices(Some(projection))?;
+    let config = if is_ranked {
+        config.build()
+    } else {
+        let rows = segments.iter().map(|s| usize::try_from(s.rows).unwrap_or(usize::MAX));
+        let mut statistics = Statistics::new_unknown(schema);
+        statistics.num_rows = Precision::Exact(rows.sum());
+        config.with_statistics(statistics).build()
+    };
     Ok(DataSourceExec::from_data_source(config))
 }
 
-fn file(segment: &SegmentScan, schema: &SchemaRef) -> Result<PartitionedFile> {
+fn file(segment: &SegmentScan, schema: &SchemaRef, rank: Option<u64>) -> Result<PartitionedFile> {
     let mut file = PartitionedFile::new(String::new(), segment.bytes);
     file.object_meta.location = Path::from_absolute_path(&segment.path)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
@@ -148,6 +255,9 @@ fn file(segment: &SegmentScan, schema: &SchemaRef) -> Result<PartitionedFile> {
             .with_min_value(Precision::Inexact(at(segment.min_time)))
             .with_max_value(Precision::Inexact(at(segment.max_time)));
         statistics.column_statistics[index] = bounds;
+    }
+    if let Some(rank) = rank {
+        file = file.with_partition_values(vec![ScalarValue::UInt64(Some(rank))]);
     }
     Ok(file.with_statistics(Arc::new(statistics)))
 }

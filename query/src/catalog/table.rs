@@ -8,7 +8,7 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::cast::as_boolean_array;
-use datafusion::common::{DFSchema, JoinType, NullEquality, project_schema};
+use datafusion::common::{DFSchema, JoinType, NullEquality, ScalarValue, project_schema};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
 use datafusion::logical_expr::utils::conjunction;
@@ -20,13 +20,15 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
+use datafusion::physical_plan::union::UnionExec;
 use store::Series;
 use store::schema::{Table, columns, segment_schema};
 
 use super::View;
 use super::column::{Column, Source, schema_of};
 use super::dimension::Dimension;
-use super::scan;
+use super::fold::{self, FoldExec, Stretch};
+use super::scan::Inputs;
 use super::translate::{About, about, texts, translate};
 
 /// A table of a query's catalog over one of the store's tables.
@@ -164,16 +166,32 @@ impl StoreTable {
         let schema = segment_schema(self.table);
         let names = needed.iter().flat_map(Expr::column_refs);
         let indices = names.map(|column| schema.index_of(column.name()));
-        let indices: BTreeSet<usize> = indices.collect::<std::result::Result<_, _>>()?;
-        let projection = indices.into_iter().collect();
-        let rows = scan::plan(state, &self.view, self.table, projection, &conditions)?;
-        match conjunction(conditions) {
-            Some(condition) => {
-                let predicate = physical(state, condition, &rows.schema())?;
-                Ok(Arc::new(FilterExec::try_new(predicate, rows)?))
-            }
-            None => Ok(rows),
+        let mut indices: BTreeSet<usize> = indices.collect::<std::result::Result<_, _>>()?;
+        let inputs = Inputs::find(&self.view, self.table, &conditions)?;
+        let shared = inputs.overlaps()?;
+        if shared.is_empty() {
+            let projection: Vec<usize> = indices.into_iter().collect();
+            return kept(state, inputs.plan(state, &projection)?, conditions);
         }
+        for key in fold::keys(self.table) {
+            indices.insert(schema.index_of(key)?);
+        }
+        let projection: Vec<usize> = indices.into_iter().collect();
+        let is_key = |condition: &Expr| {
+            // The metric is the series', so rows of one key have one metric.
+            let keys = [columns::METRIC, columns::SERIES_ID, columns::TIME];
+            condition.column_refs().iter().all(|column| keys.contains(&column.name()))
+        };
+        let (before, after): (Vec<Expr>, Vec<Expr>) = conditions.iter().cloned().partition(is_key);
+        let folded = kept(
+            state,
+            inputs.plan_ranked(state, &projection)?,
+            before.into_iter().chain([any_stretch(&shared)]).collect(),
+        )?;
+        let folded = Arc::new(FoldExec::new(folded, fold::keys(self.table))?);
+        let apart = conditions.into_iter().chain([!any_stretch(&shared)]).collect();
+        let apart = kept(state, inputs.plan(state, &projection)?, apart)?;
+        UnionExec::try_new(vec![apart, kept(state, folded, after)?])
     }
 
     /// Joins the properties of `picked` that `shown` has to `rows`.
@@ -217,6 +235,29 @@ impl StoreTable {
 /// The name on the series' side of the join: no stored column has a dot in its name, attributes may have any name.
 fn joined_name(name: &str) -> String {
     format!("series.{name}")
+}
+
+/// The rows of `input` that satisfy all `conditions`.
+fn kept(
+    state: &dyn Session,
+    input: Arc<dyn ExecutionPlan>,
+    conditions: Vec<Expr>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    match conjunction(conditions) {
+        Some(condition) => {
+            let predicate = physical(state, condition, &input.schema())?;
+            Ok(Arc::new(FilterExec::try_new(predicate, input)?))
+        }
+        None => Ok(input),
+    }
+}
+
+/// The condition that a row's time lies in one of `stretches`.
+fn any_stretch(stretches: &[Stretch]) -> Expr {
+    let at = |ms: i64| lit(ScalarValue::TimestampMillisecond(Some(ms), Some("UTC".into())));
+    let within =
+        stretches.iter().map(|(first, last)| ident(columns::TIME).between(at(*first), at(*last)));
+    within.reduce(Expr::or).unwrap_or_else(|| lit(false))
 }
 
 fn any_of(column: &str, values: impl Iterator<Item = Expr>) -> Expr {

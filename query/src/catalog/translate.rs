@@ -358,7 +358,7 @@ mod tests {
     fn names_are_gathered_from_equalities() {
         let metric = || ident("metric");
         let either = metric().eq(lit("a")).or(metric().in_list(vec![lit("b")], false));
-        assert_eq!(texts(&[either.clone()], "metric").unwrap().len(), 2);
+        assert_eq!(texts(std::slice::from_ref(&either), "metric").unwrap().len(), 2);
         assert_eq!(texts(&[either, metric().eq(lit("b"))], "metric").unwrap().len(), 1);
         assert_eq!(texts(&[metric().not_eq(lit("a"))], "metric"), None);
         assert_eq!(texts(&[metric().eq(lit("a")).or(ident("x").eq(lit("a")))], "metric"), None);

@@ -15,9 +15,9 @@ use super::cut::{Cut, bound_text, classic, native};
 use super::virtual_series::{self, Part, Selected, is_plain, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
+use crate::promql::Labels;
 use crate::promql::histogram::Histogram;
 use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
-use crate::promql::{Labels, Stop};
 
 /// How much too old the last time of a series may be after a restart.
 const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
@@ -26,12 +26,11 @@ const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
 pub struct StoreSource {
     view: Arc<View>,
     samples_max: usize,
-    stop: Arc<Stop>,
 }
 
 impl StoreSource {
-    pub(crate) const fn new(view: Arc<View>, samples_max: usize, stop: Arc<Stop>) -> Self {
-        Self { view, samples_max, stop }
+    pub(crate) const fn new(view: Arc<View>, samples_max: usize) -> Self {
+        Self { view, samples_max }
     }
 
     fn limit(&self) -> ScanLimit {
@@ -50,7 +49,6 @@ impl StoreSource {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        _stop: &Stop,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
         for series in self.plain(matchers)? {
@@ -79,7 +77,6 @@ impl StoreSource {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
-        _stop: &Stop,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
         for series in self.plain(matchers)? {
@@ -200,8 +197,6 @@ impl SeriesSource for StoreSource {
                 current: None,
             }));
         }
-        // Asked last: a source made for a query that has ended reads nothing.
-        let _ = &self.stop;
         Ok(streams)
     }
 }

@@ -350,7 +350,7 @@ mod tests {
         let ids = |key: &str, matches: &dyn Fn(&str) -> bool| {
             if key == "team" && matches("core") { vec![7] } else { Vec::new() }
         };
-        condition(text, &ids).map_or_else(|error| format!("error: {error}"), |sql| sql)
+        condition(text, &ids).unwrap_or_else(|error| format!("error: {error}"))
     }
 
     #[test]

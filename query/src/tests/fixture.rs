@@ -296,6 +296,15 @@ enum Value {
     Map(Vec<(String, String)>),
 }
 
+impl Value {
+    const fn unsigned(&self) -> Option<u64> {
+        match self {
+            Self::U64(value) => Some(*value),
+            _ => None,
+        }
+    }
+}
+
 /// Columns of `table` from rows that name only what they have.
 fn table_columns(table: Table, rows: &[Vec<Cell>]) -> Vec<ArrayRef> {
     let schema = ingest_schema(table);
@@ -326,26 +335,22 @@ fn column(field: &Field, rows: &[Vec<Cell>]) -> ArrayRef {
             }
             Arc::new(texts.finish())
         }
-        DataType::UInt64 => Arc::new(
-            cells
-                .iter()
-                .map(|cell| match cell {
-                    Some(Value::U64(value)) => Some(*value),
-                    _ => None,
-                })
-                .collect::<UInt64Array>(),
-        ),
+        DataType::UInt64 => {
+            Arc::new(cells.iter().map(|c| c.and_then(Value::unsigned)).collect::<UInt64Array>())
+        }
         DataType::UInt8 => {
-            Arc::new(UInt8Array::from_iter_values(cells.iter().map(|cell| match cell {
+            let small = |cell: &Option<&Value>| match cell {
                 Some(Value::U8(value)) => *value,
                 _ => 0,
-            })))
+            };
+            Arc::new(UInt8Array::from_iter_values(cells.iter().map(small)))
         }
         DataType::Int64 => {
-            Arc::new(Int64Array::from_iter_values(cells.iter().map(|cell| match cell {
+            let signed = |cell: &Option<&Value>| match cell {
                 Some(Value::I64(value)) => *value,
                 _ => 0,
-            })))
+            };
+            Arc::new(Int64Array::from_iter_values(cells.iter().map(signed)))
         }
         DataType::Boolean => Arc::new(BooleanArray::from_iter(
             cells.iter().map(|cell| Some(matches!(cell, Some(Value::Bool(true))))),

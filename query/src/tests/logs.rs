@@ -65,7 +65,8 @@ fn filters_find_what_they_say() {
         check("\"5_\"", 0);
         check("service:cart", 10);
         check("-service:cart", 10);
-        check("service:c*t level:error", 0);
+        check("service:ca*t", 10);
+        check("service:ca*t level:error", 0);
         check("level:error", 2);
         check("level:>=info", 20);
         check("user.id:42", 2);
