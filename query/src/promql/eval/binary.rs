@@ -116,15 +116,29 @@ impl Evaluator<'_> {
             out: Vec::new(),
             len: grid.len,
         };
-        for step in 0..grid.len {
-            if step % 1_024 == 1_023 {
-                self.options.stop.check()?;
+        if !join.by_column(self)? {
+            for step in 0..grid.len {
+                if step % 1_024 == 1_023 {
+                    self.options.stop.check()?;
+                }
+                join.step(self, step)?;
             }
-            join.step(self, step)?;
         }
         let mut out = join.out;
         out.retain(|column| !column.is_empty());
         Ok(out)
+    }
+
+    /// The operator between two readings of a pair; nothing when a filter does not hold or the kinds do not go together.
+    fn joined(&mut self, binary: &Binary, swapped: bool, many: &Cell, one: &Cell) -> Cell {
+        let outcome =
+            if swapped { self.apply(binary, one, many) } else { self.apply(binary, many, one) };
+        match outcome {
+            Outcome::False if binary.bool_result => Cell::Float(0.0),
+            Outcome::Dropped | Outcome::False => Cell::None,
+            Outcome::Kept(_) if binary.bool_result => Cell::Float(1.0),
+            Outcome::Kept(value) => value,
+        }
     }
 
     /// The operator between two readings that are both there.
@@ -212,6 +226,12 @@ fn kept(histogram: Histogram) -> Outcome {
     Outcome::Kept(Cell::Histogram(Arc::new(histogram)))
 }
 
+/// Whether no number below `n` occurs twice.
+fn once(numbers: &[usize], n: usize) -> bool {
+    let mut seen = vec![false; n];
+    numbers.iter().all(|number| !std::mem::replace(&mut seen[*number], true))
+}
+
 /// A vector operator on its way through the steps.
 struct Join<'a> {
     binary: &'a Binary,
@@ -237,6 +257,44 @@ struct Join<'a> {
 }
 
 impl Join<'_> {
+    /// Joins whole columns where nothing can clash at any step: each signature once, each result from one pair.
+    /// Returns whether it did.
+    fn by_column(&mut self, evaluator: &mut Evaluator<'_>) -> Result<bool, EvalError> {
+        let n = self.signatures.labels.len();
+        let one_to_one = self.matching.card == Cardinality::OneToOne;
+        let fills = self.fill_many.is_some() || self.fill_one.is_some();
+        let right_once = once(&self.signatures.right, n);
+        if fills || !right_once || (one_to_one && !once(&self.signatures.left, n)) {
+            return Ok(false);
+        }
+        for (i, signature) in self.signatures.right.iter().enumerate() {
+            self.one_at[*signature] = Some(i);
+        }
+        let mut pairs = Vec::new();
+        for (i, signature) in self.signatures.left.iter().enumerate() {
+            if let Some(one) = self.one_at[*signature] {
+                let at = self.result(evaluator, (Some(i), Some(one), *signature));
+                pairs.push((i, one, at));
+            }
+        }
+        if pairs.len() != self.out.len() {
+            return Ok(false); // Two pairs share a result: they may clash.
+        }
+        let swapped = self.matching.card == Cardinality::OneToMany;
+        for (many, one, at) in pairs {
+            evaluator.options.stop.check()?;
+            let cells = self.many[many].cells.iter().zip(&self.one[one].cells);
+            let joined = cells.map(|(many, one)| {
+                if many.is_none() || one.is_none() {
+                    return Cell::None;
+                }
+                evaluator.joined(self.binary, swapped, many, one)
+            });
+            self.out[at].cells = joined.collect();
+        }
+        Ok(true)
+    }
+
     fn step(&mut self, evaluator: &mut Evaluator<'_>, step: usize) -> Result<(), EvalError> {
         let there = |columns: &[Column]| columns.iter().any(|c| !c.cells[step].is_none());
         let (any_many, any_one) = (there(self.many), there(self.one));
@@ -294,18 +352,11 @@ impl Join<'_> {
         };
         let many_cell = cell(self.many, many, self.fill_many);
         let one_cell = cell(self.one, one, self.fill_one);
-        let outcome = if self.matching.card == Cardinality::OneToMany {
-            evaluator.apply(self.binary, &one_cell, &many_cell)
-        } else {
-            evaluator.apply(self.binary, &many_cell, &one_cell)
-        };
-        let value = match outcome {
-            Outcome::Dropped => return Ok(()),
-            Outcome::False if self.binary.bool_result => Cell::Float(0.0),
-            Outcome::False => return Ok(()),
-            Outcome::Kept(_) if self.binary.bool_result => Cell::Float(1.0),
-            Outcome::Kept(value) => value,
-        };
+        let swapped = self.matching.card == Cardinality::OneToMany;
+        let value = evaluator.joined(self.binary, swapped, &many_cell, &one_cell);
+        if value.is_none() {
+            return Ok(());
+        }
         let result = self.result(evaluator, key);
         let writer = std::mem::replace(&mut self.writers[result], signature);
         let slot = &mut self.out[result].cells[step];
