@@ -87,8 +87,8 @@ fn step(query: &Query) -> i64 {
     let points =
         query.width_px.map_or(POINTS_DEFAULT, |px| i64::from(px) * POINTS_PER_PIXEL).max(1);
     let least = (query.to_ms.saturating_sub(query.from_ms) / points).max(1);
-    let wanted = query.step_ms.unwrap_or(0).max(1);
-    if wanted >= least { wanted } else { (least + 999) / 1000 * 1000 }
+    let whole_seconds = (least + 999) / 1000 * 1000;
+    query.step_ms.filter(|step_ms| *step_ms >= least).unwrap_or(whole_seconds)
 }
 
 /// Series of unequal times on one axis; where a series has no sample it holds the staleness marker.
