@@ -56,7 +56,15 @@ pub(crate) async fn get<A: DeserializeOwned>(
     path: &str,
     signal: Option<AbortSignal>,
 ) -> Result<A, Failure> {
-    let request = Request::get(&format!("{BASE}{path}")).abort_signal(signal.as_ref());
+    get_from(&format!("{BASE}{path}"), signal).await
+}
+
+/// `GET` of a path below the server's root.
+pub(crate) async fn get_from<A: DeserializeOwned>(
+    path: &str,
+    signal: Option<AbortSignal>,
+) -> Result<A, Failure> {
+    let request = Request::get(path).abort_signal(signal.as_ref());
     let response = sent(request.send().await, signal.as_ref())?;
     json(response).await
 }

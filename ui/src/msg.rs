@@ -65,6 +65,24 @@ pub(crate) fn fill(msg: Msg, values: &[&str]) -> String {
     text
 }
 
+/// A count with its noun: `one` for exactly one, else `many` with the number in place of `{}`.
+pub(crate) fn count(n: usize, one: Msg, many: Msg) -> String {
+    if n == 1 { t(one).to_owned() } else { fill(many, &[&n.to_string()]) }
+}
+
+/// A long duration in its two largest units.
+pub(crate) fn long(seconds: f64) -> String {
+    let whole = viz::scale::index(seconds);
+    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+    let say = |msg: Msg, n: usize| fill(msg, &[&n.to_string()]);
+    match (days, hours, minutes) {
+        (0, 0, 0) => say(Msg::Seconds, whole),
+        (0, 0, minutes) => say(Msg::Minutes, minutes),
+        (0, hours, minutes) => format!("{} {}", say(Msg::Hours, hours), say(Msg::Minutes, minutes)),
+        (days, hours, _) => format!("{} {}", say(Msg::Days, days), say(Msg::Hours, hours)),
+    }
+}
+
 macro_rules! texts {
     ($($name:ident: $en:literal, $zh:literal;)*) => {
         /// Every text of the dashboard.
@@ -102,6 +120,7 @@ texts! {
     CpuByMode: "CPU by mode", "CPU（按模式）";
     Cpus: "{} CPUs", "{} 核";
     Deliveries: "Deliveries", "通知投递";
+    Days: "{} d", "{} 天";
     DeliveryDone: "delivered", "已送达";
     DeliveryFailed: "failed", "失败";
     DeliveryPending: "retrying", "重试中";
@@ -113,6 +132,7 @@ texts! {
     Duration: "Duration", "耗时";
     Earlier: "Earlier", "更早";
     ErrorCount: "{} errors", "{} 个错误";
+    ErrorOne: "1 error", "1 个错误";
     EvaluatedEvery: "evaluated every {}", "每 {} 评估一次";
     Events: "Events", "事件";
     ExampleLogs: "Latest errors", "最新错误日志";
@@ -132,6 +152,7 @@ texts! {
     From: "From", "开始";
     Host: "Host", "主机";
     Hosts: "Hosts", "主机";
+    Hours: "{} h", "{} 小时";
     InTotal: "{} in total", "共 {}";
     JustNow: "just now", "刚刚";
     KeyChart: "on a chart: move the cursor, show the table", "图表上：移动光标、显示表格";
@@ -153,6 +174,7 @@ texts! {
     Logs: "Logs", "日志";
     LogsOfTrace: "Logs of this trace", "该链路的日志";
     MatchCount: "{} matches", "{} 处匹配";
+    MatchOne: "1 match", "1 处匹配";
     Max: "Max", "最大";
     MaxMs: "max ms", "最长 ms";
     Mean: "Mean", "平均";
@@ -164,6 +186,7 @@ texts! {
     Metrics: "Metrics", "指标";
     Min: "Min", "最小";
     MinMs: "min ms", "最短 ms";
+    Minutes: "{} min", "{} 分钟";
     Mount: "Mounted at", "挂载点";
     Navigation: "Navigation", "导航";
     NetworkFaults: "Network errors, drops, retransmits", "网络错误、丢包、重传";
@@ -219,6 +242,7 @@ texts! {
     SearchAnything: "Search", "搜索";
     SearchLogs: "Search logs", "搜索日志";
     SearchLogsHow: "words \"a phrase\" service:checkout level:error", "关键词 \"短语\" service:checkout level:error";
+    Seconds: "{} s", "{} 秒";
     Segments: "{} segments", "{} 个段";
     SendTelemetry: "Send telemetry", "发送遥测数据";
     SendTelemetryHow: "Any OpenTelemetry SDK works. Set these variables and start your program; data appears within a second.", "支持任何 OpenTelemetry SDK。设置以下变量并启动程序，数据会在一秒内出现。";
@@ -232,6 +256,7 @@ texts! {
     Size: "Size", "容量";
     SkipToContent: "Skip to content", "跳到内容";
     SpanCount: "{} spans", "{} 个 Span";
+    SpanOne: "1 span", "1 个 Span";
     SpanDetails: "Span", "Span 详情";
     SpanId: "Span id", "Span ID";
     Spans: "Spans", "Span";
@@ -267,6 +292,7 @@ texts! {
     TopProcesses: "Top processes", "主要进程";
     Trace: "Trace", "链路";
     TraceCount: "{} traces", "{} 条链路";
+    TraceOne: "1 trace", "1 条链路";
     Traces: "Traces", "链路";
     Truncated: "more rows were left out", "还有更多行未显示";
     Unfold: "Unfold", "展开";

@@ -136,7 +136,7 @@ fn Banner() -> impl IntoView {
         let since = ui.lost_since.get()?;
         tick.track();
         let age_s = (browser::now_ms() - since) as f64 / 1_000.0;
-        let age = viz::unit::uptime(age_s);
+        let age = crate::msg::long(age_s);
         Some(view! {
             <div class="banner" role="alert" data-testid="banner-lost">
                 <Icon glyph=Glyph::Warn/>

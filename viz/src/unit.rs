@@ -1,6 +1,6 @@
 //! Numbers for people: a UCUM unit becomes a format, a value becomes three significant digits and a suffix.
 
-use crate::scale::{floor, index};
+use crate::scale::floor;
 use crate::tick::{self, Ticks};
 
 /// How values of a unit are written.
@@ -170,19 +170,6 @@ pub fn time(seconds: f64) -> String {
     format!("{}{name}", significant(seconds / unit))
 }
 
-/// A long duration in its two largest units, as `3 d 4 h`; never less than a second.
-#[must_use]
-pub fn uptime(seconds: f64) -> String {
-    let whole = index(seconds);
-    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{whole} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
 /// Ticks of a time axis in seconds, minutes, hours or days.
 fn sexagesimal(from: f64, to: f64, n_max: usize, seconds: f64) -> Ticks {
     let span = (to - from) * seconds;
@@ -250,12 +237,5 @@ mod tests {
             format.labels(&format.ticks(0.0, 600.0, 5)),
             ["0", "2 min", "4 min", "6 min", "8 min", "10 min"]
         );
-    }
-
-    #[test]
-    fn long_durations_have_two_units() {
-        assert_eq!(uptime(59.0), "59 s");
-        assert_eq!(uptime(3_700.0), "1 h 1 min");
-        assert_eq!(uptime(273_600.0), "3 d 4 h");
     }
 }

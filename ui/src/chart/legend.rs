@@ -45,31 +45,49 @@ pub(super) fn spoken(scene: &Scene) -> String {
     scene.data.series.iter().take(6).map(say).collect::<Vec<_>>().join(", ")
 }
 
+/// The series of a chart by name. An entry stays the same element while its series is drawn, so that focus survives a
+/// refresh; only its numbers change.
 #[component]
 pub(super) fn Legend(
     state: ChartState,
     data: Signal<Option<Arc<Data>>>,
     long: bool,
 ) -> impl IntoView {
-    let content = move || {
-        let data = data.get()?;
-        if data.series.is_empty()
-            || (!long
-                && data.series.len() < 2
-                && data.series.first().is_some_and(|s| s.name.is_empty()))
-        {
-            return None;
+    let names = Memo::new(move |_| {
+        let named = |data: &Arc<Data>| {
+            data.series.iter().map(|series| (series.name.clone(), swatch(series))).collect()
         }
-        Some(if long {
-            long_legend(state, &data).into_any()
-        } else {
-            short_legend(state, &data).into_any()
-        })
-    };
-    view! { {content} }
+        };
+        data.get().as_ref().map(named).unwrap_or_default()
+    });
+    move || {
+        let names = Arc::new(names.get());
+        match (long, names.len()) {
+            (_, 0) => ().into_any(),
+            (false, 1) if names[0].0.is_empty() => ().into_any(),
+            (true, _) => long_legend(state, data, &names).into_any(),
+            (false, _) => short_legend(state, data, &names).into_any(),
+        }
+    }
 }
 
-fn toggle(state: ChartState, name: &str, all: &[String], one: bool) {
+/// Name and colour mark of each series.
+type Names = Arc<Vec<(String, String)>>;
+
+/// A number about one series, written in the chart's unit.
+fn number(
+    data: Signal<Option<Arc<Data>>>,
+    i: usize,
+    of: fn(&viz::kind::line::Summary) -> f64,
+) -> impl Fn() -> String + Clone {
+    move || {
+        let text =
+            |data: Arc<Data>| Some(data.unit.text(of(&summary(&data.series.get(i)?.values))));
+        data.get().and_then(text).unwrap_or_default()
+    }
+}
+
+fn toggle(state: ChartState, name: &str, all: &Names, one: bool) {
     state.hidden.update(|hidden| {
         if one {
             if !hidden.remove(name) {
@@ -78,16 +96,13 @@ fn toggle(state: ChartState, name: &str, all: &[String], one: bool) {
             return;
         }
         let alone = !hidden.contains(name) && hidden.len() + 1 == all.len();
-        *hidden = if alone {
-            HashSet::new()
-        } else {
-            all.iter().filter(|n| *n != name).cloned().collect()
-        };
+        let others = all.iter().map(|(other, _)| other).filter(|other| *other != name).cloned();
+        *hidden = if alone { HashSet::new() } else { others.collect() };
     });
 }
 
-fn button(state: ChartState, series: &Series, all: &Arc<Vec<String>>) -> impl IntoView + use<> {
-    let (name, all) = (series.name.clone(), Arc::clone(all));
+fn button(state: ChartState, all: &Names, i: usize) -> impl IntoView + use<> {
+    let ((name, color), all) = (all[i].clone(), Arc::clone(all));
     let (label, title, pressed) = (name.clone(), name.clone(), name.clone());
     view! {
         <button
@@ -96,21 +111,23 @@ fn button(state: ChartState, series: &Series, all: &Arc<Vec<String>>) -> impl In
             aria-pressed=move || (!state.hidden.with(|hidden| hidden.contains(&pressed))).to_string()
             on:click=move |event| toggle(state, &name, &all, event.ctrl_key() || event.meta_key())
         >
-            <i class="swatch" style=swatch(series)></i>
+            <i class="swatch" style=color></i>
             <span>{label}</span>
         </button>
     }
 }
 
-fn short_legend(state: ChartState, data: &Arc<Data>) -> impl IntoView + use<> {
-    let all: Arc<Vec<String>> =
-        Arc::new(data.series.iter().map(|series| series.name.clone()).collect());
-    let item = |series: &Series| {
-        let last = data.unit.text(summary(&series.values).last);
-        view! { <li>{button(state, series, &all)}<span class="num legend-value">{last}</span></li> }
+fn short_legend(
+    state: ChartState,
+    data: Signal<Option<Arc<Data>>>,
+    names: &Names,
+) -> impl IntoView + use<> {
+    let item = |i: usize| {
+        let last = number(data, i, |found| found.last);
+        view! { <li>{button(state, names, i)}<span class="num legend-value">{last}</span></li> }
     };
-    let shown = data.series.iter().take(24).map(item).collect_view();
-    let more = data.series.len().saturating_sub(24);
+    let shown = (0..names.len().min(24)).map(item).collect_view();
+    let more = names.len().saturating_sub(24);
     view! {
         <ul class="legend">
             {shown}
@@ -119,17 +136,19 @@ fn short_legend(state: ChartState, data: &Arc<Data>) -> impl IntoView + use<> {
     }
 }
 
-fn long_legend(state: ChartState, data: &Arc<Data>) -> impl IntoView + use<> {
-    let all: Arc<Vec<String>> =
-        Arc::new(data.series.iter().map(|series| series.name.clone()).collect());
-    let row = |series: &Series| {
-        let found = summary(&series.values);
-        let numbers = [found.last, found.min, found.mean, found.max];
-        let cells = numbers.map(|value| view! { <td class="num">{data.unit.text(value)}</td> });
-        view! { <tr><th scope="row">{button(state, series, &all)}</th>{cells.collect_view()}</tr> }
+fn long_legend(
+    state: ChartState,
+    data: Signal<Option<Arc<Data>>>,
+    names: &Names,
+) -> impl IntoView + use<> {
+    let columns: [fn(&viz::kind::line::Summary) -> f64; 4] =
+        [|found| found.last, |found| found.min, |found| found.mean, |found| found.max];
+    let row = |i: usize| {
+        let cells = columns.map(|of| view! { <td class="num">{number(data, i, of)}</td> });
+        view! { <tr><th scope="row">{button(state, names, i)}</th>{cells.collect_view()}</tr> }
     };
-    let rows = data.series.iter().take(NAMES_MAX).map(row).collect_view();
-    let more = data.series.len().saturating_sub(NAMES_MAX);
+    let rows = (0..names.len().min(NAMES_MAX)).map(row).collect_view();
+    let more = names.len().saturating_sub(NAMES_MAX);
     view! {
         <div class="table-scroll legend-table">
             <table class="table compact" data-testid="legend-table">

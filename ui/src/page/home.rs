@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use api::alert::{Alerts, State};
 use api::host::Host;
-use api::status::{Severity, Status};
+use api::status::{Addresses, Severity, Status};
 use leptos::prelude::*;
-use viz::unit::{Format, uptime};
+use viz::unit::Format;
 
-use super::hosts::{HostCard, Trends, trends};
+use super::hosts::{HostGrid, trends};
 use super::{Page, begin};
 use crate::app::use_ui;
 use crate::client;
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, fill, long, t};
 use crate::part::badge::{Badge, alert_state};
 use crate::part::copy::CodeBlock;
 use crate::part::icon::{Glyph, Icon};
-use crate::part::state::{Empty, ErrorNote, Loading};
+use crate::part::state::ErrorNote;
 use crate::refresh::fetch;
 
 #[component]
@@ -36,38 +36,28 @@ pub(crate) fn Home() -> impl IntoView {
     );
     let trends = trends();
     let failure = move || status.failure.get().and_then(|failure| failure.refusal());
-    let nothing = move || {
-        let status = status.value.get()?;
-        let hosts = hosts.value.get()?;
-        let got = status.ingest.samples_total
-            + status.ingest.log_rows_total
-            + status.ingest.span_rows_total;
-        Some(hosts.is_empty() && got == 0)
-    };
+    // Memos, so that a refresh neither opens nor closes the box under a person's hands.
+    let empty = Memo::new(move |_| {
+        let ingest = status.value.get().map(|status| status.ingest).unwrap_or_default();
+        let got = ingest.samples_total + ingest.log_rows_total + ingest.span_rows_total;
+        got == 0 && hosts.value.get().is_some_and(|hosts| hosts.is_empty())
+    });
+    let addresses = Memo::new(move |_| status.value.get().map(|status| usable(&status.addresses)));
     view! {
         <Page title=t(Msg::Overview).to_owned() testid="page-home">
             <header class="page-head"><h1>{t(Msg::Overview)}</h1></header>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
+            {move || empty.get().then(|| addresses.get()).flatten().map(|addresses| view! { <SendTelemetry addresses open=true/> })}
             {move || status.value.get().map(|status| view! { <Problems status/> })}
             {move || alerts.value.get().map(|alerts| view! { <Firing alerts/> })}
             {move || status.value.get().map(|status| view! { <Intake status/> })}
             <section class="block">
                 <h2 class="block-title">{t(Msg::Hosts)}</h2>
-                {move || match hosts.value.get() {
-                    None => view! { <Loading lines=4/> }.into_any(),
-                    Some(hosts) if hosts.is_empty() => view! { <Empty title=t(Msg::NoHosts)><p>{t(Msg::NoHostsHow)}</p></Empty> }.into_any(),
-                    Some(hosts) => view! { <HostGrid hosts trends/> }.into_any(),
-                }}
+                <HostGrid hosts=Signal::derive(move || hosts.value.get().map(|hosts| (*hosts).clone())) trends/>
             </section>
-            {move || status.value.get().map(|status| view! { <SendTelemetry status open=nothing() == Some(true)/> })}
+            {move || (!empty.get()).then(|| addresses.get()).flatten().map(|addresses| view! { <SendTelemetry addresses open=false/> })}
         </Page>
     }
-}
-
-#[component]
-fn HostGrid(hosts: Arc<Vec<Host>>, trends: Trends) -> impl IntoView {
-    let cards = hosts.iter().cloned().map(|host| view! { <HostCard host trends/> }).collect_view();
-    view! { <div class="host-grid">{cards}</div> }
 }
 
 /// What a person should look at.
@@ -142,15 +132,27 @@ fn Intake(status: Arc<Status>) -> impl IntoView {
             {tile(Msg::Series, count(status.store.series), String::new())}
             {tile(Msg::Storage, bytes(status.store.bytes), fill(Msg::Segments, &[&count(status.store.segments)]))}
             {(rejected > 0).then(|| tile(Msg::Rejected, count(rejected), String::new()))}
-            {tile(Msg::Uptime, uptime(status.uptime_s as f64), format!("v{}", status.version))}
+            {tile(Msg::Uptime, long(status.uptime_s as f64), format!("v{}", status.version))}
         </dl>
+    }
+}
+
+/// Addresses as others can use them: a server that listens everywhere is reached by the name in the address bar.
+fn usable(addresses: &Addresses) -> Addresses {
+    let here = window().location().hostname().unwrap_or_default();
+    let named = format!("://{here}:");
+    let mend =
+        |address: &String| address.replace("://0.0.0.0:", &named).replace("://[::]:", &named);
+    Addresses {
+        http: mend(&addresses.http),
+        otlp_grpc: mend(&addresses.otlp_grpc),
+        otlp_http: mend(&addresses.otlp_http),
     }
 }
 
 /// How to send telemetry here, to be copied.
 #[component]
-fn SendTelemetry(status: Arc<Status>, open: bool) -> impl IntoView {
-    let addresses = &status.addresses;
+fn SendTelemetry(addresses: Addresses, open: bool) -> impl IntoView {
     let grpc = format!(
         "export OTEL_EXPORTER_OTLP_ENDPOINT={}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=grpc\nexport OTEL_SERVICE_NAME=my-service",
         addresses.otlp_grpc

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use api::host::Host;
 use leptos::prelude::*;
 use leptos_router::hooks::use_params_map;
-use viz::unit::{significant, uptime};
+use viz::unit::significant;
 
 use super::{Page, begin};
 use crate::app::use_ui;
 use crate::chart::Chart;
 use crate::chart::data::chart;
 use crate::client::{self, Failure};
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, fill, long, t};
 use crate::part::badge::{Badge, host_state};
 use crate::part::state::ErrorNote;
 use crate::refresh::{batch, fetch};
@@ -61,7 +61,7 @@ pub(crate) fn HostPage() -> impl IntoView {
             </header>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
             <div class="chart-grid">{PANELS.iter().map(panel).collect_view()}</div>
-            <div class="chart-grid">
+            <div class="chart-grid tables">
                 <tables::Processes answers/>
                 <tables::FileSystems answers/>
             </div>
@@ -74,7 +74,7 @@ pub(crate) fn HostPage() -> impl IntoView {
 fn Facts(host: Host) -> impl IntoView {
     let (tone, word) = host_state(host.state);
     let cpus = host.cpus.map(|n| fill(Msg::Cpus, &[&significant(n)]));
-    let up = host.uptime_s.map(|s| fill(Msg::UpFor, &[&uptime(s)]));
+    let up = host.uptime_s.map(|s| fill(Msg::UpFor, &[&long(s)]));
     let known =
         [Some(host.os), Some(host.arch), cpus, up].into_iter().flatten().filter(|s| !s.is_empty());
     let facts = known.collect::<Vec<_>>().join(" · ");

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use api::host::Host;
 use api::query::{Query, QueryAnswer};
 use leptos::prelude::*;
-use viz::unit::{significant, uptime};
+use viz::unit::significant;
 
 use super::{Page, begin};
 use crate::app::use_ui;
 use crate::browser;
 use crate::client;
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, fill, long, t};
 use crate::part::badge::{Badge, host_state};
 use crate::part::meter::{Meter, Spark};
 use crate::part::state::{Empty, ErrorNote, Loading};
@@ -69,20 +69,37 @@ fn path(name: &str) -> String {
 /// How long ago, in words.
 pub(crate) fn ago(at_ms: i64) -> String {
     let age_s = ((browser::now_ms() - at_ms) as f64 / 1_000.0).max(0.0);
-    if age_s < 10.0 { t(Msg::JustNow).to_owned() } else { fill(Msg::Ago, &[&uptime(age_s)]) }
+    if age_s < 10.0 { t(Msg::JustNow).to_owned() } else { fill(Msg::Ago, &[&long(age_s)]) }
+}
+
+/// All hosts as cards. A card stays the same element while its host is there, so that focus survives a refresh.
+#[component]
+pub(crate) fn HostGrid(hosts: Signal<Option<Vec<Host>>>, trends: Trends) -> impl IntoView {
+    let names = Memo::new(move |_| {
+        hosts.with(|hosts| {
+            hosts
+                .as_ref()
+                .map(|hosts| hosts.iter().map(|host| host.name.clone()).collect::<Vec<_>>())
+        })
+    });
+    let card = move |name: String| view! { <HostCard name hosts trends/> };
+    move || match names.get() {
+        None => view! { <Loading lines=4/> }.into_any(),
+        Some(names) if names.is_empty() => {
+            view! { <Empty title=t(Msg::NoHosts)><p>{t(Msg::NoHostsHow)}</p></Empty> }.into_any()
+        }
+        Some(names) => {
+            view! { <div class="host-grid">{names.into_iter().map(card).collect_view()}</div> }
+                .into_any()
+        }
+    }
 }
 
 #[component]
-pub(crate) fn HostCard(host: Host, trends: Trends) -> impl IntoView {
+fn HostCard(name: String, hosts: Signal<Option<Vec<Host>>>, trends: Trends) -> impl IntoView {
     let ui = use_ui();
-    let (tone, word) = host_state(host.state);
-    let (name, path) = (host.name.clone(), path(&host.name));
-    let system = [host.os.clone(), host.arch.clone()]
-        .into_iter()
-        .filter(|s| !s.is_empty())
-        .collect::<Vec<_>>()
-        .join(" · ");
-    let spark = move |id: u32, color: usize| {
+    let path = path(&name);
+    let spark = |id: u32, color: usize| {
         let name = name.clone();
         move || {
             let drawn = trends
@@ -93,27 +110,47 @@ pub(crate) fn HostCard(host: Host, trends: Trends) -> impl IntoView {
             view! { <Spark values=drawn color/> }
         }
     };
+    let sparks = (spark(CPU, 1), spark(MEMORY, 5));
+    let (wanted, title) = (name.clone(), name.clone());
+    let host = Memo::new(move |_| {
+        hosts
+            .with(|hosts| hosts.as_ref()?.iter().find(|host| host.name == wanted).cloned())
+            .unwrap_or_default()
+    });
+    let badge = move || {
+        let (tone, word) = host_state(host.with(|host| host.state));
+        view! { <Badge tone text=word/> }
+    };
+    let system = move || {
+        let host = host.get();
+        [host.os, host.arch].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(" · ")
+    };
+    view! {
+        <a class="panel host-card" data-testid="host-card" href=move || ui.url.link(&path, &[])>
+            <header><h3 class="ellipsis">{title}</h3>{badge}</header>
+            <p class="muted ellipsis small">{system}</p>
+            <div class="host-sparks">{sparks}</div>
+            {move || view! { <Numbers host=host.get()/> }}
+        </a>
+    }
+}
+
+/// Meters, reasons and facts of a card.
+#[component]
+fn Numbers(host: Host) -> impl IntoView {
     let load = host.load_1m.map(|load| format!("{} {}", t(Msg::Load), significant(load)));
-    let up = host.uptime_s.map(|s| fill(Msg::UpFor, &[&uptime(s)]));
+    let up = host.uptime_s.map(|s| fill(Msg::UpFor, &[&long(s)]));
     let facts = [load, up, Some(ago(host.last_seen_ms))]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>()
         .join(" · ");
     view! {
-        <a class="panel host-card" data-testid="host-card" href=move || ui.url.link(&path, &[])>
-            <header>
-                <h3 class="ellipsis">{host.name.clone()}</h3>
-                <Badge tone text=word/>
-            </header>
-            <p class="muted ellipsis small">{system}</p>
-            <div class="host-sparks">{spark(CPU, 1)}{spark(MEMORY, 5)}</div>
-            <Meter label=t(Msg::Cpu) value=host.cpu_utilization/>
-            <Meter label=t(Msg::Memory) value=host.memory_utilization/>
-            <Meter label=t(Msg::Disk) value=host.filesystem_utilization/>
-            {host.reasons.iter().map(|reason| view! { <p class="reason">{reason.clone()}</p> }).collect_view()}
-            <footer class="muted small num">{facts}</footer>
-        </a>
+        <Meter label=t(Msg::Cpu) value=host.cpu_utilization/>
+        <Meter label=t(Msg::Memory) value=host.memory_utilization/>
+        <Meter label=t(Msg::Disk) value=host.filesystem_utilization/>
+        {host.reasons.into_iter().map(|reason| view! { <p class="reason">{reason}</p> }).collect_view()}
+        <footer class="muted small num">{facts}</footer>
     }
 }
 
@@ -144,14 +181,7 @@ pub(crate) fn Hosts() -> impl IntoView {
                     on:input=move |event| ui.url.set(&[("q", Some(event_target_value(&event)))], true)/>
             </header>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
-            {move || match shown() {
-                None => view! { <Loading lines=8/> }.into_any(),
-                Some(hosts) if hosts.is_empty() => view! { <Empty title=t(Msg::NoHosts)><p>{t(Msg::NoHostsHow)}</p></Empty> }.into_any(),
-                Some(hosts) => {
-                    let cards = hosts.into_iter().map(|host| view! { <HostCard host trends/> }).collect_view();
-                    view! { <div class="host-grid">{cards}</div> }.into_any()
-                }
-            }}
+            <HostGrid hosts=Signal::derive(shown) trends/>
         </Page>
     }
 }

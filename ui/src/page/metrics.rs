@@ -1,11 +1,12 @@
 //! The metric explorer: a `PromQL` query, its chart, its numbers.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::complete::{CompleteRequest, Completion, Language as Asked};
 use api::error::ApiError;
 use api::query::{Query, QueryAnswer};
 use leptos::prelude::*;
+use serde::Deserialize;
 use viz::kind::line::Style;
 use viz::token::Language;
 use viz::unit::Format;
@@ -40,6 +41,7 @@ pub(crate) fn Metrics() -> impl IntoView {
     });
     let answer = Signal::derive(move || answers.value.get()?.get(&ID).cloned());
     let error = Signal::derive(move || error_of(answers, answer, &query.get(), &text.get()));
+    let failed = Memo::new(move |_| answer.get().is_some_and(|answer| answer.error.is_some()));
     let run = move |()| {
         if text.get_untracked() == query.get_untracked() {
             ui.refresh_now();
@@ -54,10 +56,10 @@ pub(crate) fn Metrics() -> impl IntoView {
                     on_run=Callback::new(run) error testid="promql-editor"/>
                 <button class="button primary" data-testid="run" on:click=move |_| run(())><Icon glyph=Glyph::Run/>{t(Msg::Run)}</button>
             </div>
-            {move || if query.get().trim().is_empty() {
-                view! { <Catalogue ui/> }.into_any()
-            } else {
-                view! { <Result ui answers answer width/> }.into_any()
+            {move || match (query.get().trim().is_empty(), failed.get()) {
+                (true, _) => view! { <Catalogue ui/> }.into_any(),
+                (false, true) => ().into_any(),
+                (false, false) => view! { <Result ui answers answer width/> }.into_any(),
             }}
         </Page>
     }
@@ -121,41 +123,38 @@ fn Result(
     }
 }
 
+/// Prometheus' answer to `metadata`: what each metric is.
+#[derive(Deserialize)]
+struct Metadata {
+    data: BTreeMap<String, Vec<About>>,
+}
+
+/// What one metric is, as its sender said.
+#[derive(Deserialize)]
+struct About {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    unit: String,
+    #[serde(default)]
+    help: String,
+}
+
 /// What there is to ask for, when nothing is asked yet.
 #[component]
 fn Catalogue(ui: Ui) -> impl IntoView {
-    let request = CompleteRequest { kind: Asked::Promql, ..CompleteRequest::default() };
-    let found: Fetched<Completion> = fetch_at(
+    let found: Fetched<Metadata> = fetch_at(
         Signal::derive(|| 0),
         || Some(()),
-        move |(), _, signal| {
-            let request = request.clone();
-            async move { client::post("complete", &request, signal).await }
-        },
+        |(), _, signal| async move { client::get_from("api/v1/metadata", signal).await },
     );
     let wanted = RwSignal::new(String::new());
-    let open = move |name: &str, counter: bool| {
-        let text = if counter { format!("rate({name}[1m])") } else { name.to_owned() };
-        ui.url.set(&[("q", Some(text))], false);
-    };
     let list = move || {
         let found = found.value.get()?;
         let needle = wanted.get().to_lowercase();
-        let metric = |item: &&api::complete::Item| {
-            item.kind == api::complete::ItemKind::Metric
-                && item.label.to_lowercase().contains(&needle)
-        };
-        let row = |item: &api::complete::Item| {
-            let (name, counter) = (item.insert.clone(), item.insert.ends_with("_total"));
-            view! {
-                <button class="catalogue-row" data-testid="metric-row" on:click=move |_| open(&name, counter)>
-                    <span class="mono">{item.label.clone()}</span>
-                    <span class="muted small">{item.detail.clone()}</span>
-                    <span class="muted ellipsis">{item.help.clone()}</span>
-                </button>
-            }
-        };
-        let rows: Vec<_> = found.items.iter().filter(metric).map(row).collect();
+        let fits = |(name, _): &(&String, &Vec<About>)| name.to_lowercase().contains(&needle);
+        let row = |(name, about): (&String, &Vec<About>)| metric_row(ui, name, about.first());
+        let rows: Vec<_> = found.data.iter().filter(fits).map(row).collect();
         Some(if rows.is_empty() {
             view! { <Empty title=t(Msg::NoMetrics)><p>{t(Msg::NoHostsHow)}</p></Empty> }.into_any()
         } else {
@@ -174,5 +173,23 @@ fn Catalogue(ui: Ui) -> impl IntoView {
             {move || failure().map(|error| view! { <ErrorNote error/> })}
             {list}
         </section>
+    }
+}
+
+/// A metric; a click asks what is usually asked of its kind.
+fn metric_row(ui: Ui, name: &str, about: Option<&About>) -> impl IntoView + use<> {
+    let (kind, unit, help) = about.map(|a| (&*a.kind, &*a.unit, &*a.help)).unwrap_or_default();
+    let detail = [kind, unit].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ");
+    let text = match kind {
+        "counter" => format!("rate({name}[1m])"),
+        "histogram" => format!("histogram_quantile(0.95, sum by (le) (rate({name}_bucket[1m])))"),
+        _ => name.to_owned(),
+    };
+    view! {
+        <button class="catalogue-row" data-testid="metric-row" on:click=move |_| ui.url.set(&[("q", Some(text.clone()))], false)>
+            <span class="mono">{name.to_owned()}</span>
+            <span class="muted small">{detail}</span>
+            <span class="muted ellipsis">{help.to_owned()}</span>
+        </button>
     }
 }

@@ -33,7 +33,7 @@ const EXAMPLES: [(Msg, &str); 4] = [
     ),
     (
         Msg::ExampleSpans,
-        "SELECT service_name, name, count(*) AS calls, avg(duration_ns) / 1e6 AS mean_ms\nFROM spans\n\
+        "SELECT service_name, name, count(*) AS calls, avg(duration) / 1e6 AS mean_ms\nFROM spans\n\
          GROUP BY service_name, name\nORDER BY calls DESC\nLIMIT 50",
     ),
     (
@@ -192,18 +192,17 @@ fn widths(answer: &SqlAnswer) -> Vec<usize> {
     };
     let width = |(i, column): (usize, &api::sql::Column)| {
         let longest = answer.rows.iter().take(200).map(|row| cell(row, i)).max().unwrap_or(0);
-        longest.max(column.name.chars().count()).clamp(4, 60) + 3
+        longest.max(column.name.chars().count()).clamp(4, 60) + 4
     };
     answer.columns.iter().enumerate().map(width).collect()
 }
 
 #[component]
 fn Rows(answer: Arc<SqlAnswer>) -> impl IntoView {
-    let template: Vec<String> =
-        widths(&answer).iter().map(|n| format!("minmax({n}ch, auto)")).collect();
-    // One template for head and rows; `auto` alone would give each row its own widths.
-    let template =
-        format!("grid-template-columns:{}", template.join(" ").replace(", auto", ", 1fr"));
+    let widths = widths(&answer);
+    let min_width = format!("{}ch", widths.iter().sum::<usize>());
+    let columns: Vec<String> = widths.iter().map(|n| format!("minmax({n}ch, {n}fr)")).collect();
+    let template = format!("grid-template-columns:{}", columns.join(" "));
     let numeric: Vec<bool> =
         answer.columns.iter().map(|column| is_number(&column.data_type)).collect();
     let head = answer.columns.iter().zip(&numeric).map(|(column, numeric)| {
@@ -243,7 +242,7 @@ fn Rows(answer: Arc<SqlAnswer>) -> impl IntoView {
             {if len == 0 {
                 view! { <Empty title=t(Msg::NoRows)/> }.into_any()
             } else {
-                view! { <Windowed len=Signal::derive(move || len) epoch=Signal::derive(|| 0) row_px=ROW_PX render label=t(Msg::Result)>{head}</Windowed> }.into_any()
+                view! { <Windowed len=Signal::derive(move || len) epoch=Signal::derive(|| 0) row_px=ROW_PX render min_width label=t(Msg::Result)>{head}</Windowed> }.into_any()
             }}
         </section>
     }

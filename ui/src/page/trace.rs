@@ -17,7 +17,7 @@ use super::{Page, begin};
 use crate::app::{Ui, use_ui};
 use crate::browser;
 use crate::client::{self, Failure};
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, count, t};
 use crate::part::copy::CopyButton;
 use crate::part::state::{ErrorNote, Loading};
 use crate::refresh::{Fetched, fetch_at};
@@ -138,7 +138,7 @@ fn Head(ui: Ui, laid: Arc<Laid>, waterfall: RwSignal<Waterfall>) -> impl IntoVie
             waterfall.with(|w| (w.start_ns().div_euclid(1_000_000), w.duration_ns()));
         let duration = viz::unit::time(duration_ns as f64 / 1e9);
         let start = date_time(start_ms, &browser::zone_at(start_ms));
-        format!("{duration} · {} · {start}", fill(Msg::SpanCount, &[&spans.to_string()]))
+        format!("{duration} · {} · {start}", count(spans, Msg::SpanOne, Msg::SpanCount))
     };
     let named = Arc::clone(&laid);
     let title = move || {
@@ -162,7 +162,7 @@ fn Head(ui: Ui, laid: Arc<Laid>, waterfall: RwSignal<Waterfall>) -> impl IntoVie
         <header class="page-head">
             <nav class="crumbs" aria-label=t(Msg::Breadcrumbs)><a href=move || ui.url.link("/traces", &[])>{t(Msg::Traces)}</a></nav>
             {title}
-            {(failed > 0).then(|| view! { <span class="badge error"><i class="mark"></i>{fill(Msg::ErrorCount, &[&failed.to_string()])}</span> })}
+            {(failed > 0).then(|| view! { <span class="badge error"><i class="mark"></i>{count(failed, Msg::ErrorOne, Msg::ErrorCount)}</span> })}
             <span class="muted num facts">{facts}</span>
             <span class="mono muted small trace-id">{id.clone()}</span><CopyButton text=id/>
         </header>

@@ -1,6 +1,6 @@
 //! Traces of the range: filters above, a list with durations to compare.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
 use api::trace::{TraceSummary, Traces as Found, TracesRequest};
 use leptos::prelude::*;
@@ -11,7 +11,7 @@ use super::{Page, begin};
 use crate::app::{Ui, use_ui};
 use crate::browser;
 use crate::client::{self, Failure};
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, count, t};
 use crate::part::state::{Empty, ErrorNote, Loading};
 use crate::refresh::{Fetched, fetch};
 
@@ -53,19 +53,20 @@ pub(crate) fn Traces() -> impl IntoView {
     let failure = move || found.failure.get().as_ref().and_then(Failure::refusal);
     let filtered =
         move || [service, operation, min, max, errors].iter().any(|param| !param.get().is_empty());
+    let empty = Memo::new(move |_| found.value.get().map(|found| found.traces.is_empty()));
     view! {
         <Page title=t(Msg::Traces).to_owned() testid="page-traces">
             <header class="page-head"><h1>{t(Msg::Traces)}</h1></header>
             <Filters ui found/>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
             <section class="panel">
-                {move || match found.value.get() {
+                {move || match empty.get() {
                     None => view! { <Loading lines=10/> }.into_any(),
-                    Some(found) if found.traces.is_empty() => {
+                    Some(true) => {
                         let title = if filtered() { t(Msg::NoTracesMatch) } else { t(Msg::NoTraces) };
                         view! { <Empty title><p>{t(Msg::NoTracesHow)}</p></Empty> }.into_any()
                     }
-                    Some(found) => view! { <List ui found/> }.into_any(),
+                    Some(false) => view! { <List ui found/> }.into_any(),
                 }}
             </section>
         </Page>
@@ -117,41 +118,67 @@ fn Filters(ui: Ui, found: Fetched<Found>) -> impl IntoView {
                 {t(Msg::OnlyErrors)}
             </label>
             <span class="spacer"></span>
-            <span class="muted num">{move || found.value.get().map(|found| fill(Msg::TraceCount, &[&found.traces.len().to_string()]))}</span>
+            <span class="muted num">{move || found.value.get().map(|found| count(found.traces.len(), Msg::TraceOne, Msg::TraceCount))}</span>
         </div>
     }
 }
 
+/// A count as this machine holds it.
+fn number(n: u64) -> usize {
+    usize::try_from(n).unwrap_or(usize::MAX)
+}
+
+/// Traces as rows; a row stays the same element while its trace is listed.
 #[component]
-fn List(ui: Ui, found: Arc<Found>) -> impl IntoView {
-    let longest = found.traces.iter().map(|trace| trace.duration_ns).max().unwrap_or(1).max(1);
-    let mut services: Vec<&str> =
-        found.traces.iter().flat_map(|trace| &trace.services).map(String::as_str).collect();
-    services.sort_unstable();
-    services.dedup();
-    let slots = palette::assign(&services);
-    let color = |service: &str| {
-        let slot =
-            services.binary_search(&service).ok().and_then(|i| slots.get(i)).copied().unwrap_or(0);
-        format!("background:var(--series-{})", slot + 1)
+fn List(ui: Ui, found: Fetched<Found>) -> impl IntoView {
+    let all = move || found.value.get().map(|found| found.traces.clone()).unwrap_or_default();
+    let longest =
+        Memo::new(move |_| all().iter().map(|trace| trace.duration_ns).max().unwrap_or(1).max(1));
+    let slots = Memo::new(move |_| {
+        let traces = all();
+        let mut services: Vec<&str> =
+            traces.iter().flat_map(|trace| &trace.services).map(String::as_str).collect();
+        services.sort_unstable();
+        services.dedup();
+        let slots = palette::assign(&services);
+        services.into_iter().map(str::to_owned).zip(slots).collect::<BTreeMap<String, usize>>()
+    });
+    let key = |trace: &TraceSummary| {
+        (trace.trace_id.clone(), trace.spans, trace.errors, trace.duration_ns)
     };
-    let row = |trace: &TraceSummary| {
-        let path = format!("/trace/{}", trace.trace_id);
-        let share = trace.duration_ns as f64 / longest as f64 * 100.0;
-        let start_ms = trace.start_ns.div_euclid(1_000_000);
-        let dots = trace.services.iter().take(8).map(|service| {
-            view! { <span class="service"><i class="swatch" style=color(service)></i>{service.clone()}</span> }
-        });
-        view! {
-            <a class="trace-row" class:failed=trace.errors != 0 data-testid="trace-row" href=move || ui.url.link(&path, &[])>
-                <span class="trace-name ellipsis"><b>{trace.root_service.clone()}</b>" "{trace.root_name.clone()}</span>
-                <span class="trace-services ellipsis">{dots.collect_view()}</span>
-                <span class="trace-errors">{(trace.errors > 0).then(|| view! { <span class="badge error"><i class="mark"></i>{fill(Msg::ErrorCount, &[&trace.errors.to_string()])}</span> })}</span>
-                <span class="num muted trace-spans">{fill(Msg::SpanCount, &[&trace.spans.to_string()])}</span>
-                <span class="num trace-bar" style=format!("--share:{share:.1}%")>{viz::unit::time(trace.duration_ns as f64 / 1e9)}</span>
-                <time class="num muted trace-time">{date_time(start_ms, &browser::zone_at(start_ms))}</time>
-            </a>
-        }
+    let row = move |trace: TraceSummary| view! { <TraceRow ui trace longest slots/> };
+    view! { <div class="trace-list"><For each=all key children=row/></div> }
+}
+
+#[component]
+fn TraceRow(
+    ui: Ui,
+    trace: TraceSummary,
+    longest: Memo<i64>,
+    slots: Memo<BTreeMap<String, usize>>,
+) -> impl IntoView {
+    let path = format!("/trace/{}", trace.trace_id);
+    let start_ms = trace.start_ns.div_euclid(1_000_000);
+    let duration_ns = trace.duration_ns;
+    let share = move || format!("{:.1}%", duration_ns as f64 / longest.get() as f64 * 100.0);
+    let service = |name: &String| {
+        let (name, shown) = (name.clone(), name.clone());
+        let color = move || {
+            let slot = slots.with(|slots| slots.get(&name).copied().unwrap_or(0));
+            format!("background:var(--series-{})", slot + 1)
+        };
+        view! { <span class="service"><i class="swatch" style=color></i>{shown}</span> }
     };
-    view! { <div class="trace-list">{found.traces.iter().map(row).collect_view()}</div> }
+    let services = trace.services.iter().take(8).map(service).collect_view();
+    let failed = count(number(trace.errors), Msg::ErrorOne, Msg::ErrorCount);
+    view! {
+        <a class="trace-row" class:failed=trace.errors != 0 data-testid="trace-row" href=move || ui.url.link(&path, &[])>
+            <span class="trace-name ellipsis"><b>{trace.root_service}</b>" "{trace.root_name}</span>
+            <span class="trace-services ellipsis">{services}</span>
+            <span class="trace-errors">{(trace.errors > 0).then(|| view! { <span class="badge error"><i class="mark"></i>{failed}</span> })}</span>
+            <span class="num muted trace-spans">{count(number(trace.spans), Msg::SpanOne, Msg::SpanCount)}</span>
+            <span class="num trace-bar" style=("--share", share)>{viz::unit::time(duration_ns as f64 / 1e9)}</span>
+            <time class="num muted trace-time">{date_time(start_ms, &browser::zone_at(start_ms))}</time>
+        </a>
+    }
 }

@@ -22,6 +22,9 @@ pub(crate) fn Windowed<V, F>(
     #[prop(optional, into)]
     on_end: Option<Callback<()>>,
     #[prop(optional)] scroller: NodeRef<Div>,
+    /// Least width of head and rows, as the style sheet writes lengths.
+    #[prop(default = "100%".to_owned())]
+    min_width: String,
     #[prop(optional)] children: Option<Children>,
 ) -> impl IntoView
 where
@@ -54,6 +57,7 @@ where
         let style = format!("transform:translateY({:.0}px);height:{row_px}px", float(i) * row_px);
         view! { <div class="window-row" style=style>{render(i)}</div> }
     };
+    let height = move || format!("{:.0}px", float(len.get().min(rows_max)) * row_px);
     view! {
         <div
             class="windowed"
@@ -63,9 +67,11 @@ where
             node_ref=scroller
             on:scroll=move |_| if let Some(element) = scroller.get_untracked() { top.set(f64::from(element.scroll_top())) }
         >
-            {children.map(|children| children())}
-            <div class="window-rows" style:height=move || format!("{:.0}px", float(len.get().min(rows_max)) * row_px)>
-                <For each key=|key| *key children=row/>
+            <div class="window-inner" style:min-width=min_width>
+                {children.map(|children| children())}
+                <div class="window-rows" style:height=height>
+                    <For each key=|key| *key children=row/>
+                </div>
             </div>
         </div>
     }

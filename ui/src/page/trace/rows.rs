@@ -11,7 +11,7 @@ use web_sys::KeyboardEvent;
 
 use super::Laid;
 use crate::app::Ui;
-use crate::msg::{Msg, fill, t};
+use crate::msg::{Msg, count, t};
 use crate::part::icon::{Glyph, Icon};
 use crate::part::windowed::Windowed;
 
@@ -96,7 +96,7 @@ fn Matches(laid: StoredValue<Arc<Laid>>, wanted: Memo<String>) -> impl IntoView 
         (!needle.is_empty()).then(|| {
             let laid = laid.get_value();
             let n = (0..laid.trace.spans.len()).filter(|i| fits(&laid, *i, &needle)).count();
-            view! { <span class="muted num" role="status">{fill(Msg::MatchCount, &[&n.to_string()])}</span> }
+            view! { <span class="muted num" role="status">{count(n, Msg::MatchOne, Msg::MatchCount)}</span> }
         })
     }
 }
@@ -137,10 +137,13 @@ fn SpanRow(
         laid.color(&span.service)
     );
     let took = viz::unit::time(span.duration_ns as f64 / 1e9);
-    let label_style = if row.left + row.width > 0.8 {
-        format!("right:calc({:.3}% + 6px)", (1.0 - row.left) * 100.0)
-    } else {
-        format!("left:calc({:.3}% + 6px)", (row.left + row.width) * 100.0)
+    let end = row.left + row.width;
+    // Beside the bar where there is room, else on it.
+    let inside = end > 0.84 && row.left < 0.14;
+    let label_style = match (end > 0.84, inside) {
+        (_, true) => format!("right:calc({:.3}% + 6px)", (1.0 - end) * 100.0),
+        (true, false) => format!("right:calc({:.3}% + 6px)", (1.0 - row.left) * 100.0),
+        (false, false) => format!("left:calc({:.3}% + 6px)", end * 100.0),
     };
     let (id, opened) = (span.span_id.clone(), span.span_id.clone());
     let label = format!("{} {} {took}", span.service, span.name);
@@ -172,7 +175,7 @@ fn SpanRow(
             </span>
             <span class="span-track">
                 <i class="span-bar" style=bar></i>
-                <span class="span-took num" style=label_style>{took}</span>
+                <span class="span-took num" class:inside=inside style=label_style>{took}</span>
             </span>
         </div>
     })

@@ -27,7 +27,7 @@ pub(super) fn axes(data: &Data, drawn: &[(usize, Vec<f64>)], size: Size) -> Axes
     let (top, bottom, right) = (8.0, 20.0, 12.0);
     let height = (size.height - top - bottom).max(1.0);
     let (low, high) = domain(data, drawn);
-    let n_ticks = index(height / 36.0).clamp(2, 6);
+    let n_ticks = index(height / 28.0).clamp(2, 6);
     let step = data.unit.ticks(low, high, n_ticks).step;
     let (low, high) = if data.y_max.is_some_and(|max| max >= high) {
         (low, high)
