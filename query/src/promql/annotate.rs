@@ -80,9 +80,9 @@ impl Annotations {
         for ((_, metric), (place, count)) in &self.overlaps {
             let (line, column) = place.line_col(text);
             let times = if *count > 1 { format!(" ({count} occurrences)") } else { String::new() };
+            let metric = super::number::quote(metric);
             warnings.push(format!(
-                "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric {} ({line}:{column}){times}",
-                super::number::quote(metric)
+                "PromQL warning: sample has start time that overlaps with previous sample timestamp for metric {metric}{times} ({line}:{column})"
             ));
         }
         for ((_, metric), (place, range)) in &self.mended {

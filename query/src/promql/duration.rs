@@ -171,7 +171,7 @@ impl DurationExpr {
         Ok(match self {
             Self::Literal(literal) => literal.value,
             Self::Step(_) => times.step_ms as f64 / 1000.0,
-            Self::Range(_) => (times.end_ms - times.start_ms) as f64 / 1000.0,
+            Self::Range(_) => times.end_ms.saturating_sub(times.start_ms) as f64 / 1000.0,
             Self::Unary { negative, operand, .. } => {
                 let value = operand.seconds(times)?;
                 if *negative { -value } else { value }

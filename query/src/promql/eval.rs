@@ -305,10 +305,14 @@ impl<'a> Evaluator<'a> {
     fn hold(&mut self, more: usize) -> Result<(), EvalError> {
         let held = self.held + more;
         self.stats.samples_peak = self.stats.samples_peak.max(held as u64);
-        if held > self.options.max_samples {
-            let text =
-                "query processing would load too many samples into memory in query execution";
-            return Err(EvalError::Execution(text.to_owned()));
+        if held > self.options.max_samples { Err(too_many_samples()) } else { Ok(()) }
+    }
+
+    /// Refuses columns whose cells, empty ones included, would take more memory than the samples may.
+    fn room(&self, n_columns: usize, grid: Grid) -> Result<(), EvalError> {
+        let cells = n_columns.saturating_mul(grid.len);
+        if cells > self.options.max_samples.saturating_mul(2) {
+            return Err(too_many_samples());
         }
         Ok(())
     }
@@ -321,6 +325,7 @@ impl<'a> Evaluator<'a> {
         let columns = if grid.len > 1 && plan::is_step_invariant(expr) {
             let once = Grid { len: 1, ..grid };
             let columns = self.vector_once(expr, once)?;
+            self.room(columns.len(), grid)?;
             columns.into_iter().map(|column| column.repeated(grid.len)).collect()
         } else {
             self.vector_once(expr, grid)?
@@ -354,6 +359,10 @@ fn bounded(mut texts: Vec<String>, kind: &str) -> Vec<String> {
         texts.push(format!("{more} more {kind} annotations omitted"));
     }
     texts
+}
+
+fn too_many_samples() -> EvalError {
+    execution("query processing would load too many samples into memory in query execution")
 }
 
 fn execution(text: impl Into<String>) -> EvalError {

@@ -186,6 +186,7 @@ impl Evaluator<'_> {
                 let labels = base.with(&label, &value);
                 let at = *found.entry(labels.clone()).or_insert(out.len());
                 if at == out.len() {
+                    self.room(at + 1, grid)?;
                     out.push(Column::new(labels, vec![Cell::None; grid.len]));
                 }
                 out[at].drop_name |= column.drop_name && label.as_ref() != "__name__";

@@ -248,6 +248,7 @@ impl Evaluator<'_> {
             let column = Column::new(track.labels.clone(), cells.collect());
             if !column.is_empty() {
                 columns.push(column);
+                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;
@@ -258,8 +259,8 @@ impl Evaluator<'_> {
 /// The value at `at` between the neighbours within `lookback`, or what prevents it.
 fn between(track: &Track<'_>, at: i64, lookback: i64) -> Result<Cell, &'static str> {
     let near = |t: &[i64]| {
-        let low = t.partition_point(|t| *t <= at - lookback);
-        low..t.partition_point(|t| *t <= at + lookback).max(low)
+        let low = t.partition_point(|t| *t <= at.saturating_sub(lookback));
+        low..t.partition_point(|t| *t <= at.saturating_add(lookback)).max(low)
     };
     let (floats, histograms) = (near(&track.t), near(&track.h_t));
     if !floats.is_empty() && !histograms.is_empty() {

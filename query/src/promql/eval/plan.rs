@@ -94,7 +94,7 @@ fn query_constant(name: &str, times: QueryTimes) -> Option<f64> {
         "start" => times.start_ms,
         "end" => times.end_ms,
         "step" => times.step_ms,
-        "range" => times.end_ms - times.start_ms,
+        "range" => times.end_ms.saturating_sub(times.start_ms),
         _ => return None,
     };
     Some(ms as f64 / 1000.0)

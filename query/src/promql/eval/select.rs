@@ -81,6 +81,7 @@ impl Evaluator<'_> {
                 held += column.samples();
                 evaluator.hold(held)?;
                 columns.push(column);
+                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;

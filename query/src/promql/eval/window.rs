@@ -252,6 +252,7 @@ impl Evaluator<'_> {
             if !column.is_empty() {
                 held += column.samples();
                 columns.push(column);
+                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;

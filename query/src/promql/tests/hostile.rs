@@ -59,12 +59,15 @@ fn limits_are_errors_with_their_names() {
     let times = QueryTimes { start_ms: 0, end_ms: 99_000, step_ms: 1_000 };
     let run = |options: EvalOptions| range(&source, &query, times, &options).map(|_| ());
     let options = EvalOptions { max_samples: 1_000, ..EvalOptions::default() };
-    let text = "query processing would load too many samples into memory in query execution";
-    assert_eq!(run(options), Err(EvalError::Execution(text.to_owned())));
+    let too_many = "query processing would load too many samples into memory in query execution";
+    assert_eq!(run(options), Err(EvalError::Execution(too_many.to_owned())));
     let options = EvalOptions { max_series: 19, ..EvalOptions::default() };
     let text = "selector x matches more than 19 series";
     assert_eq!(run(options), Err(EvalError::Execution(text.to_owned())));
     assert_eq!(run(EvalOptions::default()), Ok(()));
+    let endless = Query::parse("sum_over_time(x[100y:1ms])").expect("parses");
+    let error = instant(&source, &endless, 0, &EvalOptions::default()).map(|_| ());
+    assert_eq!(error, Err(EvalError::Execution(too_many.to_owned())));
     let stop = Arc::new(Stop::default());
     stop.cancel();
     let options = EvalOptions { stop: Arc::clone(&stop), ..EvalOptions::default() };
@@ -90,8 +93,18 @@ fn times_that_make_no_sense_are_bad_data() {
         }
     }
     for at in [i64::MIN, i64::MAX] {
-        instant(&source, &query, at, &EvalOptions::default()).expect("there is nothing then");
-        let query = Query::parse("rate(x[1h] offset 5m)").expect("parses");
-        instant(&source, &query, at, &EvalOptions::default()).expect("there is nothing then");
+        for text in [
+            "x",
+            "rate(x[1h] offset 5m)",
+            "increase(x[1h] smoothed) + range()",
+            "x smoothed offset -250y",
+            "max_over_time(x[1h:5m] offset 250y)",
+            "changes(x[250y] anchored)",
+            "x @ 9e15 offset -250y",
+            "day_of_year(timestamp(vector(time())))",
+        ] {
+            let query = Query::parse(text).expect("parses");
+            instant(&source, &query, at, &EvalOptions::default()).expect("there is an answer");
+        }
     }
 }
