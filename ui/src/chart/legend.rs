@@ -54,11 +54,8 @@ pub(super) fn Legend(
     long: bool,
 ) -> impl IntoView {
     let names = Memo::new(move |_| {
-        let named = |data: &Arc<Data>| {
-            data.series.iter().map(|series| (series.name.clone(), swatch(series))).collect()
-        }
-        };
-        data.get().as_ref().map(named).unwrap_or_default()
+        let Some(data) = data.get() else { return Vec::new() };
+        data.series.iter().map(|series| (series.name.clone(), swatch(series))).collect()
     });
     move || {
         let names = Arc::new(names.get());
