@@ -46,8 +46,9 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
     tidy::tidy()?;
     step("dashboard")?;
     ui::build()?;
-    step("binaries")?;
-    shell::run(shell::cargo().args(["build", "--quiet", "--bins"]))?;
+    step("build")?;
+    // With the tests, so that the binaries are built from the same crates and nothing is compiled twice.
+    shell::run(shell::cargo().args(["build", "--quiet", "--bins", "--tests"]))?;
     step("tests")?;
     if shell::exists("cargo-nextest") {
         shell::run(shell::cargo().args(["nextest", "run", "--no-fail-fast"]).args(args))
