@@ -62,11 +62,16 @@ impl Workers {
     ) -> Result<T, Error> {
         let slots = self.slots.clone();
         let task = self.handle.spawn(async move {
-            let timed = async move {
-                let _slot = slot(slots).await?;
+            let deadline = Instant::now() + time;
+            let waited = tokio::time::timeout_at(deadline, slot(slots)).await;
+            let slot = waited.unwrap_or_else(|_| Err(timed_out(time)))?;
+            // A task of its own: planning never yields, and the caller is not to wait for it beyond the deadline.
+            let working = AbortOnDropHandle::new(tokio::spawn(async move {
+                let _slot = slot;
                 work.await
-            };
-            tokio::time::timeout(time, timed).await.unwrap_or_else(|_| Err(timed_out(time)))
+            }));
+            let worked = tokio::time::timeout_at(deadline, joined(working)).await;
+            worked.unwrap_or_else(|_| Err(timed_out(time)))
         });
         joined(AbortOnDropHandle::new(task)).await
     }

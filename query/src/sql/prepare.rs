@@ -16,6 +16,10 @@ const DEPTH_MAX: usize = 50;
 /// walked by recursion in many places.
 const TOKENS_MAX: usize = 4_000;
 
+/// Operators of which each level of nesting is named by the text of all levels below it: planning takes time in the
+/// square of their number.
+const ARITHMETIC_MAX: usize = 400;
+
 const RANGE_MACRO: &str = "$__range";
 
 /// Reads `text`, which must hold one query, `EXPLAIN`, `DESCRIBE` or `SHOW`.
@@ -47,13 +51,38 @@ fn check_size(tokens: &[TokenWithSpan], text: &str) -> Result<(), Error> {
                 | Token::NationalStringLiteral(_)
         )
     };
-    match tokens.iter().filter(counts).nth(TOKENS_MAX) {
-        None => Ok(()),
-        Some(token) => Err(Error::invalid_at(
-            format!("the query has more than {TOKENS_MAX} words and operators"),
+    let refused = |token: &TokenWithSpan, limit: usize, what: &str| {
+        Err(Error::invalid_at(
+            format!("the query has more than {limit} {what}"),
             Position::at(text, token.span.start.line, token.span.start.column),
-        )),
+        ))
+    };
+    if let Some(token) = tokens.iter().filter(counts).nth(TOKENS_MAX) {
+        return refused(token, TOKENS_MAX, "words and operators");
     }
+    match tokens.iter().filter(|token| is_arithmetic(&token.token)).nth(ARITHMETIC_MAX) {
+        Some(token) => refused(token, ARITHMETIC_MAX, "arithmetic operators"),
+        None => Ok(()),
+    }
+}
+
+const fn is_arithmetic(token: &Token) -> bool {
+    matches!(
+        token,
+        Token::Plus
+            | Token::Minus
+            | Token::Mul
+            | Token::Div
+            | Token::Mod
+            | Token::StringConcat
+            | Token::DoubleColon
+            | Token::LBracket
+            | Token::Ampersand
+            | Token::Pipe
+            | Token::Caret
+            | Token::Arrow
+            | Token::LongArrow
+    )
 }
 
 /// Replaces `$__range` by the condition on `time`. The new tokens stand where the macro stood, so that positions in
