@@ -69,7 +69,7 @@ async fn the_python_sdk_is_understood_by_grpc_and_by_http() {
 /// Everything `send.py` sends, read back.
 async fn check(server: &Server, service: &str) {
     let spans = format!(
-        "SELECT name, kind, status, is_root, is_error, deployment_environment_name FROM spans \
+        "SELECT name, kind, status, is_root, is_error, deployment_environment FROM spans \
          WHERE service_name = '{service}' ORDER BY name"
     );
     let wanted = [

@@ -24,8 +24,11 @@ pub(crate) fn attribute(key: &str, value: &str) -> KeyValue {
 }
 
 pub(crate) fn resource(service: &str) -> Option<Resource> {
-    let attributes =
-        vec![attribute("service.name", service), attribute("service.instance.id", "1")];
+    let attributes = vec![
+        attribute("service.name", service),
+        attribute("service.instance.id", "1"),
+        attribute("deployment.environment.name", "test"),
+    ];
     Some(Resource { attributes, ..Resource::default() })
 }
 

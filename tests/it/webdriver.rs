@@ -64,14 +64,8 @@ impl Browser {
             "goog:chromeOptions": {"args": switches},
             "goog:loggingPrefs": {"browser": "ALL"},
         }}});
-        let mut browser = Self {
-            client: client(),
-            driver,
-            _said: said,
-            port,
-            session: String::new(),
-            profile,
-        };
+        let mut browser =
+            Self { client: client(), driver, _said: said, port, session: String::new(), profile };
         let answer = browser.call("/session", wanted).await;
         browser.session = answer["sessionId"].as_str().unwrap().to_owned();
         browser
