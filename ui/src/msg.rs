@@ -187,6 +187,7 @@ texts! {
     Min: "Min", "最小";
     MinMs: "min ms", "最短 ms";
     Minutes: "{} min", "{} 分钟";
+    MoreTables: "{} more, most of them a metric each", "其他 {} 个，多为每个指标一张表";
     Mount: "Mounted at", "挂载点";
     Navigation: "Navigation", "导航";
     NetworkFaults: "Network errors, drops, retransmits", "网络错误、丢包、重传";

@@ -5,6 +5,9 @@ use crate::painter::Ink;
 /// Colours a palette has.
 pub const SLOTS: usize = 20;
 
+/// Slots at the front that differ in hue; the rest repeats their hues darker.
+const HUES: usize = 10;
+
 /// One theme: colours as `0xRRGGBB`. The same values stand in the dashboard's style sheet; a test compares them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Theme {
@@ -87,11 +90,14 @@ impl Theme {
 
 /// A slot for each key: the same set of keys has the same colours for everybody, in any order.
 ///
-/// Keys are taken in sorted order; each gets slot `hash mod 20`, or the next free one. Past 20 keys slots repeat.
+/// Keys are taken in sorted order; each gets the slot of its hash, or the next free one. Up to ten keys share the first
+/// ten slots, which are of ten hues; more use all twenty, and past twenty slots repeat.
 #[must_use]
 pub fn assign(keys: &[&str]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..keys.len()).collect();
     order.sort_by_key(|i| keys[*i]);
+    let n_distinct = order.chunk_by(|a, b| keys[*a] == keys[*b]).count();
+    let n_slots = if n_distinct <= HUES { HUES } else { SLOTS };
     let mut slots = vec![0; keys.len()];
     let mut taken = [false; SLOTS];
     let mut last: Option<usize> = None;
@@ -100,11 +106,11 @@ pub fn assign(keys: &[&str]) -> Vec<usize> {
             slots[i] = slots[before];
             continue;
         }
-        if taken.iter().all(|slot| *slot) {
+        if taken[..n_slots].iter().all(|slot| *slot) {
             taken = [false; SLOTS];
         }
-        let wanted = slot_of(keys[i]);
-        let free = (0..SLOTS).map(|n| (wanted + n) % SLOTS).find(|slot| !taken[*slot]);
+        let wanted = hash(keys[i]) % n_slots;
+        let free = (0..n_slots).map(|n| (wanted + n) % n_slots).find(|slot| !taken[*slot]);
         slots[i] = free.unwrap_or(wanted);
         taken[slots[i]] = true;
         last = Some(i);
@@ -112,12 +118,12 @@ pub fn assign(keys: &[&str]) -> Vec<usize> {
     slots
 }
 
-/// FNV-1a, folded to a slot: small, stable for ever, and good enough to spread names.
-fn slot_of(key: &str) -> usize {
+/// FNV-1a, folded: small, stable for ever, and good enough to spread names.
+fn hash(key: &str) -> usize {
     let hash = key
         .bytes()
         .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    usize::try_from((hash ^ (hash >> 16)) % 20).unwrap_or(0)
+    usize::try_from((hash ^ (hash >> 16)) & 0xffff).unwrap_or(0)
 }
 
 #[cfg(test)]

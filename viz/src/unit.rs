@@ -99,7 +99,6 @@ impl Format {
 
 const SI: [&str; 5] = ["", "k", "M", "G", "T"];
 const IEC: [&str; 6] = [" B", " KiB", " MiB", " GiB", " TiB", " PiB"];
-const SMALL: [(f64, &str); 3] = [(1e-3, "m"), (1e-6, "µ"), (1e-9, "n")];
 
 fn special(value: f64) -> String {
     if value.is_nan() {
@@ -138,12 +137,8 @@ fn scaled(value: f64, base: f64, prefixes: &[&str], suffix: &str) -> String {
         scaled /= base;
         power += 1;
     }
-    if power == 0 && base == 1_000.0 && value != 0.0 && value.abs() < 0.01 {
-        let small = SMALL.iter().find(|(unit, _)| value.abs() >= *unit * 0.9995);
-        return small.map_or_else(
-            || format!("{value:.2e}{suffix}"),
-            |(unit, name)| format!("{}{name}{suffix}", significant(value / unit)),
-        );
+    if value != 0.0 && value.abs() < 0.001 {
+        return format!("{value:.2e}{suffix}"); // A prefix like m would be taken for minutes or milli-anything.
     }
     format!("{}{}{suffix}", significant(scaled), prefixes[power])
 }
@@ -209,7 +204,8 @@ mod tests {
         check("{request}/s", 12.0, "12/s");
         check("Cel", 41.25, "41.2 °C");
         check("", 1_234_567.0, "1.23M");
-        check("", 0.004, "4m");
+        check("", 0.004, "0.004");
+        check("", 0.000_123, "1.23e-4");
         check("", -2_500.0, "-2.5k");
         check("", f64::NAN, "–");
         check("", f64::NEG_INFINITY, "−∞");

@@ -104,6 +104,15 @@ fn Examples(ui: Ui) -> impl IntoView {
     view! { <div class="chips" aria-label=t(Msg::Examples)>{EXAMPLES.into_iter().map(chip).collect_view()}</div> }
 }
 
+/// Tables that are not named after a metric, in the order they are shown.
+const TABLES: [&str; 6] = ["logs", "spans", "metrics", "histograms", "series", "resources"];
+
+/// A name as SQL takes it: quoted when it is more than letters, digits and underscores.
+fn quoted(name: &str) -> String {
+    let plain = name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+}
+
 /// Tables and their columns; a click writes the name into the query.
 #[component]
 fn Schema(text: RwSignal<String>) -> impl IntoView {
@@ -111,10 +120,43 @@ fn Schema(text: RwSignal<String>) -> impl IntoView {
         Signal::derive(|| 0),
         || Some(()),
         |(), _, signal| async move {
-            let request = SqlRequest { query: SCHEMA.to_owned(), limit: Some(5_000) };
+            let request = SqlRequest { query: SCHEMA.to_owned(), limit: Some(ROWS_MAX) };
             client::post("sql", &request, signal).await
         },
     );
+    let tables = move || {
+        let answer = found.value.get()?;
+        let mut tables: BTreeMap<String, Columns> = BTreeMap::new();
+        for row in &answer.rows {
+            let cell = |i: usize| row.get(i).map(attributes::text).unwrap_or_default();
+            tables.entry(cell(0)).or_default().push((cell(1), cell(2)));
+        }
+        let main: Vec<_> = TABLES.iter().filter_map(|name| tables.remove_entry(*name)).collect();
+        let table =
+            move |(name, columns): (String, Columns)| view! { <SchemaTable text name columns/> };
+        let count = tables.len().to_string();
+        Some(view! {
+            {main.into_iter().map(table).collect_view()}
+            <h3 class="schema-group">{fill(Msg::MoreTables, &[&count])}</h3>
+            {tables.into_iter().map(table).collect_view()}
+        })
+    };
+    view! {
+        <aside class="panel schema" aria-label=t(Msg::Tables)>
+            <div class="panel-head"><h2>{t(Msg::Tables)}</h2></div>
+            {tables}
+        </aside>
+    }
+}
+
+/// Names and types of columns.
+type Columns = Vec<(String, String)>;
+
+/// One table; its columns are built when it is opened.
+#[component]
+fn SchemaTable(text: RwSignal<String>, name: String, columns: Columns) -> impl IntoView {
+    let open = RwSignal::new(false);
+    let columns = StoredValue::new(columns);
     let write = move |word: &str| {
         text.update(|text| {
             if !text.is_empty() && !text.ends_with(char::is_whitespace) {
@@ -124,36 +166,35 @@ fn Schema(text: RwSignal<String>) -> impl IntoView {
         });
         browser::focus("[data-focus=query]");
     };
-    let tables = move || {
-        let answer = found.value.get()?;
-        let mut tables: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        for row in &answer.rows {
-            let cell = |i: usize| row.get(i).map(attributes::text).unwrap_or_default();
-            tables.entry(cell(0)).or_default().push((cell(1), cell(2)));
+    let from = format!("FROM {}", quoted(&name));
+    let column = move |(column, data_type): (String, String)| {
+        let (word, title) = (quoted(&column), data_type.clone());
+        let short = data_type.split(['(', '<']).next().unwrap_or_default().to_owned();
+        view! {
+            <li><button on:click=move |_| write(&word) title=title>
+                <span class="mono ellipsis">{column}</span><span class="muted small">{short}</span>
+            </button></li>
         }
-        let table = |(name, columns): (String, Vec<(String, String)>)| {
-            let column = |(column, data_type): (String, String)| {
-                let (word, title) = (column.clone(), data_type.clone());
-                view! {
-                    <li><button on:click=move |_| write(&word) title=title>
-                        <span class="mono">{column}</span><span class="muted small ellipsis">{data_type}</span>
-                    </button></li>
-                }
-            };
-            view! {
-                <details class="schema-table">
-                    <summary class="mono">{name}</summary>
-                    <ul>{columns.into_iter().map(column).collect_view()}</ul>
-                </details>
-            }
-        };
-        Some(tables.into_iter().map(table).collect_view())
     };
+    let list = move || {
+        let from = from.clone();
+        let shown = from.clone();
+        view! {
+            <ul>
+                <li><button on:click=move |_| write(&from)><span class="mono t-keyword ellipsis">{shown}</span></button></li>
+                {columns.get_value().into_iter().map(column).collect_view()}
+            </ul>
+        }
+    };
+    let title = name.clone();
     view! {
-        <aside class="panel schema" aria-label=t(Msg::Tables)>
-            <div class="panel-head"><h2>{t(Msg::Tables)}</h2></div>
-            {tables}
-        </aside>
+        <div class="schema-table">
+            <button class="schema-name mono" aria-expanded=move || open.get().to_string() title=title
+                on:click=move |_| open.update(|on| *on = !*on)>
+                <Icon glyph=Glyph::Right/><span class="ellipsis">{name}</span>
+            </button>
+            <Show when=move || open.get()>{list.clone()}</Show>
+        </div>
     }
 }
 

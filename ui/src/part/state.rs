@@ -8,7 +8,9 @@ use crate::part::icon::{Glyph, Icon};
 /// The server's words about what went wrong.
 #[component]
 pub(crate) fn ErrorNote(error: ApiError) -> impl IntoView {
-    let place = error.position.map(|at| format!("{}:{} ", at.line, at.column));
+    // PromQL's own sentences begin with the place already.
+    let place = error.position.map(|at| format!("{}:{}", at.line, at.column));
+    let place = place.filter(|place| !error.message.starts_with(place)).map(|place| place + " ");
     view! {
         <div class="note error" role="alert" data-testid="error">
             <Icon glyph=Glyph::Error/>

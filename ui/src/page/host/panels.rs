@@ -128,15 +128,11 @@ pub(super) const PANELS: [Panel; 12] = [
         id: 8,
         title: Msg::NetworkFaults,
         testid: "chart-network-errors",
-        text: "sum by (__name__) (rate({__name__=~\"system_network_(errors|packet_dropped|linux_tcp_retransmits)_total\",$h}[$w]))",
+        text: "label_replace(sum(rate(system_network_errors_total{$h}[$w])), \"kind\", \"errors\", \"\", \"\") \
+               or label_replace(sum(rate(system_network_packet_dropped_total{$h}[$w])), \"kind\", \"drops\", \"\", \"\") \
+               or label_replace(sum(rate(system_network_linux_tcp_retransmits_total{$h}[$w])), \"kind\", \"retransmits\", \"\", \"\")",
         spec: Spec { unit: "{event}/s", ..LINE },
-        name: |labels| {
-            let name = label(labels, "__name__");
-            name.trim_start_matches("system_network_")
-                .trim_end_matches("_total")
-                .replace("linux_", "")
-                .replace('_', " ")
-        },
+        name: |labels| label(labels, "kind"),
     },
     Panel {
         id: 9,
@@ -160,7 +156,7 @@ pub(super) const PANELS: [Panel; 12] = [
         title: Msg::ProcessCpu,
         testid: "chart-process-cpu",
         text: "topk(6, sum by (process_executable_name) (rate(process_cpu_time_seconds_total{$h}[$p])))",
-        spec: Spec { unit: "{cpu}", ..LINE },
+        spec: Spec { unit: "1", ..LINE },
         name: |labels| label(labels, "process_executable_name"),
     },
     Panel {
