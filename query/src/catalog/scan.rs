@@ -25,7 +25,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
-use store::scan::SegmentScan;
+use store::scan::{SegmentFiles, SegmentScan};
 use store::schema::{Table, columns, segment_schema, time_ms, time_ns};
 
 use super::View;
@@ -195,7 +195,9 @@ fn parquet(
     let url = ObjectStoreUrl::local_filesystem();
     let env = state.runtime_env();
     let cache = env.cache_manager.get_file_metadata_cache();
-    let reader = CachedParquetFileReaderFactory::new(env.object_store(&url)?, cache);
+    // Reads through the store's own view: checked against their sums, and pinned while the plan lives.
+    let files = Arc::new(SegmentFiles::new(segments));
+    let reader = CachedParquetFileReaderFactory::new(files, cache);
     let options = TableParquetOptions {
         global: state.config_options().execution.parquet.clone(),
         ..TableParquetOptions::default()

@@ -6,6 +6,7 @@ use futures::executor::block_on;
 use model::id::SeriesId;
 use model::metric::{MetricKind, STALE_NAN_BITS};
 use model::time::{TimeRange, Timestamp};
+use store::schema::Table;
 
 use super::fixture::{Fixture, Log, NOW_S, ago_ms};
 use crate::{Config, Error, ErrorKind, SqlQuery};
@@ -308,6 +309,22 @@ fn logs_are_a_table_with_attributes_and_readable_ids() {
         check("SELECT trace_id FROM logs WHERE trace_id IS NOT NULL", &format!("[[\"{id}\"]]"));
         fixture.flush();
     }
+}
+
+#[test]
+fn a_flipped_bit_in_a_segment_is_an_error_not_an_answer() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    fixture.flush();
+    let segments = fixture.store.snapshot().segments(Table::Samples, TimeRange::ALL);
+    let path = &segments[0].path;
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 3;
+    bytes[middle] ^= 0x10;
+    std::fs::write(path, bytes).unwrap();
+    let error = fixture.sql("SELECT sum(value) FROM metrics").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains(".parquet"), "names the file: {error}");
 }
 
 #[test]
