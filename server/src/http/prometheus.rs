@@ -33,6 +33,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/series", get(metadata::series).post(metadata::series))
         .route("/metadata", get(metadata::metadata))
         .route("/format_query", get(metadata::format).post(metadata::format))
+        .route("/parse_query", get(metadata::parse).post(metadata::parse))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/status/buildinfo", get(metadata::build_info))

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use model::time::{NS_PER_MS, TimeRange, Timestamp};
 use query::SeriesQuery;
-use query::promql::Labels;
+use query::promql::{Expr, Labels, print};
 use serde::Serialize;
 
 use super::answer::{Failure, Success};
@@ -93,10 +94,18 @@ pub(super) async fn metadata(
 }
 
 pub(super) async fn format(params: Params) -> Result<Response, Failure> {
-    let text = params.required("query")?;
-    let expr = query::promql::parse(text);
-    let expr = expr.map_err(|error| Failure::parameter("query", &error.to_string()))?;
-    Ok(ok(expr.to_string()))
+    Ok(ok(print::pretty(&parsed(&params)?)))
+}
+
+pub(super) async fn parse(params: Params) -> Result<Response, Failure> {
+    let tree = print::tree_json(&parsed(&params)?);
+    let body = format!(r#"{{"status":"success","data":{tree}}}"#);
+    Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
+}
+
+fn parsed(params: &Params) -> Result<Expr, Failure> {
+    let expr = query::promql::parse(params.required("query")?);
+    expr.map_err(|error| Failure::parameter("query", &error.to_string()))
 }
 
 #[derive(Serialize)]
