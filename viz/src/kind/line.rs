@@ -20,6 +20,9 @@ use crate::tick::Ticks;
 use crate::time_axis::{TimeTick, Zone, date_time};
 use crate::unit::Format;
 
+/// A time this near to the pointer is hit however dense the data are.
+const NEAR_PX: f64 = 8.0;
+
 /// Series drawn at most; the rest is named in the legend only.
 pub const SERIES_MAX: usize = 100;
 
@@ -218,10 +221,15 @@ impl Scene {
         Some(hit)
     }
 
-    /// What the chart has at the time nearest to `at_ms`.
+    /// What the chart has at the time nearest to `at_ms`; `None` within a gap, where nothing is near.
     #[must_use]
     pub fn at(&self, at_ms: i64) -> Option<Hit> {
         let time_idx = nearest_time(&self.data.times_ms, at_ms)?;
+        let distance_ms = (self.data.times_ms[time_idx] - at_ms).abs();
+        let px = (self.x_of(at_ms) - self.x_of(self.data.times_ms[time_idx])).abs();
+        if self.data.step_ms > 0 && 2 * distance_ms > 3 * self.data.step_ms && px > NEAR_PX {
+            return None;
+        }
         let at_ms = self.data.times_ms[time_idx];
         let value = |curve: &Curve| {
             let drawn = *curve.drawn.get(time_idx)?;

@@ -120,6 +120,16 @@ fn the_hit_inverts_the_layout() {
 }
 
 #[test]
+fn nothing_is_hit_in_a_gap() {
+    let mut set = data(vec![series("a", 0, wave(31, 0.0))]);
+    set.range_ms = (START_MS - 60_000, START_MS + 60_000);
+    let scene = layout(Arc::new(set), Size { width: 640.0, height: 200.0 });
+    assert_eq!(scene.at(START_MS - 30_000), None);
+    assert_eq!(scene.hit(Point::new(scene.plot.x + 1.0, 50.0)), None);
+    assert!(scene.at(START_MS + 30_400).is_some());
+}
+
+#[test]
 fn hidden_series_leave_the_picture_but_not_the_table() {
     let mut set =
         data(vec![series("a", 0, wave(3, 0.0)), series("b", 1, vec![1e9, f64::NAN, 2.0])]);
