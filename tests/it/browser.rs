@@ -5,11 +5,10 @@
 
 use std::path::Path;
 
-use prost::Message;
 use serde_json::{Value, json};
 
-use crate::server::{Home, Server, now_ns, until};
-use crate::telemetry::{gauge, logs, metrics, spans};
+use crate::server::{Home, Server, until};
+use crate::shop;
 use crate::webdriver::Browser;
 
 const RULES: &str = r#"
@@ -30,12 +29,12 @@ groups:
 
 /// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
 const PAGES: [(&str, &str, &str); 9] = [
-    ("home", "/", "[data-testid=host-card]"),
+    ("home", "/?from=now-2m", "[data-testid=host-card]"),
     ("hosts", "/hosts", "main a[href*='/hosts/']"),
-    ("host", "/hosts/{host}", "[data-testid=process-row]"),
+    ("host", "/hosts/{host}?from=now-2m", "[data-testid=process-row]"),
     (
         "metrics",
-        "/explore/metrics?q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))",
+        "/explore/metrics?from=now-2m&q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))",
         "main canvas",
     ),
     (
@@ -46,7 +45,7 @@ const PAGES: [(&str, &str, &str); 9] = [
     ("logs", "/logs", "[data-testid=log-row]"),
     ("traces", "/traces", "[data-testid=trace-row]"),
     ("trace", "/trace/{trace}", "[data-testid=span-row]"),
-    ("alerts", "/alerts", "[data-testid=rule-row]"),
+    ("alerts", "/alerts", "[data-testid=delivery-row]"),
 ];
 
 /// Whether every visible query has settled.
@@ -54,68 +53,28 @@ const READY: &str = r#"return document.readyState === "complete"
     && document.querySelector('[data-state="ready"]') !== null
     && document.querySelector('[data-state="loading"]') === null"#;
 
-/// What the canvases show, and whether anything is drawn on each.
-const CANVASES: &str = r#"return Array.from(document.querySelectorAll("canvas")).map(canvas => {
-    const blank = document.createElement("canvas");
-    [blank.width, blank.height] = [canvas.width, canvas.height];
-    const picture = canvas.toDataURL();
-    return [canvas.width > 50 && canvas.height > 20 && picture !== blank.toDataURL(), picture];
-})"#;
+/// What charts and sparklines show; empty ones are left out.
+const DRAWINGS: &str = r#"
+    const drawn = canvas => {
+        const blank = document.createElement("canvas");
+        [blank.width, blank.height] = [canvas.width, canvas.height];
+        const picture = canvas.toDataURL();
+        return canvas.width > 50 && canvas.height > 20 && picture !== blank.toDataURL() ? [picture] : [];
+    };
+    return Array.from(document.querySelectorAll("main canvas")).flatMap(drawn)
+        .concat(Array.from(document.querySelectorAll(".host-sparks path")).map(path => path.outerHTML));"#;
 
 async fn is_ready(browser: &Browser) {
     let ready = async || browser.execute(READY).await.as_bool().filter(|ready| *ready);
     until("the page to be ready", ready).await;
 }
 
-/// Puts data of an application beside that of the host.
-async fn seed(server: &Server) {
-    let now = now_ns();
-    let bodies = (0..200).map(|i| match i % 10 {
-        0 => format!("payment {i} declined by the bank"),
-        1 => format!("订单 {i} 已支付"),
-        _ => format!("order {i} placed"),
-    });
-    let mut log_request = logs("shop", bodies);
-    let mut span_request =
-        spans("shop", 77, ["GET /pay", "authorize", "SELECT cards"].map(str::to_owned).into_iter());
-    let spans = &mut span_request.resource_spans[0].scope_spans[0].spans;
-    let (trace_id, root_id) = (spans[0].trace_id.clone(), spans[0].span_id.clone());
-    for (i, span) in spans.iter_mut().enumerate() {
-        let i = i as u64;
-        span.trace_id.clone_from(&trace_id);
-        span.start_time_unix_nano = now - 500_000_000 + i * 20_000_000;
-        span.end_time_unix_nano = span.start_time_unix_nano + 200_000_000 - i * 50_000_000;
-        if i > 0 {
-            span.parent_span_id.clone_from(&root_id);
-        }
-    }
-    for (i, record) in log_request.resource_logs[0].scope_logs[0].log_records.iter_mut().enumerate()
-    {
-        record.time_unix_nano = now - i as u64 * 700_000_000;
-        (record.severity_number, record.severity_text) =
-            if i % 10 == 0 { (17, "ERROR".into()) } else { (9, "INFO".into()) };
-        record.trace_id.clone_from(&trace_id);
-    }
-    let points: Vec<_> =
-        (0_u32..60).map(|i| (now - u64::from(i) * 1_000_000_000, f64::from(160 - i))).collect();
-    let metric_request =
-        metrics("shop", vec![gauge("queue.length", &[("queue", "mail")], &points)]);
-    for (path, body) in [
-        ("/v1/logs", log_request.encode_to_vec()),
-        ("/v1/traces", span_request.encode_to_vec()),
-        ("/v1/metrics", metric_request.encode_to_vec()),
-    ] {
-        let request = server
-            .client
-            .post(server.otlp_url(path))
-            .header("content-type", "application/x-protobuf");
-        assert!(request.body(body).send().await.unwrap().status().is_success());
-    }
-}
-
 async fn start(home: &Home) -> Server {
     home.write("rules.yaml", RULES);
-    let server = home.launch(home.command("[alert]\nrules = [\"rules.yaml\"]\n")).await;
+    // Nobody listens on port 1: its deliveries stay pending, with the reason.
+    let config = "[alert]\nrules = [\"rules.yaml\"]\n\n[[action.receivers]]\nname = \"oncall\"\n\
+        url = \"http://127.0.0.1:1/hook\"\nsecret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\n";
+    let server = home.launch(home.command(config)).await;
     let page = server.client.get(server.url("/")).send().await.unwrap().text().await.unwrap();
     assert!(
         page.contains(".js") || page.contains(".wasm"),
@@ -140,18 +99,17 @@ async fn a_live_chart_moves() {
     let server = start(&home).await;
     let browser = Browser::start().await;
     browser.resize(1280, 900).await;
-    for path in ["/".to_owned(), format!("/hosts/{}", host(&server).await)] {
+    // Sparklines of the overview follow at their own, slower pace.
+    for (path, n_wanted) in [("/".to_owned(), 1), (format!("/hosts/{}", host(&server).await), 3)] {
         browser.goto(&server.url(&path)).await;
         is_ready(&browser).await;
         let mut last = Value::Null;
-        let mut changes = 0;
-        until("a chart to move three times", async || {
-            let canvases = browser.execute(CANVASES).await;
-            let drawn = |canvas: &&Value| canvas[0] == true;
-            let first = canvases.as_array()?.iter().find(drawn)?[1].clone();
-            changes += u32::from(first != last);
+        let mut n_changes = 0;
+        until("a chart to move", async || {
+            let first = browser.execute(DRAWINGS).await.as_array()?.first()?.clone();
+            n_changes += u32::from(first != last && !last.is_null());
             last = first;
-            (changes > 3).then_some(())
+            (n_changes == n_wanted).then_some(())
         })
         .await;
     }
@@ -183,9 +141,9 @@ async fn a_server_that_goes_away_is_told_and_its_return_noticed() {
 async fn every_page_in_both_languages_themes_and_widths() {
     let home = Home::new();
     let server = start(&home).await;
-    seed(&server).await;
+    shop::seed(&server).await;
     let host = host(&server).await;
-    let trace = format!("{:032x}", u128::from(78_u64) << 64 | 7);
+    let trace = shop::trace_hex(3);
     let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
     std::fs::create_dir_all(&out).unwrap();
     let browser = Browser::start().await;

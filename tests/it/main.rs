@@ -17,6 +17,8 @@ mod refusals;
 #[cfg(test)]
 mod server;
 #[cfg(test)]
+mod shop;
+#[cfg(test)]
 mod telemetry;
 #[cfg(test)]
 mod webdriver;
