@@ -67,7 +67,7 @@ pub enum Error {
     },
     /// The journal was written by a later release.
     #[error(
-        "{path} has format {found} and this release reads {known}: start a newer release, or move the file away (what it holds is then not delivered)"
+        "{path} has format version {found}, this release reads up to version {known}: run a newer release, or move the file away (what it holds is then not delivered)"
     )]
     Newer {
         /// The journal file.

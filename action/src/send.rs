@@ -7,6 +7,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, StatusCode};
 
 use crate::backoff;
+use crate::duration;
 use crate::error::Error;
 use crate::journal::record::Verdict;
 use crate::receiver::Receiver;
@@ -66,7 +67,11 @@ pub(crate) async fn post(
             verdict: Verdict::Retry,
             http_status: 0,
             retry_after: None,
-            error: format!("{}: {}", receiver.origin(), causes(&error.without_url())),
+            error: format!(
+                "{}: {}",
+                receiver.origin(),
+                reason(&error.without_url(), receiver.timeout)
+            ),
         },
     }
 }
@@ -111,6 +116,19 @@ async fn beginning(mut response: Response) -> String {
     let words =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS_KEPT).collect()
+}
+
+/// Why a request got no answer, in as many words as an operator needs. The URL stays out: its path may hold a token.
+fn reason(error: &reqwest::Error, timeout: Duration) -> String {
+    if error.is_timeout() {
+        return format!("no answer within {}", duration::text(timeout));
+    }
+    // The layers above only say that a request failed.
+    let mut innermost: &dyn std::error::Error = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    if error.is_connect() { format!("cannot connect: {innermost}") } else { innermost.to_string() }
 }
 
 /// An error with everything that led to it: reqwest's own text stops before the interesting part.

@@ -88,7 +88,10 @@ impl Labels {
     /// The value of `name`, or `None` when there is no such label.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0.binary_search_by(|(key, _)| key.as_str().cmp(name)).ok().map(|i| self.0[i].1.as_str())
+        self.0
+            .binary_search_by(|(key, _)| key.as_str().cmp(name))
+            .ok()
+            .map(|i| self.0[i].1.as_str())
     }
 
     /// The pairs in name order.
@@ -145,7 +148,8 @@ mod tests {
     #[test]
     fn labels_are_sorted_and_the_last_of_equal_names_wins() {
         let pairs = [("b", "1"), ("a", "x"), ("b", "2"), ("c", "")];
-        let labels: Labels = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let labels: Labels =
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "x"), ("b", "2")]);
         assert_eq!(labels.value("b"), Some("2"));
         assert_eq!(labels.value("c"), None);

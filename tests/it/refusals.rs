@@ -68,14 +68,25 @@ async fn a_data_folder_that_cannot_be_written() {
 async fn a_newer_format() {
     let home = Home::new();
     home.start("").await.stop().await;
-    // The action journal states its format at byte 8.
-    let journal = home.data().join("action").join("journal-00000001.log");
-    let mut bytes = std::fs::read(&journal).unwrap();
-    bytes[8] = 2;
-    std::fs::write(&journal, bytes).unwrap();
-    let parts = [journal.display().to_string(), "format 2".into(), "newer release".into()];
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    refuses(&home, with_config(&home, ""), &parts).await;
+    let newest = |folder: &str| {
+        let files = std::fs::read_dir(home.data().join(folder)).unwrap();
+        let named = |path: &std::path::PathBuf| {
+            path.extension().is_some_and(|end| end == "log" || end == "wal")
+        };
+        files.map(|entry| entry.unwrap().path()).filter(named).max().expect("a file")
+    };
+    // Where the bytes state their format.
+    for (path, at) in [(newest("action"), 8), (newest("wal/0"), 7)] {
+        let bytes = std::fs::read(&path).unwrap();
+        let mut newer = bytes.clone();
+        assert_eq!(newer[at], 1, "{}", path.display());
+        newer[at] = 2;
+        std::fs::write(&path, newer).unwrap();
+        let name = path.display().to_string();
+        refuses(&home, with_config(&home, ""), &[&name, "version 2", "newer release"]).await;
+        std::fs::write(&path, bytes).unwrap();
+    }
+    home.start("").await.stop().await;
 }
 
 #[tokio::test]
