@@ -143,7 +143,7 @@ fn a_rewrite_replaces_the_file_and_a_crash_in_it_changes_nothing() {
 #[test]
 fn the_documented_bytes_are_the_written_bytes() {
     let text = include_str!("../../../../docs/format/journal.md");
-    assert!(text.contains(&format!("Format version: {FORMAT}\n")));
+    assert!(text.contains(&format!("\nVersion: {FORMAT}\n")));
     let dir = tempfile::tempdir().unwrap();
     let mut log = Log::open(dir.path()).unwrap().log;
     append(&mut log, 0..1);
