@@ -170,6 +170,11 @@ async fn every_page_in_both_languages_themes_and_widths() {
             }
         }
     }
+    // For the README, now that there is a minute of data.
+    browser.resize(1280, 900).await;
+    browser.goto(&server.url(&format!("/hosts/{host}?from=now-1m&lang=en&theme=dark"))).await;
+    is_ready(&browser).await;
+    picture(&browser, &out.join("readme.png")).await;
     assert!(faults.is_empty(), "{faults:#?}");
     server.stop().await;
 }
