@@ -20,14 +20,17 @@ const SILENT_NS: i64 = 60 * model::time::NS_PER_S;
 /// How far back the newest samples are looked for.
 const LOOKBACK_MS: i64 = 300_000;
 
+/// The one figure that is no share.
+const LOAD: &str = "load per CPU";
+
 /// What is watched, and from which value on a host is in state warn and error.
 ///
 /// CPU and memory alone never mean that work fails, a full file system does; load counts for each CPU.
 const THRESHOLDS: [(&str, f64, f64); 4] = [
-    ("cpu utilization", 0.90, 0.99),
-    ("memory utilization", 0.90, 0.97),
-    ("file system utilization", 0.85, 0.95),
-    ("load per cpu", 2.0, 8.0),
+    ("CPU use", 0.90, 0.99),
+    ("memory use", 0.90, 0.97),
+    ("file system use", 0.85, 0.95),
+    (LOAD, 2.0, 8.0),
 ];
 
 /// How a host is doing.
@@ -295,7 +298,12 @@ fn judged(mut host: Host, range: TimeRange) -> Host {
         let (state, limit) =
             if figure >= error { (HostState::Error, error) } else { (HostState::Warn, warn) };
         host.state = host.state.max(state);
-        host.reasons.push(format!("{what} is {figure:.2}, {} from {limit:.2}", state.word()));
+        let (figure, limit) = if what == LOAD {
+            (format!("{figure:.1}"), format!("{limit:.1}"))
+        } else {
+            (format!("{:.0} %", figure * 100.0), format!("{:.0} %", limit * 100.0))
+        };
+        host.reasons.push(format!("{what} is {figure}, {} from {limit}", state.word()));
     }
     host
 }
