@@ -27,7 +27,7 @@ use crate::segment::read::Segment;
 use crate::segment::write::sidecar_path;
 use crate::wal::payload;
 use crate::wal::record::{FILE_HEADER, FLAG_AGENT, FLAG_CONTINUES, Kind, Seed};
-use crate::wal::replay::{Log, Scanned, load, next_record, scan};
+use crate::wal::replay::{Damage, Log, Scanned, load, next_record, scan};
 use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
 
 /// Directory of files that failed their checksum.
@@ -201,12 +201,16 @@ async fn replay(
     checkpoint: Checkpoint,
 ) -> Result<(u64, Vec<ClosedFile>), Error> {
     let dir = wal_dir.to_owned();
-    let log = blocking(move || scan(&dir)).await?;
     let watermark = checkpoint.watermark;
+    let log = blocking(move || scan(&dir, watermark)).await?;
     if let Some(first_seq) = log.gap(watermark) {
         return Err(Error::WalGap { dir: wal_dir.to_owned(), first_seq, watermark });
     }
     let is_repair = check_damage(core, &log, watermark)?;
+    for healed in log.healed(watermark) {
+        let Damage { path, offset, first_seq, last_seq } = healed;
+        tracing::error!(path = %path.display(), offset, first_seq, last_seq, "log damaged, its rows are in segments");
+    }
     let mut position = Position { seq: watermark, n_dropped: 0, is_repair };
     for file in &log.files {
         if file.is_broken && !is_repair {

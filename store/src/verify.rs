@@ -62,7 +62,7 @@ pub(crate) async fn verify(dir: PathBuf) -> Result<Report, Error> {
     let pending: HashSet<String> = catalogue.pending().await?.into_iter().collect();
     let segments: Vec<Segment> = files.into_iter().map(|file| Segment::new(file, &dir)).collect();
     blocking(move || {
-        let log = scan(&dir.join("wal").join(SHARD.to_string()))?;
+        let log = scan(&dir.join("wal").join(SHARD.to_string()), watermark)?;
         let mut report = Report {
             watermark,
             last_sequence: log.last_seq(watermark),
@@ -83,6 +83,13 @@ fn check_log(dir: &Path, log: &Log, report: &mut Report) {
     for damage in log.damages(report.watermark) {
         let reason = format!(
             "acknowledged sequences {} to {} cannot be read",
+            damage.first_seq, damage.last_seq
+        );
+        report.problems.push(Problem { path: damage.path, offset: damage.offset, reason });
+    }
+    for damage in log.healed(report.watermark) {
+        let reason = format!(
+            "sequences {} to {} cannot be read; their rows are in segments",
             damage.first_seq, damage.last_seq
         );
         report.problems.push(Problem { path: damage.path, offset: damage.offset, reason });

@@ -20,7 +20,7 @@ pub(crate) struct Scanned {
     pub(crate) number: u64,
     /// File size in bytes.
     pub(crate) bytes: u64,
-    /// First and last sequence of the whole records at its start; `None` when there are none.
+    /// First and last sequence of the whole records up to the first break that matters; `None` when there are none.
     pub(crate) range: Option<(u64, u64)>,
     /// Where the whole records end.
     pub(crate) end: u64,
@@ -28,6 +28,8 @@ pub(crate) struct Scanned {
     pub(crate) is_broken: bool,
     /// First sequence of whole records behind the break, if any.
     pub(crate) after_break: Option<u64>,
+    /// Breaks within `range` whose every record is at or below the watermark.
+    pub(crate) healed: Vec<Damage>,
     /// Highest sequence any of its records vouches for.
     pub(crate) durable_seq: u64,
 }
@@ -50,12 +52,12 @@ pub(crate) struct Damage {
     pub(crate) last_seq: u64,
 }
 
-/// Checks every log file in `dir`.
+/// Checks every log file in `dir`. A break that lost nothing above `watermark` is passed over: its rows are in segments.
 ///
 /// # Errors
 ///
 /// When a file cannot be read or has a newer format.
-pub(crate) fn scan(dir: &Path) -> Result<Log, Error> {
+pub(crate) fn scan(dir: &Path, watermark: u64) -> Result<Log, Error> {
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(Error::io("list", dir))? {
         let path = entry.map_err(Error::io("list", dir))?.path();
@@ -65,7 +67,7 @@ pub(crate) fn scan(dir: &Path) -> Result<Log, Error> {
     names.sort();
     let mut log = Log::default();
     for ((epoch, number), path) in names {
-        let file = scan_file(&path, epoch, number)?;
+        let file = scan_file(&path, (epoch, number), watermark)?;
         if file.range.is_some() || file.after_break.is_some() {
             log.files.push(file);
         } else {
@@ -99,7 +101,7 @@ pub(crate) fn next_record(bytes: &[u8], mut at: usize, seed: Seed) -> Option<(us
     None
 }
 
-fn scan_file(path: &Path, epoch: u64, number: u64) -> Result<Scanned, Error> {
+fn scan_file(path: &Path, (epoch, number): (u64, u64), watermark: u64) -> Result<Scanned, Error> {
     let bytes = load(path)?;
     if let Err(HeaderError::Newer(found)) = FileHeader::decode(&bytes) {
         let supported = u64::from(MAGIC[7]);
@@ -119,6 +121,7 @@ fn scan_file(path: &Path, epoch: u64, number: u64) -> Result<Scanned, Error> {
         end: FILE_HEADER as u64,
         is_broken: false,
         after_break: None,
+        healed: Vec::new(),
         durable_seq: 0,
     };
     // Seeds come from the name: a damaged header loses no record, and a recycled file shows none of its old ones.
@@ -129,7 +132,19 @@ fn scan_file(path: &Path, epoch: u64, number: u64) -> Result<Scanned, Error> {
         from = at + record.len();
         file.durable_seq = file.durable_seq.max(record.durable_seq);
         let follows = file.range.is_none_or(|(_, last)| record.seq == last + 1);
-        if at == next && file.after_break.is_none() && follows {
+        let is_next = at == next && follows;
+        // Behind a break whose records are all in segments the log goes on.
+        let is_healed =
+            record.seq <= watermark + 1 && file.range.is_none_or(|(_, last)| record.seq > last);
+        if file.after_break.is_none() && (is_next || is_healed) {
+            if !is_next {
+                file.healed.push(Damage {
+                    path: path.to_owned(),
+                    offset: next as u64,
+                    first_seq: file.range.map_or(record.seq, |(_, last)| last + 1),
+                    last_seq: record.seq - 1,
+                });
+            }
             next = from;
             file.range = Some((file.range.map_or(record.seq, |(first, _)| first), record.seq));
         } else {
@@ -181,6 +196,26 @@ impl Log {
             }
         }
         damages
+    }
+
+    /// Records at or below `watermark` that cannot be read any more: nothing is lost, but the disk is not to be trusted.
+    pub(crate) fn healed(&self, watermark: u64) -> Vec<Damage> {
+        let mut healed: Vec<Damage> =
+            self.files.iter().flat_map(|file| file.healed.clone()).collect();
+        for pair in self.files.windows(2) {
+            let (Some((_, last)), Some((first, _))) = (pair[0].range, pair[1].range) else {
+                continue;
+            };
+            if pair[0].is_broken && last + 1 < first && first <= watermark + 1 {
+                healed.push(Damage {
+                    path: pair[0].path.clone(),
+                    offset: pair[0].end,
+                    first_seq: last + 1,
+                    last_seq: first - 1,
+                });
+            }
+        }
+        healed
     }
 
     /// The first sequence, when it leaves a hole above `watermark`.

@@ -54,6 +54,33 @@ async fn damage_to_acknowledged_records_is_refused_with_path_and_offset() {
 }
 
 #[tokio::test]
+async fn damage_to_flushed_records_loses_nothing_behind_it() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for i in 0..10 {
+        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+        if i == 4 {
+            store.flush().await.unwrap();
+        }
+    }
+    let expected = read(&store);
+    store.shutdown().await.unwrap();
+    crash(store).await;
+    let file = wal_files(&bench)[0].clone();
+    flip(&file, 64 + 40);
+    let report = Store::verify(bench.dir.path().to_owned()).await.unwrap();
+    let found: Vec<_> =
+        report.problems.iter().map(|problem| (&problem.path, problem.offset)).collect();
+    assert_eq!(found, [(&file, 64)]);
+    for _ in 0..2 {
+        let store = bench.open().await;
+        assert_eq!(read(&store), expected);
+        crash(store).await;
+    }
+}
+
+#[tokio::test]
 async fn repair_keeps_every_other_record() {
     let bench = Bench::new();
     let file = ten(&bench, true).await;

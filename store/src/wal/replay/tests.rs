@@ -23,11 +23,15 @@ fn file(epoch: u64, number: u64, first: u64, n: u64) -> Vec<u8> {
 }
 
 fn scanned(files: &[(u64, u64, Vec<u8>)]) -> Log {
+    scanned_above(0, files)
+}
+
+fn scanned_above(watermark: u64, files: &[(u64, u64, Vec<u8>)]) -> Log {
     let dir = tempfile::tempdir().unwrap();
     for (epoch, number, bytes) in files {
         fs::write(dir.path().join(file_name(*epoch, *number)), bytes).unwrap();
     }
-    scan(dir.path()).unwrap()
+    scan(dir.path(), watermark).unwrap()
 }
 
 #[test]
@@ -47,6 +51,31 @@ fn a_missing_file_in_the_middle_is_damage() {
     let damages = log.damages(0);
     assert_eq!((damages[0].first_seq, damages[0].last_seq), (6, 8));
     assert_eq!(log.damages(8), [], "what is in segments is not missed");
+}
+
+#[test]
+fn damage_below_the_watermark_hides_nothing_behind_it() {
+    let end = |n| file(1, 1, 1, n).len();
+    let mut bytes = file(1, 1, 1, 9);
+    bytes[end(2) + 12] ^= 1; // Sequence 3.
+    let log = scanned_above(4, &[(1, 1, bytes.clone())]);
+    assert_eq!((log.damages(4), log.last_seq(4)), (vec![], 9));
+    let scanned = &log.files[0];
+    assert_eq!((scanned.range, scanned.is_broken), (Some((1, 9)), false));
+    assert_eq!(scanned.end as usize, bytes.len());
+    let healed = log.healed(4);
+    assert_eq!((healed.len(), healed[0].first_seq, healed[0].last_seq), (1, 3, 3));
+    assert_eq!(healed[0].offset as usize, end(2));
+    // A second break above the watermark is still refused, at its own place.
+    bytes[end(6) + 12] ^= 1; // Sequence 7.
+    let damages = scanned_above(4, &[(1, 1, bytes.clone())]).damages(4);
+    assert_eq!((damages.len(), damages[0].first_seq, damages[0].last_seq), (1, 7, 7));
+    assert_eq!(damages[0].offset as usize, end(6));
+    // A break across the watermark loses what is above it.
+    bytes[end(3) + 12] ^= 1;
+    bytes[end(4) + 12] ^= 1; // Sequences 3 to 5.
+    let damages = scanned_above(4, &[(1, 1, bytes)]).damages(4);
+    assert_eq!((damages[0].first_seq, damages[0].offset as usize), (5, end(2)));
 }
 
 #[test]
