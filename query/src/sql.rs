@@ -18,12 +18,16 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::result::{SqlAnswer, SqlStats};
+use crate::workers;
 
 mod blame;
+mod interrupt;
 mod prepare;
 
 pub(crate) use blame::blame;
 pub(crate) use prepare::prepare;
+
+use interrupt::interruptible;
 
 /// As a limit of rows: none.
 pub(crate) const ROWS_UNLIMITED: usize = usize::MAX / 2;
@@ -61,6 +65,7 @@ async fn run(state: &SessionState, plan: LogicalPlan, rows_max: usize) -> Result
         frame = frame.limit(0, Some(rows_max + 1))?;
     }
     let physical = frame.create_physical_plan().await?;
+    let physical = interruptible(physical, &workers::stop())?;
     let context = state.task_ctx();
     let held = MemoryConsumer::new("answer").register(context.memory_pool());
     let mut stream = execute_stream(physical.clone(), context)?;

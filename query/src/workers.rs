@@ -27,31 +27,39 @@ impl Drop for CancelOnDrop {
     }
 }
 
+tokio::task_local! {
+    static STOP: Arc<Stop>;
+}
+
+/// What tells the work this is called from to end; outside of work on the query threads, what never does.
+pub(crate) fn stop() -> Arc<Stop> {
+    STOP.try_with(Arc::clone).unwrap_or_default()
+}
+
 /// The threads, and the slots for queries that may run at once.
+///
+/// Deadlines are kept, and blocking work is run, by threads that no SQL ever gets: however busy that keeps its own
+/// threads, callers get their answer in time, and rules are evaluated.
 #[derive(Debug)]
 pub(crate) struct Workers {
-    runtime: Option<Runtime>,
+    runtimes: [Option<Runtime>; 2],
     handle: Handle,
+    keeper: Handle,
     slots: Arc<Semaphore>,
+    blocking_slots: Arc<Semaphore>,
 }
 
 impl Workers {
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let mut builder = Builder::new_multi_thread();
-        if config.threads > 0 {
-            builder.worker_threads(config.threads);
-        }
-        let runtime = builder
-            .thread_name("headrope-query")
-            .thread_stack_size(STACK_BYTES)
-            // Each query blocks one thread at most; object reads of scans need some beside them.
-            .max_blocking_threads(config.queries_max + 16)
-            .enable_all()
-            .build()
-            .map_err(|error| Error::Unavailable(format!("no threads for queries: {error}")))?;
-        let handle = runtime.handle().clone();
-        let slots = Arc::new(Semaphore::new(config.queries_max));
-        Ok(Self { runtime: Some(runtime), handle, slots })
+        let computing = runtime("headrope-query", config.threads, config.queries_max)?;
+        let keeper = runtime("headrope-keeper", 1, config.queries_max)?;
+        Ok(Self {
+            handle: computing.handle().clone(),
+            keeper: keeper.handle().clone(),
+            runtimes: [Some(computing), Some(keeper)],
+            slots: Arc::new(Semaphore::new(config.queries_max)),
+            blocking_slots: Arc::new(Semaphore::new(config.queries_max)),
+        })
     }
 
     /// Runs `work` on the query threads. It is aborted when the returned future is dropped, or after `time`.
@@ -61,15 +69,17 @@ impl Workers {
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
         let slots = self.slots.clone();
-        let task = self.handle.spawn(async move {
+        let handle = self.handle.clone();
+        let task = self.keeper.spawn(async move {
             let deadline = Instant::now() + time;
             let waited = tokio::time::timeout_at(deadline, slot(slots)).await;
             let slot = waited.unwrap_or_else(|_| Err(timed_out(time)))?;
-            // A task of its own: planning never yields, and the caller is not to wait for it beyond the deadline.
-            let working = AbortOnDropHandle::new(tokio::spawn(async move {
-                let _slot = slot;
+            let stop = Arc::new(Stop::default());
+            let _cancel = CancelOnDrop(stop.clone());
+            let working = AbortOnDropHandle::new(handle.spawn(STOP.scope(stop, async move {
+                let _slot = slot; // Kept until the work really ended, not until its caller lost patience.
                 work.await
-            }));
+            })));
             let worked = tokio::time::timeout_at(deadline, joined(working)).await;
             worked.unwrap_or_else(|_| Err(timed_out(time)))
         });
@@ -86,14 +96,14 @@ impl Workers {
     ) -> Result<T, Error> {
         let stop = Arc::new(Stop::default());
         let _cancel = CancelOnDrop(stop.clone());
-        let slots = self.slots.clone();
-        let task = self.handle.spawn(async move {
+        let slots = self.blocking_slots.clone();
+        let task = self.keeper.spawn(async move {
             let deadline = Instant::now() + time;
             let waited = tokio::time::timeout_at(deadline, slot(slots)).await;
             let slot = waited.unwrap_or_else(|_| Err(timed_out(time)))?;
             let told = stop.clone();
             let blocking = tokio::task::spawn_blocking(move || {
-                let _slot = slot; // Kept until the work really ended, not until its caller lost patience.
+                let _slot = slot;
                 work(&told)
             });
             match tokio::time::timeout_at(deadline, blocking).await {
@@ -110,11 +120,26 @@ impl Workers {
 
 impl Drop for Workers {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        for runtime in self.runtimes.iter_mut().filter_map(Option::take) {
             // The engine may be dropped inside another runtime, where waiting for threads is forbidden.
             runtime.shutdown_background();
         }
     }
+}
+
+fn runtime(name: &str, threads: usize, queries_max: usize) -> Result<Runtime, Error> {
+    let mut builder = Builder::new_multi_thread();
+    if threads > 0 {
+        builder.worker_threads(threads);
+    }
+    builder
+        .thread_name(name)
+        .thread_stack_size(STACK_BYTES)
+        // Each query blocks one thread at most; object reads of scans need some beside them.
+        .max_blocking_threads(queries_max + 16)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::Unavailable(format!("no threads for queries: {error}")))
 }
 
 async fn slot(slots: Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Error> {

@@ -83,6 +83,11 @@ impl Stop {
         self.0.store(2, Ordering::Relaxed);
     }
 
+    /// Whether the evaluation is to end.
+    pub(crate) fn is_told(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != 0
+    }
+
     fn check(&self) -> Result<(), EvalError> {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(()),

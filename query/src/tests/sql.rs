@@ -377,6 +377,47 @@ fn hostile_queries_end() {
     assert_eq!(fixture.rows(&format!("SELECT 1 WHERE 1 IN ({list})")), "[[1]]");
 }
 
+/// Joins that give a thread back to nobody for hours: without a condition, with one that is never true, and with one
+/// key for all rows.
+const ENDLESS: [&str; 3] = [
+    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 300000) b",
+    "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 300000) b WHERE a.value + b.value < 0",
+    "SELECT count(*) FROM generate_series(1, 1000000) a JOIN generate_series(1, 300000) b \
+     ON a.value % 1 = b.value % 1 AND a.value + b.value < 0",
+];
+
+#[test]
+fn queries_that_never_end_delay_nobody_and_give_their_threads_back() {
+    let config = Config {
+        threads: 2,
+        queries_max: ENDLESS.len(),
+        timeout: Duration::from_secs(60),
+        ..Config::default()
+    };
+    let fixture = Fixture::with(config);
+    let timeout = Some(Duration::from_millis(500));
+    let ask = |text: &str, timeout| {
+        fixture.engine.sql(SqlQuery { text: text.to_owned(), timeout, ..SqlQuery::default() })
+    };
+    let endless = futures::future::join_all(ENDLESS.map(|text| ask(text, timeout)));
+    // Every slot is taken, and a slot is only given back by work that really ended.
+    let after =
+        futures::future::join_all(["SELECT 1", "SELECT 2", "SELECT 3"].map(|t| ask(t, None)));
+    let rule = fixture.engine.instant(crate::InstantQuery {
+        expr: "vector(1)".to_owned(),
+        ..crate::InstantQuery::default()
+    });
+    let (endless, after, rule) = block_on(async { futures::join!(endless, after, rule) });
+    for (text, answer) in ENDLESS.iter().zip(endless) {
+        let error = answer.map(|answer| answer.rows_json()).expect_err(text);
+        assert!(matches!(error, Error::Timeout { .. }), "{text}: {error:?}");
+    }
+    for answer in after {
+        assert_eq!(answer.unwrap().stats.rows, 1);
+    }
+    rule.unwrap();
+}
+
 #[test]
 fn a_dropped_question_frees_its_slot() {
     let fixture = Fixture::with(Config { threads: 2, queries_max: 1, ..Config::default() });
