@@ -52,6 +52,7 @@ pub(crate) struct Counters {
     pub(crate) flush_failures: AtomicU64,
     pub(crate) compactions: AtomicU64,
     pub(crate) retained: AtomicU64,
+    pub(crate) quarantined: AtomicU64,
     pub(crate) refused_head: AtomicU64,
     pub(crate) refused_queue: AtomicU64,
     pub(crate) refused_disk: AtomicU64,

@@ -161,6 +161,18 @@ pub enum Error {
         /// How it shows.
         reason: String,
     },
+    /// A segment that defines series, resources or bounds cannot be read: answers would lack what it names.
+    #[error("{} cannot be read at byte {offset}: {reason}; it names series that nothing else does: restore it from a backup, or move it into {} to start without it, its series then answer nothing", path.display(), quarantine.display())]
+    Definitions {
+        /// The segment.
+        path: PathBuf,
+        /// Where.
+        offset: u64,
+        /// How it shows.
+        reason: String,
+        /// Where to move it.
+        quarantine: PathBuf,
+    },
     /// Rows of the catalogue are not what was written.
     #[error("catalogue is corrupt: {reason}")]
     CatalogueCorrupt {
@@ -212,6 +224,7 @@ impl Error {
             Self::WalDamaged { .. }
             | Self::WalGap { .. }
             | Self::Corrupt { .. }
+            | Self::Definitions { .. }
             | Self::CatalogueCorrupt { .. } => ErrorKind::Corrupt,
         }
     }

@@ -55,7 +55,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     let objects = DurableLocal::new(&dir, Arc::clone(&seams.disk));
     remove_pending(&catalogue, &objects).await?;
     let files = catalogue.files().await?;
-    let segments: Vec<Arc<Segment>> = files
+    let mut segments: Vec<Arc<Segment>> = files
         .into_iter()
         .filter(|file| file.end_snapshot.is_none())
         .map(|file| Arc::new(Segment::new(file, &dir)))
@@ -63,7 +63,10 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     let checkpoint = catalogue.begin_epoch(SHARD).await?;
     let registry = Arc::new(Registry::new(config.series_max));
     let (known, listed) = (Arc::clone(&registry), segments.clone());
-    blocking(move || load_registry(&known, &listed)).await?;
+    let quarantine = dir.join(QUARANTINE);
+    let missing = blocking(move || load_registry(&known, &listed, &quarantine)).await?;
+    segments.retain(|segment| !missing.contains(&segment.id()));
+    let counters = Counters { quarantined: (missing.len() as u64).into(), ..Counters::default() };
     let core = Arc::new(Core {
         live: Arc::new(Live::new(Arc::clone(&registry), segments, checkpoint.watermark)),
         clock: Arc::clone(&seams.clock),
@@ -72,7 +75,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         wal: OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
         ended: std::sync::Mutex::default(),
-        counters: Counters::default(),
+        counters,
         _lock: lock,
         config,
         dir,
@@ -173,7 +176,13 @@ async fn remove_pending(catalogue: &Catalogue, objects: &DurableLocal) -> Result
 }
 
 /// Brings back series, resources and bounds of all live segments, resources first: series refer to them.
-fn load_registry(registry: &Registry, segments: &[Arc<Segment>]) -> Result<(), Error> {
+/// Returns the segments an operator moved to quarantine.
+fn load_registry(
+    registry: &Registry,
+    segments: &[Arc<Segment>],
+    quarantine: &Path,
+) -> Result<Vec<i64>, Error> {
+    let mut missing = Vec::new();
     for table in [Table::Resources, Table::HistBounds, Table::Series] {
         for segment in segments.iter().filter(|segment| segment.facts().table == table) {
             let facts = segment.facts();
@@ -184,14 +193,34 @@ fn load_registry(registry: &Registry, segments: &[Arc<Segment>]) -> Result<(), E
                         .iter()
                         .for_each(|batch| restore(registry, facts.tenant, table, batch, from));
                 }
-                // The rest of the store works: what this segment alone defines is missing from answers.
-                Err(error) => {
-                    tracing::error!(path = %segment.file.display(), %error, "definitions not read")
+                Err(_) if is_quarantined(segment, quarantine) => {
+                    tracing::error!(path = %segment.file.display(), "segment is in quarantine, what it names is missing from answers");
+                    missing.push(segment.id());
                 }
+                Err(error) => return Err(unreadable(segment, error, quarantine)),
             }
         }
     }
-    Ok(())
+    Ok(missing)
+}
+
+/// Whether somebody chose to do without `segment`.
+fn is_quarantined(segment: &Segment, quarantine: &Path) -> bool {
+    let name = segment.file.file_name().unwrap_or_default();
+    !segment.file.exists() && quarantine.join(name).exists()
+}
+
+/// Without these definitions answers would be too small, and nobody would know: better none.
+fn unreadable(segment: &Segment, error: Error, quarantine: &Path) -> Error {
+    let (offset, reason) = match error {
+        Error::Corrupt { offset, reason, .. } => (offset, reason),
+        Error::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            (0, source.to_string())
+        }
+        other => return other,
+    };
+    let (path, quarantine) = (segment.file.clone(), quarantine.to_owned());
+    Error::Definitions { path, offset, reason, quarantine }
 }
 
 /// Replays the log above the watermark, flushing on the way. Returns the next sequence and the files to keep.

@@ -39,6 +39,8 @@ pub struct Stats {
     pub compactions_total: u64,
     /// Segments ended by retention.
     pub retained_segments_total: u64,
+    /// Definition segments found in quarantine at start: what they name is missing from answers.
+    pub quarantined_segments: u64,
     /// Requests refused, by limit.
     pub refused_total: Vec<(&'static str, u64)>,
     /// What is on disk and came in, by table.

@@ -241,6 +241,7 @@ impl Store {
             flush_failures_total: core.counters.flush_failures.load(Ordering::Relaxed),
             compactions_total: core.counters.compactions.load(Ordering::Relaxed),
             retained_segments_total: core.counters.retained.load(Ordering::Relaxed),
+            quarantined_segments: core.counters.quarantined.load(Ordering::Relaxed),
             refused_total: core.counters.refused(),
             tables,
             ..Stats::default()

@@ -169,6 +169,34 @@ async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
 }
 
 #[tokio::test]
+async fn damaged_definitions_are_refused_until_somebody_gives_them_up() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    let segment = store.snapshot().segments(Table::Series, TimeRange::ALL).remove(0);
+    crash(store).await;
+    flip(&segment.path, 50);
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    let quarantine = bench.dir.path().join("quarantine");
+    for part in [segment.path.to_str().unwrap(), "at byte 0", quarantine.to_str().unwrap()] {
+        assert!(text.contains(part), "{text}");
+    }
+    let moved = quarantine.join(segment.path.file_name().unwrap());
+    fs::rename(&segment.path, &moved).unwrap();
+    let store = bench.open().await;
+    assert_eq!((read(&store).len(), store.stats().quarantined_segments), (0, 1));
+    store.compact().await.unwrap();
+    crash(store).await;
+    fs::remove_file(moved).unwrap();
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(matches!(error, Error::Definitions { .. }), "a file that is just gone: {error}");
+}
+
+#[tokio::test]
 async fn newer_formats_are_refused_by_version() {
     let bench = Bench::new();
     let file = ten(&bench, true).await;
