@@ -13,6 +13,7 @@ pub(crate) struct Fuse {
     left: AtomicI64,
     done: AtomicU64,
     is_full: AtomicBool,
+    is_denied: AtomicBool,
 }
 
 impl Fuse {
@@ -29,6 +30,19 @@ impl Fuse {
     /// Makes every reservation of space fail, or pass again.
     pub(crate) fn fill(&self, is_full: bool) {
         self.is_full.store(is_full, Ordering::SeqCst);
+    }
+
+    /// Makes every new name fail, as without permission or file handles, or pass again.
+    pub(crate) fn deny(&self, is_denied: bool) {
+        self.is_denied.store(is_denied, Ordering::SeqCst);
+    }
+
+    fn name(&self) -> io::Result<()> {
+        self.burn()?;
+        if self.is_denied.load(Ordering::SeqCst) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Ok(())
     }
 
     /// Changes how many more are let through.
@@ -61,7 +75,7 @@ impl FaultyDisk {
 
 impl Disk for FaultyDisk {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.0.burn()?;
+        self.0.name()?;
         HostDisk.create(path).map(|file| self.wrap(file))
     }
 
@@ -71,7 +85,7 @@ impl Disk for FaultyDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.0.burn()?;
+        self.0.name()?;
         HostDisk.rename(from, to)
     }
 

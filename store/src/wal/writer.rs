@@ -148,6 +148,7 @@ impl Wal {
             file: None,
             needs_marker: false,
             is_dirty: false,
+            is_without_file: false,
             synced_at: Instant::now(),
             buffer: Vec::new(),
             start,
@@ -257,6 +258,8 @@ struct Writer {
     needs_marker: bool,
     /// Whether something was written since the last sync.
     is_dirty: bool,
+    /// Whether the last try to make a file failed.
+    is_without_file: bool,
     synced_at: Instant,
     buffer: Vec<u8>,
 }
@@ -265,6 +268,8 @@ struct Writer {
 enum Failure {
     /// No room: the group was refused, later ones may pass.
     Full,
+    /// No next file yet, and so no record written: the group was refused, later ones may pass.
+    NoFile(Error),
     /// The file cannot be trusted any more.
     Poison(Error),
 }
@@ -344,7 +349,7 @@ impl Writer {
             match self.sync() {
                 Ok(()) => self.durable_seq = self.seq,
                 Err(Failure::Full) => self.refuse_for_space(),
-                Err(Failure::Poison(error)) => self.poison(&error),
+                Err(Failure::NoFile(error) | Failure::Poison(error)) => self.poison(&error),
             }
         }
     }
@@ -353,6 +358,14 @@ impl Writer {
     fn commit_group(&mut self, group: Vec<Pending>) {
         match self.write_group(&group) {
             Ok(()) => self.apply_group(group),
+            Err(Failure::NoFile(error)) => {
+                if !std::mem::replace(&mut self.is_without_file, true) {
+                    tracing::error!(%error, "no new log file, ingest refused until there is one");
+                }
+                for pending in group {
+                    answer(pending.ack, Err(Error::Unavailable { reason: error.to_string() }));
+                }
+            }
             Err(Failure::Full) => {
                 self.refuse_for_space();
                 for pending in group {
@@ -466,15 +479,16 @@ impl Writer {
         let len = self.start.file_bytes.max(FILE_HEADER as u64 + bytes);
         let spare =
             if len == self.start.file_bytes { lock(&self.shared.files).spare.pop() } else { None };
-        let file = self.make_file(&path, spare, &header, len).map_err(|source| {
-            if is_full(&source) {
-                // The half-made file holds nothing; its name is used again by the next try.
-                if let Err(error) = self.disk.remove(&path) {
-                    tracing::warn!(path = %path.display(), %error, "unfinished log file not removed");
-                }
+        let file = match self.make_file(&path, spare.as_deref(), &header, len) {
+            Ok(file) => file,
+            Err(failure) => {
+                self.unmake_file(&path, spare, &failure);
+                return Err(failure);
             }
-            failure(source, "create", &path)
-        })?;
+        };
+        if std::mem::take(&mut self.is_without_file) {
+            tracing::info!(path = %path.display(), "new log file made, ingest accepted");
+        }
         self.number = number;
         let seed = Seed::new(header.epoch, number);
         self.file = Some(OpenFile { file, path, seed, offset: FILE_HEADER as u64 });
@@ -484,27 +498,48 @@ impl Writer {
     fn make_file(
         &self,
         path: &Path,
-        spare: Option<PathBuf>,
+        spare: Option<&Path>,
         header: &FileHeader,
         len: u64,
-    ) -> io::Result<Box<dyn DiskFile>> {
-        let file = match spare {
-            Some(spare) => {
-                self.disk.rename(&spare, path)?;
+    ) -> Result<Box<dyn DiskFile>, Failure> {
+        let begin = || {
+            let file = if let Some(spare) = spare {
+                self.disk.rename(spare, path)?;
                 self.disk.open(path)?
-            }
-            None => {
+            } else {
                 let file = self.disk.create(path)?;
                 file.allocate(len)?;
                 file
-            }
+            };
+            let mut start = header.encode().to_vec();
+            start.extend_from_slice(&[0; 8]);
+            file.write_at(&start, 0).map(|()| file)
         };
-        let mut start = header.encode().to_vec();
-        start.extend_from_slice(&[0; 8]);
-        file.write_at(&start, 0)?;
-        file.sync()?;
-        self.disk.sync_dir(&self.start.dir)?;
+        let file = begin().map_err(|source| {
+            if is_full(&source) {
+                return Failure::Full;
+            }
+            Failure::NoFile(Error::io("create", path)(source))
+        })?;
+        // Only a failed sync says that the disk itself cannot be trusted.
+        file.sync()
+            .and_then(|()| self.disk.sync_dir(&self.start.dir))
+            .map_err(|source| failure(source, "sync", path))?;
         Ok(file)
+    }
+
+    /// Removes a half-made file, which holds nothing: its name is used again by the next try.
+    fn unmake_file(&self, path: &Path, spare: Option<PathBuf>, failure: &Failure) {
+        if matches!(failure, Failure::Poison(_)) {
+            return;
+        }
+        if let Some(spare) = spare.filter(|spare| spare.exists()) {
+            lock(&self.shared.files).spare.push(spare);
+        } else if let Err(error) = self.disk.remove(path)
+            && !self.is_without_file
+        {
+            tracing::warn!(path = %path.display(), %error, "unfinished log file not removed");
+        }
     }
 
     fn refuse_for_space(&mut self) {

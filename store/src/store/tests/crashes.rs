@@ -110,3 +110,35 @@ async fn a_full_disk_refuses_until_there_is_room() {
     crash(store).await;
     assert_eq!(read(&*bench.open().await).len(), 1);
 }
+
+#[tokio::test]
+async fn a_log_file_that_cannot_be_made_refuses_and_is_tried_again() {
+    let bench = Bench::new();
+    let fuse = Fuse::after(i64::MAX);
+    let store = bench.open_on(&fuse).await.unwrap();
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let rows = |batch: i64| -> Vec<_> {
+        let value = |i: i64| f64::from_bits((batch * 300 + i) as u64 * 7_919);
+        (0..300).map(|i| (id, START_MS + batch * 300 + i, value(i))).collect()
+    };
+    let (mut n_kept, mut n_refused) = (0, 0);
+    for batch in 0..60 {
+        fuse.deny(batch % 2 == 0);
+        match put(&store, &rows(batch)).await {
+            Ok(_) => n_kept += 300,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+                assert!(batch % 2 == 0, "accepted again as soon as a file can be made: {error}");
+                n_refused += 1;
+            }
+        }
+        assert!(!store.stats().wal_poisoned);
+    }
+    assert!(n_refused > 1, "the first file and a later one: {n_refused}");
+    assert_eq!(read(&store).len(), n_kept);
+    crash(store).await;
+    let store = bench.open().await;
+    assert_eq!(read(&store).len(), n_kept);
+    crash(store).await;
+    assert_eq!(Store::verify(bench.dir.path().to_owned()).await.unwrap().problems, []);
+}
