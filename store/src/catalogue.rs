@@ -13,7 +13,7 @@ use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous,
 };
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::catalogue::schema::{FORMAT_VERSION, MIGRATIONS};
@@ -24,8 +24,12 @@ use crate::segment::write::{Facts, Origin, RETENTION, SORT_VERSION, Window, side
 
 pub(crate) mod schema;
 
+/// Name of the catalogue in the data directory.
+const FILE: &str = "catalogue.sqlite";
+
 /// The catalogue of one data directory.
 pub(crate) struct Catalogue {
+    path: PathBuf,
     connection: Mutex<SqliteConnection>,
     /// Name of this node, made with the store.
     pub(crate) node: Uuid,
@@ -68,25 +72,20 @@ pub(crate) struct Commit<'a> {
 impl Catalogue {
     /// Opens or creates the catalogue of `dir` and brings it to this release's version.
     pub(crate) async fn open(dir: &Path, now: Timestamp) -> Result<Self, Error> {
-        let path = dir.join("catalogue.sqlite");
-        let wrap = || Error::catalogue("open");
-        let mut connection = SqliteConnectOptions::new()
-            .filename(&path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
-            .disable_statement_logging()
-            .connect()
-            .await
-            .map_err(wrap())?;
+        let path = dir.join(FILE);
+        refuse_orphans(dir, &path)?;
+        let wrap = || {
+            let path = path.clone();
+            move |source| Error::CatalogueUnreadable { path, source }
+        };
+        let mut connection = connect(&path, true).await.map_err(wrap())?;
         let check: String = sqlx::query_scalar("PRAGMA quick_check(1)")
             .fetch_one(&mut connection)
             .await
             .map_err(wrap())?;
         if check != "ok" {
-            return Err(Error::CatalogueCorrupt { reason: check });
+            let reason = format!("{}: {check}: restore it from a backup", path.display());
+            return Err(Error::CatalogueCorrupt { reason });
         }
         migrate(&mut connection, &path, now).await?;
         let node: String = sqlx::query_scalar("SELECT value FROM meta WHERE key = 'node'")
@@ -96,13 +95,25 @@ impl Catalogue {
         let node = Uuid::parse_str(&node).map_err(|error| Error::CatalogueCorrupt {
             reason: format!("node name `{node}`: {error}"),
         })?;
-        Ok(Self { connection: Mutex::new(connection), node })
+        Ok(Self { path, connection: Mutex::new(connection), node })
+    }
+
+    /// The connection, with no transaction open. A transaction that could not be rolled back, as on a full disk, would
+    /// make every later one fail: its connection is given up for a new one.
+    async fn connection(&self) -> Result<MutexGuard<'_, SqliteConnection>, Error> {
+        let mut connection = self.connection.lock().await;
+        // The ping waits for a rollback that is still under way.
+        if connection.ping().await.is_err() || connection.is_in_transaction() {
+            *connection =
+                connect(&self.path, false).await.map_err(Error::catalogue("connect again"))?;
+        }
+        Ok(connection)
     }
 
     /// Takes the shard over: raises its epoch, so that an older owner can commit nothing any more.
     pub(crate) async fn begin_epoch(&self, shard: u32) -> Result<Checkpoint, Error> {
         let wrap = || Error::catalogue("take over the log");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let mut tx = connection.begin().await.map_err(wrap())?;
         let node = self.node.to_string();
         let row = sqlx::query(
@@ -136,13 +147,13 @@ impl Catalogue {
 
     /// How far the log of `shard` is in segments.
     pub(crate) async fn checkpoint(&self, shard: u32) -> Result<Checkpoint, Error> {
-        find_checkpoint(&mut *self.connection.lock().await, &self.node.to_string(), shard).await
+        find_checkpoint(&mut *self.connection().await?, &self.node.to_string(), shard).await
     }
 
     /// Every file that is live, and every ended one that still has to be deleted.
     pub(crate) async fn files(&self) -> Result<Vec<DataFile>, Error> {
         let wrap = || Error::catalogue("list segments");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let rows = sqlx::query(
             "SELECT f.*, t.tenant AS tenant, t.name AS table_name, i.bytes AS sidecar_bytes, \
              s.min AS service_min, s.max AS service_max FROM data_file f JOIN tbl t ON t.id = f.tbl \
@@ -171,7 +182,7 @@ impl Catalogue {
     /// Notes paths before anything is written to them, so that a crash leaves no unknown file.
     pub(crate) async fn add_pending(&self, paths: &[String], now: Timestamp) -> Result<(), Error> {
         let wrap = || Error::catalogue("note pending files");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let mut tx = connection.begin().await.map_err(wrap())?;
         for path in paths {
             sqlx::query("INSERT INTO pending_file (path, owner, created) VALUES ($1, $2, $3)")
@@ -187,7 +198,7 @@ impl Catalogue {
 
     /// Paths noted by a run that did not come to its commit.
     pub(crate) async fn pending(&self) -> Result<Vec<String>, Error> {
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         sqlx::query_scalar("SELECT path FROM pending_file")
             .fetch_all(&mut *connection)
             .await
@@ -197,7 +208,7 @@ impl Catalogue {
     /// Forgets pending paths whose files are gone.
     pub(crate) async fn forget_pending(&self, paths: &[String]) -> Result<(), Error> {
         let wrap = || Error::catalogue("forget pending files");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let mut tx = connection.begin().await.map_err(wrap())?;
         for path in paths {
             sqlx::query("DELETE FROM pending_file WHERE path = $1")
@@ -212,7 +223,7 @@ impl Catalogue {
     /// Commits all of `commit` or nothing. Returns the new files as the catalogue knows them.
     pub(crate) async fn commit(&self, commit: &Commit<'_>) -> Result<Vec<DataFile>, Error> {
         let wrap = || Error::catalogue("commit");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         // Dropping the transaction without a commit rolls everything back.
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await.map_err(wrap())?;
         if let Some(checkpoint) = commit.checkpoint {
@@ -258,6 +269,16 @@ impl Catalogue {
         Ok(files)
     }
 
+    /// Lets the catalogue grow by `pages` at most, as a full disk would, until it is opened again.
+    #[cfg(test)]
+    pub(crate) async fn limit_pages(&self, pages: u64) {
+        let mut connection = self.connection.lock().await;
+        let count: i64 =
+            sqlx::query_scalar("PRAGMA page_count").fetch_one(&mut *connection).await.unwrap();
+        let limit = format!("PRAGMA max_page_count = {}", int(pages) + count);
+        sqlx::query(AssertSqlSafe(limit)).execute(&mut *connection).await.unwrap();
+    }
+
     #[cfg(test)]
     pub(crate) async fn set_format_version(&self, version: u64) {
         let mut connection = self.connection.lock().await;
@@ -298,7 +319,7 @@ impl Catalogue {
 
     /// Ended files whose end was committed before `before`.
     pub(crate) async fn dead(&self, before: Timestamp) -> Result<Vec<(i64, String)>, Error> {
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let rows = sqlx::query(
             "SELECT f.id, f.path FROM data_file f JOIN snapshot s ON s.id = f.end_snapshot WHERE s.time < $1",
         )
@@ -315,7 +336,7 @@ impl Catalogue {
     /// Forgets files that are deleted, and snapshots nothing refers to.
     pub(crate) async fn bury(&self, ids: &[i64]) -> Result<(), Error> {
         let wrap = || Error::catalogue("forget dead files");
-        let mut connection = self.connection.lock().await;
+        let mut connection = self.connection().await?;
         let mut tx = connection.begin().await.map_err(wrap())?;
         for id in ids {
             for statement in [
@@ -337,6 +358,44 @@ impl Catalogue {
         .map_err(wrap())?;
         tx.commit().await.map_err(wrap())
     }
+}
+
+async fn connect(path: &Path, create: bool) -> Result<SqliteConnection, sqlx::Error> {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .create_if_missing(create)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        .disable_statement_logging()
+        .connect()
+        .await
+}
+
+/// Refuses a directory that has log files or segments but no catalogue: a new one would take nothing of them over.
+fn refuse_orphans(dir: &Path, path: &Path) -> Result<(), Error> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() > 0 => return Ok(()),
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("open", path)(error));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let mut dirs = vec![dir.join("data"), dir.join("wal")];
+    dirs.retain(|dir| dir.is_dir());
+    while let Some(next) = dirs.pop() {
+        for entry in std::fs::read_dir(&next).map_err(Error::io("list", &next))? {
+            let found = entry.map_err(Error::io("list", &next))?.path();
+            let ends = |extension| found.extension().is_some_and(|ending| ending == extension);
+            if found.is_dir() {
+                dirs.push(found);
+            } else if ends("parquet") || ends("wal") {
+                return Err(Error::CatalogueMissing { dir: dir.to_owned(), found });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Brings the catalogue to [`FORMAT_VERSION`], one transaction a step, a copy of the file taken before.

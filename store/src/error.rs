@@ -111,6 +111,22 @@ pub enum Error {
         /// Reason given by the system.
         source: io::Error,
     },
+    /// There are log files or segments, but no catalogue that says which of them count.
+    #[error("data directory {} has no catalogue.sqlite, but segments or log files, as {}: restore catalogue.sqlite from a backup, or choose an empty directory", dir.display(), found.display())]
+    CatalogueMissing {
+        /// The data directory.
+        dir: PathBuf,
+        /// A file that the catalogue should know.
+        found: PathBuf,
+    },
+    /// The catalogue's file cannot be opened.
+    #[error("catalogue {} cannot be opened: {source}; if the file is damaged, restore it from a backup", path.display())]
+    CatalogueUnreadable {
+        /// The file.
+        path: PathBuf,
+        /// Reason given by the database.
+        source: sqlx::Error,
+    },
     /// The catalogue refused a statement.
     #[error("catalogue failed to {action}: {source}")]
     Catalogue {
@@ -218,6 +234,7 @@ impl Error {
             | Self::Unavailable { .. }
             | Self::Io { .. }
             | Self::Catalogue { .. }
+            | Self::CatalogueUnreadable { .. }
             | Self::Fenced { .. }
             | Self::Arrow { .. }
             | Self::Parquet { .. } => ErrorKind::Unavailable,
@@ -225,6 +242,7 @@ impl Error {
             | Self::WalGap { .. }
             | Self::Corrupt { .. }
             | Self::Definitions { .. }
+            | Self::CatalogueMissing { .. }
             | Self::CatalogueCorrupt { .. } => ErrorKind::Corrupt,
         }
     }

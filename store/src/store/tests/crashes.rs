@@ -142,3 +142,19 @@ async fn a_log_file_that_cannot_be_made_refuses_and_is_tried_again() {
     crash(store).await;
     assert_eq!(Store::verify(bench.dir.path().to_owned()).await.unwrap().problems, []);
 }
+
+#[tokio::test]
+async fn a_commit_on_a_full_disk_is_tried_again() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.core.catalogue.limit_pages(0).await;
+    // Many paths at once need a new page.
+    let paths: Vec<String> = (0..500).map(|i| format!("data/{i:060}")).collect();
+    let error = store.core.catalogue.add_pending(&paths, Timestamp(0)).await.unwrap_err();
+    assert!(error.to_string().contains("full"), "{error}");
+    store.flush().await.unwrap();
+    assert_eq!(store.core.catalogue.pending().await.unwrap(), Vec::<String>::new());
+    assert_eq!(read(&store).len(), 1);
+}

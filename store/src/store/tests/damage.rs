@@ -197,6 +197,38 @@ async fn damaged_definitions_are_refused_until_somebody_gives_them_up() {
 }
 
 #[tokio::test]
+async fn a_store_without_its_catalogue_is_refused() {
+    let bench = Bench::new();
+    ten(&bench, true).await;
+    let path = bench.dir.path().join("catalogue.sqlite");
+    let saved = bench.dir.path().join("saved");
+    fs::rename(&path, &saved).unwrap();
+    let refused = async || {
+        let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+        let is_missing = matches!(error, Error::CatalogueMissing { .. });
+        (is_missing, error.to_string())
+    };
+    let (is_missing, text) = refused().await;
+    assert!(is_missing && text.contains(bench.dir.path().to_str().unwrap()), "{text}");
+    assert!(!path.exists(), "no new one takes its place");
+    assert!(Store::verify(bench.dir.path().to_owned()).await.is_err());
+    fs::write(&path, "").unwrap();
+    assert!(refused().await.0, "an empty file is no catalogue either");
+    fs::rename(&saved, &path).unwrap();
+    assert_eq!(read(&*bench.open().await).len(), 10);
+}
+
+#[tokio::test]
+async fn a_catalogue_that_is_none_is_refused_by_path() {
+    let bench = Bench::new();
+    let path = bench.dir.path().join("catalogue.sqlite");
+    fs::write(&path, [7; 8_192]).unwrap();
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains(path.to_str().unwrap()) && text.contains("backup"), "{text}");
+}
+
+#[tokio::test]
 async fn newer_formats_are_refused_by_version() {
     let bench = Bench::new();
     let file = ten(&bench, true).await;
