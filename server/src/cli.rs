@@ -4,7 +4,8 @@ mod client;
 mod files;
 mod table;
 
-use std::io::Write;
+use std::borrow::Cow;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -159,7 +160,10 @@ fn completions(shell: clap_complete::Shell) -> Result<()> {
 
 /// Prints to standard output. A reader that went away, as `head` does, ends us quietly.
 pub(crate) fn say(text: &str) -> Result<()> {
-    match writeln!(std::io::stdout().lock(), "{}", text.trim_end_matches('\n')) {
+    let text = text.trim_end_matches('\n');
+    let is_terminal = std::io::stdout().is_terminal();
+    let shown = if is_terminal { harmless(text) } else { Cow::Borrowed(text) };
+    match writeln!(std::io::stdout().lock(), "{shown}") {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         other => other.context("cannot write to standard output"),
     }
@@ -167,7 +171,18 @@ pub(crate) fn say(text: &str) -> Result<()> {
 
 /// Prints to standard error; a closed one is nobody's problem here.
 pub(crate) fn warn(text: &str) {
-    drop(writeln!(std::io::stderr().lock(), "{text}"));
+    drop(writeln!(std::io::stderr().lock(), "{}", harmless(text)));
+}
+
+/// `text` with control characters made visible: what was stored must not steer the terminal of who looks at it.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_harmful) {
+        return Cow::Borrowed(text);
+    }
+    let escape =
+        |c: char| if is_harmful(c) { c.escape_unicode().to_string() } else { c.to_string() };
+    Cow::Owned(text.chars().map(escape).collect())
 }
 
 #[cfg(test)]
@@ -177,6 +192,12 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn control_characters_are_shown_not_obeyed() {
+        assert_eq!(harmless("a\u{1b}[31m\tb\nc\u{9b}"), "a\\u{1b}[31m\tb\nc\\u{9b}");
+        assert!(matches!(harmless("plain 文字"), Cow::Borrowed(_)));
     }
 
     #[test]

@@ -21,6 +21,9 @@ pub struct Config {
     pub otlp_grpc: SocketAddr,
     /// Address of OTLP over HTTP, besides the main port.
     pub otlp_http: SocketAddr,
+    /// Names under which browsers may reach the dashboard, besides addresses and `localhost`: a proxy's name, say. `*`
+    /// allows every name, and with it DNS rebinding.
+    pub hosts: Vec<String>,
     /// Whether this process also watches its own host.
     pub watch_host: bool,
     /// The columns.
@@ -44,6 +47,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7300)),
             otlp_grpc: SocketAddr::from(([127, 0, 0, 1], 4317)),
             otlp_http: SocketAddr::from(([127, 0, 0, 1], 4318)),
+            hosts: Vec::new(),
             watch_host: true,
             store: store::Config::default(),
             collector: collector::Config::default(),

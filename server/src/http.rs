@@ -5,6 +5,7 @@ mod assets;
 mod complete;
 mod error;
 mod explore;
+mod guard;
 mod health;
 mod hosts;
 mod logs;
@@ -20,6 +21,7 @@ use axum::extract::{DefaultBodyLimit, Request};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
+pub(crate) use guard::no_foreign_origin;
 use http::header::{HeaderName, HeaderValue};
 use model::time::{Clock, TimeRange, Timestamp};
 
@@ -45,6 +47,8 @@ pub struct App {
     pub clock: Arc<dyn Clock>,
     /// Where we listen.
     pub addresses: Addresses,
+    /// Names of ours besides addresses and `localhost`.
+    pub hosts: Vec<String>,
     /// When the process started.
     pub started: Timestamp,
     /// Samples a second over the last minute.
@@ -74,6 +78,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/-/ready", get(health::ready))
         .fallback(assets::serve)
         .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn(guard::whole_body))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::known_host))
         .layer(middleware::from_fn(secure))
         .with_state(app)
 }

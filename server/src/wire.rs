@@ -11,17 +11,21 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use model::time::Clock;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::http::App;
 use crate::listen::{self, Addresses};
+use crate::serve::serve;
 pub use rules::groups as rule_groups;
 
+/// Connections at once over all doors, where the system allows as many files.
+const CONNECTIONS_MAX: usize = 10_000;
 /// How long requests under way may take to finish once we were told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -89,6 +93,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         notifier,
         clock: Arc::clone(&clock),
         addresses: addresses.clone(),
+        hosts: config.hosts,
         started,
         rate: telemetry::Rate::default(),
     });
@@ -140,19 +145,26 @@ impl Doors {
         stop: &CancellationToken,
     ) {
         let main = crate::http::router(Arc::clone(app)).merge(collector.http_routes());
-        let otlp = collector.http_routes();
-        let grpc = collector.grpc_routes();
+        let guard = || {
+            axum::middleware::from_fn_with_state(Arc::clone(app), crate::http::no_foreign_origin)
+        };
+        let otlp = collector.http_routes().layer(guard());
+        let grpc = collector.grpc_routes().layer(guard());
+        let permits = Arc::new(Semaphore::new(connections_max()));
         for (listener, routes) in
-            [(self.http, main), (self.otlp_http, otlp), (self.otlp_grpc, grpc)]
+            [(self.http, main.layer(guard())), (self.otlp_http, otlp), (self.otlp_grpc, grpc)]
         {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                let served =
-                    axum::serve(listener, routes).with_graceful_shutdown(stop.cancelled_owned());
-                served.await.context("server")
-            });
+            tasks.spawn(serve(listener, routes, Arc::clone(&permits), stop.clone()));
         }
     }
+}
+
+/// Half of the files we may open: the other half is for segments, the log and the agent.
+fn connections_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    limit
+        .map_or(CONNECTIONS_MAX, |files| usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX))
+        .min(CONNECTIONS_MAX)
 }
 
 /// The agent inside this process. It sends over loopback like any other: one code path.

@@ -9,6 +9,8 @@ mod browser;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod guard;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod python_sdk;

@@ -15,7 +15,8 @@ impl Table {
     /// Columns padded to their widest cell, a rule below the header. Line breaks inside a cell are shown as `⏎`.
     pub(crate) fn aligned(&self) -> String {
         let cells = |row: &[String]| -> Vec<String> {
-            row.iter().map(|cell| cell.replace('\n', "⏎").replace('\t', " ")).collect()
+            let one_line = |cell: &String| cell.replace('\n', "⏎").replace('\t', " ");
+            row.iter().map(|cell| super::harmless(&one_line(cell)).into_owned()).collect()
         };
         let header = cells(&self.columns);
         let rows: Vec<Vec<String>> = self.rows.iter().map(|row| cells(row)).collect();

@@ -1,17 +1,36 @@
 //! The dashboard's files, embedded: hashed names live for a year, `index.html` is asked for again each time.
 
 use axum::body::Body;
+use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
-use http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use rust_embed::RustEmbed;
 
 #[derive(RustEmbed)]
 #[folder = "../ui/dist"]
 #[allow_missing = true]
 struct Dist;
+
+/// First segments that belong to APIs, ours and those that we speak or will: never a page (ui.md 7.1).
+const RESERVED: [&str; 14] = [
+    "api",
+    "v1",
+    "v1development",
+    "loki",
+    "prometheus",
+    "alertmanager",
+    "jaeger",
+    "tempo",
+    "zipkin",
+    "pyroscope",
+    "elasticsearch",
+    "ofrep",
+    "federate",
+    "-",
+];
 
 /// What is served when the server was built without the dashboard.
 const PLACEHOLDER: &str = "<!doctype html><meta charset=utf-8><title>Headrope</title>\
@@ -23,8 +42,14 @@ const IMMUTABLE: HeaderValue = HeaderValue::from_static("public, max-age=3153600
 const NO_CACHE: HeaderValue = HeaderValue::from_static("no-cache");
 
 /// Answers a path no API claims: a file of the dashboard, or its one page for anything without a dot.
-pub(crate) async fn serve(uri: Uri, headers: HeaderMap) -> Response {
+pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Response {
     let path = uri.path().trim_start_matches('/');
+    if RESERVED.contains(&path.split('/').next().unwrap_or_default()) {
+        return super::error::no_such_route(OriginalUri(uri)).await.into_response();
+    }
+    if method != Method::GET && method != Method::HEAD {
+        return super::error::wrong_method(method).await;
+    }
     let is_file = path.rsplit('/').next().is_some_and(|name| name.contains('.'));
     if is_file && path != "index.html" {
         return file(path, &headers).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::complete::{CompleteRequest, Completion, Item, ItemKind, Language, Replace};
 use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use model::matcher::{MatchOp, Matcher};
 use model::time::TimeRange;
 use query::promql::functions::Function;
@@ -90,8 +91,9 @@ enum Context {
 
 pub(crate) async fn complete(
     State(app): State<Arc<App>>,
-    Json(request): Json<CompleteRequest>,
+    request: Result<Json<CompleteRequest>, JsonRejection>,
 ) -> Result<Json<Completion>, Failure> {
+    let Json(request) = request?;
     let cursor = request.text.floor_char_boundary(request.cursor.min(request.text.len()));
     let before = &request.text[..cursor];
     let (start, word) = word_at(before);

@@ -2,6 +2,7 @@
 
 use api::error::{ApiError, ErrorBody, ErrorKind, Position};
 use axum::Json;
+use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
@@ -55,7 +56,7 @@ pub(crate) fn describe(error: &query::Error) -> ApiError {
 }
 
 /// A path below the own API that nobody claims.
-pub(crate) async fn no_such_route(uri: http::Uri) -> Failure {
+pub(crate) async fn no_such_route(OriginalUri(uri): OriginalUri) -> Failure {
     Failure::not_found(format!("there is no {} here", uri.path()))
 }
 

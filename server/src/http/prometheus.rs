@@ -38,6 +38,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/alerts", get(rules::alerts))
         .route("/status/buildinfo", get(metadata::build_info))
         .fallback(answer::no_such_route)
+        .method_not_allowed_fallback(answer::wrong_method)
 }
 
 async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response, Failure> {

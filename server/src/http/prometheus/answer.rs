@@ -1,6 +1,7 @@
 //! The envelope: `{"status", "data", "errorType", "error", "warnings", "infos"}`.
 
 use axum::Json;
+use axum::extract::OriginalUri;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
@@ -88,7 +89,13 @@ impl IntoResponse for Failure {
 }
 
 /// A path below the API that nobody claims.
-pub(crate) async fn no_such_route(uri: http::Uri) -> Failure {
+pub(crate) async fn no_such_route(OriginalUri(uri): OriginalUri) -> Failure {
     let message = format!("there is no {} here", uri.path());
     Failure { status: StatusCode::NOT_FOUND, kind: "not_found", message }
+}
+
+/// A path that is there, but not for this method.
+pub(crate) async fn wrong_method(method: http::Method) -> Failure {
+    let message = format!("{method} is not for this path");
+    Failure { status: StatusCode::METHOD_NOT_ALLOWED, kind: "bad_data", message }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
@@ -47,9 +48,10 @@ pub(super) async fn labels(
 
 pub(super) async fn values(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
     params: Params,
 ) -> Result<Response, Failure> {
+    let Path(name) = name.map_err(|error| Failure::bad_data(error.body_text()))?;
     let found = app.engine.label_values(unescape(&name), scope(&app, &params)?).await?;
     Ok(listed(found.items, found.truncated))
 }

@@ -1,0 +1,101 @@
+//! Serves a router on a listener: bounded connections, and none that may dawdle over its first bytes or its headers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+/// How long a client may take for its first byte, and for the headers of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Between two signs of life asked of an HTTP/2 client, and how long it may take to give one.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Requests at once on one HTTP/2 connection.
+const STREAMS_MAX: u32 = 250;
+/// Pause after the system could not give us a connection, mostly for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves until `stop`, then lets requests under way finish. A connection holds one of `permits`; without one left, new
+/// connections wait in the listener's queue.
+///
+/// # Errors
+/// Never: what goes wrong with a connection is that connection's end.
+pub async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+) -> Result<()> {
+    let mut connections = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            biased; // Stop wins, or a flood of connections would delay it.
+            () = stop.cancelled() => break,
+            permit = Arc::clone(&permits).acquire_owned() => permit?,
+        };
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((stream, _)) => {
+                let connection = converse(stream, routes.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener); // Nobody waits in a queue that is no longer looked at.
+    while connections.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// One connection, HTTP/1 or HTTP/2, to its end.
+async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
+    let mut byte = [0];
+    let first_byte = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut byte));
+    let spoke = tokio::select! {
+        () = stop.cancelled() => return,
+        spoke = first_byte => matches!(spoke, Ok(Ok(1))),
+    };
+    if !spoke {
+        return;
+    }
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX);
+    let connection =
+        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(error, "a connection ended early");
+    }
+}
