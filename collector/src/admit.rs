@@ -57,7 +57,7 @@ reasons! {
     LabelsMerged "labels_merged" false "attributes that share a Prometheus name were joined";
     IdDropped "id_dropped" false "an invalid trace or span id was dropped";
     StartTimeDropped "start_time_dropped" false "a start time after the point's time was dropped";
-    DurationClamped "duration_clamped" false "a span that ends before it starts lasts 0";
+    DurationClamped "duration_clamped" false "a span that ends before it starts, or in the future, lasts 0";
     ExemplarDropped "exemplar_dropped" false "an exemplar was dropped";
     ScopeAttributesDropped "scope_attributes_dropped" false "attributes of a scope were dropped";
 }

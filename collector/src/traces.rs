@@ -240,9 +240,10 @@ fn print(bytes: &[u8]) -> String {
     format!("`{digits}` of {} bytes", bytes.len())
 }
 
-/// Nanoseconds from start to end; 0 for a span that ends before it starts.
+/// Nanoseconds from start to end; 0 for a span that ends before it starts, or in a future nobody can know.
 fn duration(admission: &mut Admission<'_>, start: i64, end: u64) -> i64 {
-    let length = i64::try_from(end).unwrap_or(i64::MAX).checked_sub(start);
+    let end = admission.window.check(end).ok();
+    let length = end.and_then(|end| end.0.checked_sub(start));
     length.filter(|length| *length >= 0).unwrap_or_else(|| {
         admission.tally.adjust(Reason::DurationClamped);
         0

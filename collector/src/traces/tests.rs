@@ -204,11 +204,13 @@ fn spans_with_bad_ids_or_times_are_rejected_and_the_good_one_is_kept() {
         &format!(r#""name":"no time",{ids}"#),
         &format!(r#""name":"old",{ids},"startTimeUnixNano":"1799000000000000000""#),
         &format!(r#""name":"backwards",{ids},{at},"endTimeUnixNano":"1799999998000000000""#),
+        &format!(r#""name":"endless",{ids},{at},"endTimeUnixNano":"18446744073709551615""#),
     ]);
     expect![[r#"
         spans time=2027-01-15T07:59:59Z duration=0 trace_id=5b8efff798038103d269b633813fc60c span_id=eee19b7ec3c1b174 name=backwards kind=unspecified status=unset is_root=true is_entry=true is_error=false endpoint=backwards weight=1.0
-        adjusted 1 duration_clamped
-        7 of 8 spans rejected: 3 with an invalid trace id (first: span `short`, trace id `5b8e` of 2 bytes: it must be 16 bytes and not all zero); 1 with an invalid span id (first: span `no span id`, span id `` of 0 bytes: it must be 8 bytes and not all zero); 1 with an invalid parent span id (first: span `bad parent`, parent span id `ee` of 1 bytes: it must be 8 bytes and not all zero); 1 without a time (first: span `no time`, its time is 0); 1 too old (first: span `old`, time 2027-01-03T18:13:20.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 2d back is the limit)
+        spans time=2027-01-15T07:59:59Z duration=0 trace_id=5b8efff798038103d269b633813fc60c span_id=eee19b7ec3c1b174 name=endless kind=unspecified status=unset is_root=true is_entry=true is_error=false endpoint=endless weight=1.0
+        adjusted 2 duration_clamped
+        7 of 9 spans rejected: 3 with an invalid trace id (first: span `short`, trace id `5b8e` of 2 bytes: it must be 16 bytes and not all zero); 1 with an invalid span id (first: span `no span id`, span id `` of 0 bytes: it must be 8 bytes and not all zero); 1 with an invalid parent span id (first: span `bad parent`, parent span id `ee` of 1 bytes: it must be 8 bytes and not all zero); 1 without a time (first: span `no time`, its time is 0); 1 too old (first: span `old`, time 2027-01-03T18:13:20.000000000Z, but it is 2027-01-15T08:00:00.000000000Z and 2d back is the limit)
     "#]].assert_eq(&Desk::new().admit(Signal::Traces, &request).text());
 }
 
