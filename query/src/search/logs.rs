@@ -170,17 +170,18 @@ impl Engine {
                     within(query.range)
                 );
                 let answer = ask(session, &text).await?;
-                let first = query.range.start.0.div_euclid(width);
-                let last = (query.range.end.0 - 1).div_euclid(width);
+                let (first, last) = bars_of(query.range, width);
                 let mut buckets: Vec<LogBucket> = (first..=last)
-                    .map(|bar| LogBucket { start: Timestamp(bar * width), levels: [0; 7] })
+                    .map(|bar| bar.saturating_mul(width)) // The first may begin before time does.
+                    .map(|start| LogBucket { start: Timestamp(start), levels: [0; 7] })
                     .collect();
                 for batch in &answer.batches {
                     let rows = Rows(batch);
                     let (bars, levels) = (rows.integers("bar")?, rows.integers("level")?);
                     let records = rows.integers("records")?;
                     for row in 0..batch.num_rows() {
-                        let at = usize::try_from(bars.value(row) - first).unwrap_or(usize::MAX);
+                        let bar = bars.value(row).saturating_sub(first);
+                        let at = usize::try_from(bar).unwrap_or(usize::MAX);
                         let level = usize::try_from(levels.value(row)).unwrap_or(0).min(6);
                         if let Some(bucket) = buckets.get_mut(at) {
                             bucket.levels[level] += count(records.value(row));
@@ -221,16 +222,24 @@ fn bar_width(range: TimeRange, bars: usize) -> Result<i64, Error> {
         604_800_000,
     ];
     let bars = i64::try_from(bars).unwrap_or(BARS_MAX).clamp(1, BARS_MAX);
-    let length = range.end.0.saturating_sub(range.start.0);
-    if length <= 0 {
+    let length = range.end.0.abs_diff(range.start.0);
+    if range.end <= range.start {
         return Err(Error::invalid("the end of the range must be after its start"));
     }
     let fits = |ms: &&i64| {
         let width = **ms * model::time::NS_PER_MS;
-        (range.end.0 - 1).div_euclid(width) - range.start.0.div_euclid(width) < bars
+        let (first, last) = bars_of(range, width);
+        last.saturating_sub(first) < bars
     };
-    let widest = length / bars + 1;
+    // A range may begin within a bar, so that it touches one bar more than it is long.
+    let widest = length / bars.saturating_sub(1).max(1).unsigned_abs();
+    let widest = i64::try_from(widest).unwrap_or(i64::MAX).saturating_add(1);
     Ok(WIDTHS_MS.iter().find(fits).map_or(widest, |ms| ms * model::time::NS_PER_MS))
+}
+
+/// The first and the last bar of `width` that `range`, which is not empty, touches.
+const fn bars_of(range: TimeRange, width: i64) -> (i64, i64) {
+    (range.start.0.div_euclid(width), range.end.0.saturating_sub(1).div_euclid(width))
 }
 
 /// The SQL condition that `text` means over the records of `view`.
@@ -373,5 +382,25 @@ mod tests {
         assert_eq!(bar_width(hour, 60).unwrap(), 60 * model::time::NS_PER_S);
         assert_eq!(bar_width(hour, 1).unwrap(), 3_600 * model::time::NS_PER_S);
         assert!(bar_width(TimeRange::new(Timestamp(5), Timestamp(5)), 10).is_err());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_range_has_few_bars(
+            start in proptest::prelude::any::<i64>(),
+            end in proptest::prelude::any::<i64>(),
+            any_bars in 0_usize..2_000,
+        ) {
+            let edges = [i64::MIN, i64::MIN + 1, start, end, -1, 0, 1, i64::MAX - 1, i64::MAX];
+            for (start, end) in edges.iter().flat_map(|start| edges.map(|end| (*start, end))) {
+                let range = TimeRange { start: Timestamp(start), end: Timestamp(end) };
+                for bars in [1, any_bars] {
+                    let Ok(width) = bar_width(range, bars) else { continue };
+                    let (first, last) = bars_of(range, width);
+                    proptest::prop_assert!(width > 0 && first <= last);
+                    proptest::prop_assert!(last - first <= i64::try_from(bars.clamp(2, 1_000)).unwrap());
+                }
+            }
+        }
     }
 }

@@ -115,6 +115,26 @@ fn records_carry_what_was_sent() {
 }
 
 #[test]
+fn ranges_as_wide_as_time_itself_have_an_answer() {
+    everywhere(|fixture, place| {
+        for (start, end) in [(i64::MIN, i64::MAX), (0, i64::MAX), (i64::MIN, i64::MIN + 1)] {
+            let range = TimeRange { start: Timestamp(start), end: Timestamp(end) };
+            let asked = LogQuery { range, ..query("") };
+            let found = if end == i64::MAX { 20 } else { 0 };
+            let page = block_on(fixture.engine.logs(asked.clone())).unwrap();
+            assert_eq!(page.rows.len(), found, "{place}: {range:?}");
+            for bars in [0, 1, 60, usize::MAX] {
+                let asked = asked.clone();
+                let (buckets, _) = block_on(fixture.engine.log_histogram(asked, bars)).unwrap();
+                let total: u64 = buckets.iter().map(|bucket| bucket.total()).sum();
+                assert_eq!(total, found as u64, "{place}: {range:?} {bars}");
+            }
+            block_on(fixture.engine.hosts(range)).unwrap();
+        }
+    });
+}
+
+#[test]
 fn histograms_count_what_the_search_finds() {
     everywhere(|fixture, place| {
         let (buckets, width) = block_on(fixture.engine.log_histogram(query(""), 60)).unwrap();

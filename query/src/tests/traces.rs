@@ -85,6 +85,8 @@ fn searches_summarise_whole_traces() {
         let (first, has_more) =
             block_on(fixture.engine.traces(TraceQuery { limit: 2, ..query() })).unwrap();
         assert_eq!((first.len(), has_more), (2, true), "{place}");
+        let ever = TimeRange { start: Timestamp(i64::MIN), end: Timestamp(i64::MAX) };
+        assert_eq!(find(TraceQuery { range: ever, ..query() }).len(), 3, "{place}");
         let range = query().range;
         assert_eq!(block_on(fixture.engine.services(range)).unwrap(), ["db", "shop"], "{place}");
         let names = block_on(fixture.engine.operations(Some("db"), range)).unwrap();
