@@ -235,6 +235,8 @@ impl Engine {
         EvalOptions {
             lookback_ms: lookback_ms.unwrap_or(configured),
             max_samples: usize::try_from(self.config.samples_max).unwrap_or(usize::MAX),
+            // A query has some nodes' cells in memory at once.
+            max_cells: self.config.memory_bytes_max / 4 / promql::CELL_BYTES,
             ..EvalOptions::default()
         }
     }

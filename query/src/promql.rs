@@ -25,6 +25,7 @@ mod value;
 mod tests;
 
 pub use ast::Expr;
+pub(crate) use eval::CELL_BYTES;
 pub use eval::{Answer, EvalError, EvalOptions, EvalStats, Query, Stop, instant, range};
 pub use labels::Labels;
 pub use parse::{QUERY_BYTES_MAX, parse, parse_syntax};

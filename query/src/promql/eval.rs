@@ -97,6 +97,9 @@ impl Stop {
     }
 }
 
+/// Memory that a step of a series takes.
+pub(crate) const CELL_BYTES: usize = size_of::<Cell>();
+
 /// What steers an evaluation.
 #[derive(Clone, Debug)]
 pub struct EvalOptions {
@@ -110,6 +113,8 @@ pub struct EvalOptions {
     pub subquery_step_ms: i64,
     /// Samples held at one time.
     pub max_samples: usize,
+    /// Steps of all series one node may give, those without a sample included: each takes memory.
+    pub max_cells: usize,
     /// Series one selector may return.
     pub max_series: usize,
     /// Ends the evaluation from outside.
@@ -124,6 +129,7 @@ impl Default for EvalOptions {
             use_start_timestamps: true,
             subquery_step_ms: 60_000,
             max_samples: 50_000_000,
+            max_cells: 100_000_000,
             max_series: 1_000_000,
             stop: Arc::default(),
         }
@@ -313,10 +319,10 @@ impl<'a> Evaluator<'a> {
         if held > self.options.max_samples { Err(too_many_samples()) } else { Ok(()) }
     }
 
-    /// Refuses columns whose cells, empty ones included, would take more memory than the samples may.
+    /// Refuses columns whose cells, empty ones included, would take too much memory. Asked before they are made.
     fn room(&self, n_columns: usize, grid: Grid) -> Result<(), EvalError> {
         let cells = n_columns.saturating_mul(grid.len);
-        if cells > self.options.max_samples.saturating_mul(2) {
+        if cells > self.options.max_cells {
             return Err(too_many_samples());
         }
         Ok(())

@@ -232,6 +232,7 @@ impl Evaluator<'_> {
         let range_ms = (from, last.saturating_add(lookback));
         let mut columns = Vec::new();
         self.each_series(selector, range_ms, Hints::default(), |evaluator, slices| {
+            evaluator.room(columns.len() + 1, grid)?;
             let track = Track::new(slices, false);
             let cells = grid.times().map(|t| {
                 let at = reference.time(t);
@@ -248,7 +249,6 @@ impl Evaluator<'_> {
             let column = Column::new(track.labels.clone(), cells.collect());
             if !column.is_empty() {
                 columns.push(column);
-                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;

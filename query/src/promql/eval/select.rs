@@ -73,6 +73,7 @@ impl Evaluator<'_> {
         let mut held = 0;
         let range_ms = (first.saturating_sub(lookback).saturating_add(1), last);
         self.each_series(selector, range_ms, hints, |evaluator, slices| {
+            evaluator.room(columns.len() + 1, grid)?;
             let mut walk = Newest::new(slices, lookback);
             let cells: Vec<Cell> =
                 grid.times().map(|t| walk.at(reference.time(t), aspect)).collect();
@@ -81,7 +82,6 @@ impl Evaluator<'_> {
                 held += column.samples();
                 evaluator.hold(held)?;
                 columns.push(column);
-                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;

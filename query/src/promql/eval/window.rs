@@ -240,6 +240,7 @@ impl Evaluator<'_> {
         let mut columns = Vec::new();
         let mut held = 0;
         self.tracks(arg, function, grid, |evaluator, span, track| {
+            evaluator.room(columns.len() + 1, grid)?;
             let cells = span.walk(track, grid, |step, window| {
                 if step % 1_024 == 1_023 {
                     evaluator.options.stop.check()?;
@@ -252,7 +253,6 @@ impl Evaluator<'_> {
             if !column.is_empty() {
                 held += column.samples();
                 columns.push(column);
-                evaluator.room(columns.len(), grid)?;
             }
             Ok(())
         })?;

@@ -61,6 +61,12 @@ fn limits_are_errors_with_their_names() {
     let options = EvalOptions { max_samples: 1_000, ..EvalOptions::default() };
     let too_many = "query processing would load too many samples into memory in query execution";
     assert_eq!(run(options), Err(EvalError::Execution(too_many.to_owned())));
+    let options = EvalOptions { max_cells: 20 * 100 - 1, ..EvalOptions::default() };
+    for text in ["x", "sum(x)", "rate(x[5s])", "x smoothed", "rate(x[5s] anchored)"] {
+        let query = Query::parse(text).expect("parses");
+        let error = range(&source, &query, times, &options).map(|_| ());
+        assert_eq!(error, Err(EvalError::Execution(too_many.to_owned())), "{text}");
+    }
     let options = EvalOptions { max_series: 19, ..EvalOptions::default() };
     let text = "selector x matches more than 19 series";
     assert_eq!(run(options), Err(EvalError::Execution(text.to_owned())));
