@@ -244,6 +244,8 @@ async fn replay(
     for file in &log.files {
         if file.is_broken && !is_repair {
             truncate(core, file)?;
+        } else if file.has_reserved_tail {
+            give_back(core, file);
         }
         if file.range.is_some_and(|(_, last)| last <= watermark) && file.after_break.is_none() {
             continue;
@@ -308,6 +310,14 @@ fn truncate(core: &Core, file: &Scanned) -> Result<(), Error> {
     tracing::info!(path = %file.path.display(), end = file.end, "unacknowledged tail of the log cut off");
     let open = core.disk.open(&file.path).map_err(Error::io("open", &file.path))?;
     open.truncate(file.end).and_then(|()| open.sync()).map_err(Error::io("truncate", &file.path))
+}
+
+/// Frees what was reserved behind the last record: nobody writes to a file of an earlier run, and each start takes a new
+/// one. Zeros are not missed, so a failure costs nothing but space.
+fn give_back(core: &Core, file: &Scanned) {
+    if let Err(error) = core.disk.open(&file.path).and_then(|open| open.truncate(file.end)) {
+        tracing::warn!(path = %file.path.display(), %error, "reserved space of the log not given back");
+    }
 }
 
 async fn replay_file(

@@ -24,6 +24,8 @@ pub(crate) struct Scanned {
     pub(crate) range: Option<(u64, u64)>,
     /// Where the whole records end.
     pub(crate) end: u64,
+    /// Whether only zeros follow, at least one: space that was reserved and not used.
+    pub(crate) has_reserved_tail: bool,
     /// Whether something else than a clean end follows.
     pub(crate) is_broken: bool,
     /// First sequence of whole records behind the break, if any.
@@ -119,6 +121,7 @@ fn scan_file(path: &Path, (epoch, number): (u64, u64), watermark: u64) -> Result
         bytes: bytes.len() as u64,
         range: None,
         end: FILE_HEADER as u64,
+        has_reserved_tail: false,
         is_broken: false,
         after_break: None,
         healed: Vec::new(),
@@ -152,6 +155,8 @@ fn scan_file(path: &Path, (epoch, number): (u64, u64), watermark: u64) -> Result
         }
     }
     file.end = next as u64;
+    file.has_reserved_tail = next < bytes.len()
+        && bytes[next..].chunks(ZEROS.len()).all(|page| *page == ZEROS[..page.len()]);
     file.is_broken = file.after_break.is_some()
         || bytes.get(next..).is_some_and(|rest| matches!(read(rest, seed), Found::Invalid));
     Ok(file)

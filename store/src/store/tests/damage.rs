@@ -113,6 +113,24 @@ async fn a_torn_tail_is_cut_and_everything_before_it_kept() {
 }
 
 #[tokio::test]
+async fn log_files_of_earlier_runs_keep_no_reserved_space() {
+    let bench = Bench::new();
+    let file = ten(&bench, true).await;
+    let whole = fs::read(&file).unwrap();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS + 10, 1.0)]).await.unwrap();
+    let rest = fs::read(&file).unwrap();
+    assert!(rest.len() < whole.len() / 4, "{} of {}", rest.len(), whole.len());
+    assert!(whole.starts_with(&rest) && whole[rest.len()..].iter().all(|byte| *byte == 0));
+    crash(store).await;
+    let store = bench.open().await;
+    assert_eq!(read(&store).len(), 11);
+    let bytes: u64 = wal_files(&bench).iter().map(|path| fs::metadata(path).unwrap().len()).sum();
+    assert!(bytes < 1 << 15, "{bytes} in all");
+}
+
+#[tokio::test]
 async fn every_flipped_bit_of_the_log_is_seen_or_harmless() {
     let bench = Bench::new();
     let file = ten(&bench, true).await;
