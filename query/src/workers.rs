@@ -86,6 +86,14 @@ impl Workers {
         joined(AbortOnDropHandle::new(task)).await
     }
 
+    /// Whether all of `queries_max` slots are given back within `time`.
+    #[cfg(test)]
+    pub(crate) async fn is_idle_within(&self, time: Duration, queries_max: u32) -> bool {
+        let all = self.slots.clone().acquire_many_owned(queries_max);
+        let waited = self.keeper.spawn(async move { tokio::time::timeout(time, all).await });
+        matches!(waited.await, Ok(Ok(Ok(_))))
+    }
+
     /// Runs blocking `work` on a thread of its own, which asks `stop` often whether to end.
     ///
     /// The work is told to end when the returned future is dropped, or after `time`.
