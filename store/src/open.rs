@@ -307,6 +307,12 @@ fn check_damage(core: &Core, log: &Log, watermark: u64) -> Result<bool, Error> {
 
 /// Cuts an unacknowledged tail off, so that nobody takes it for damage later.
 fn truncate(core: &Core, file: &Scanned) -> Result<(), Error> {
+    if file.after_break.is_some() {
+        // A torn write leaves this, and so would damage to the very last group: keep what a human could still judge.
+        let copy = core.dir.join(QUARANTINE).join(file.path.file_name().unwrap_or_default());
+        fs::copy(&file.path, &copy).map_err(Error::io("copy", &file.path))?;
+        tracing::warn!(path = %file.path.display(), copy = %copy.display(), "whole records in the unacknowledged tail of the log, file copied");
+    }
     tracing::info!(path = %file.path.display(), end = file.end, "unacknowledged tail of the log cut off");
     let open = core.disk.open(&file.path).map_err(Error::io("open", &file.path))?;
     open.truncate(file.end).and_then(|()| open.sync()).map_err(Error::io("truncate", &file.path))

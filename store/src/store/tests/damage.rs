@@ -113,6 +113,29 @@ async fn a_torn_tail_is_cut_and_everything_before_it_kept() {
 }
 
 #[tokio::test]
+async fn a_torn_group_is_cut_but_a_copy_kept() {
+    use crate::wal::record::{Codec, Encoded, Kind, Seed};
+    let bench = Bench::new();
+    let path = ten(&bench, true).await;
+    let log = crate::wal::replay::scan(path.parent().unwrap(), 0).unwrap();
+    let (file, last) = (&log.files[0], log.last_seq(0));
+    let mut group = Vec::new();
+    for seq in [last + 1, last + 2] {
+        let seed = Seed::new(file.epoch, file.number);
+        Encoded::new(Kind::Checkpoint, Codec::None, 0, vec![0; 8]).put(&mut group, seed, seq, last);
+    }
+    group[33] ^= 1; // The first of the two.
+    let mut bytes = fs::read(&path).unwrap();
+    let end = usize::try_from(file.end).unwrap();
+    bytes[end..end + group.len()].copy_from_slice(&group);
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(read(&*bench.open().await).len(), 10);
+    assert_eq!(fs::read(&path).unwrap(), bytes[..end]);
+    let copy = bench.dir.path().join("quarantine").join(path.file_name().unwrap());
+    assert_eq!(fs::read(copy).unwrap(), bytes);
+}
+
+#[tokio::test]
 async fn log_files_of_earlier_runs_keep_no_reserved_space() {
     let bench = Bench::new();
     let file = ten(&bench, true).await;
