@@ -73,6 +73,7 @@ fn store(out: &mut Vec<Sample>, stats: &store::Stats) {
         ("headrope_store_flush_failures_total", stats.flush_failures_total),
         ("headrope_store_compactions_total", stats.compactions_total),
         ("headrope_store_retained_segments_total", stats.retained_segments_total),
+        ("headrope_store_quarantined_segments", stats.quarantined_segments),
     ] {
         out.push(Sample::new(name, value));
     }

@@ -55,6 +55,11 @@ fn problems(store: &store::Stats, rejected: u64) -> Vec<Problem> {
         let message = format!("{count} requests were refused because {limit} is full");
         note(Severity::Error, message, "raise the limit in [store], or send less");
     }
+    if store.quarantined_segments > 0 {
+        let message =
+            format!("{} segments are in quarantine: answers lack them", store.quarantined_segments);
+        note(Severity::Error, message, "restore the files from a backup, then restart");
+    }
     if rejected > 0 {
         let message = format!("{rejected} items were rejected since the start");
         note(Severity::Warn, message, "headrope_collector_rejected_items_total tells the reasons");
