@@ -20,8 +20,8 @@ pub(crate) fn run(args: &[String], profile: Profile) -> Result<()> {
     install::install(&["build".to_owned()])?;
     if profile == Profile::Release && !shell::target_dir().join("release/headrope").exists() {
         shell::say(
-            "First build: about 550 crates, the query engine being most of it. On 2 cores expect 10 to 20 minutes;\n\
-             later builds take seconds. Progress follows.",
+            "First build: about 550 crates, the query engine being most of it. On 2 cores expect some 25 minutes;\n\
+             later builds take a minute or less. Progress follows.",
         )?;
     }
     shell::say("Building the dashboard (1 of 2)")?;
