@@ -8,6 +8,7 @@ use api::status::{Addresses, Severity, Status};
 use leptos::prelude::*;
 use viz::unit::Format;
 
+use super::host::HostGlance;
 use super::hosts::{HostGrid, trends};
 use super::{Page, begin};
 use crate::app::use_ui;
@@ -42,6 +43,10 @@ pub(crate) fn Home() -> impl IntoView {
         let got = ingest.samples_total + ingest.log_rows_total + ingest.span_rows_total;
         got == 0 && hosts.value.get().is_some_and(|hosts| hosts.is_empty())
     });
+    let only = Memo::new(move |_| {
+        let hosts = hosts.value.get()?;
+        (hosts.len() == 1).then(|| hosts[0].name.clone())
+    });
     let addresses = Memo::new(move |_| status.value.get().map(|status| usable(&status.addresses)));
     view! {
         <Page title=t(Msg::Overview).to_owned() testid="page-home">
@@ -55,6 +60,7 @@ pub(crate) fn Home() -> impl IntoView {
                 <h2 class="block-title">{t(Msg::Hosts)}</h2>
                 <HostGrid hosts=Signal::derive(move || hosts.value.get().map(|hosts| (*hosts).clone())) trends/>
             </section>
+            {move || only.get().map(|name| view! { <HostGlance name/> })}
             {move || (!empty.get()).then(|| addresses.get()).flatten().map(|addresses| view! { <SendTelemetry addresses open=false/> })}
         </Page>
     }
@@ -161,7 +167,10 @@ fn SendTelemetry(addresses: Addresses, open: bool) -> impl IntoView {
         "export OTEL_EXPORTER_OTLP_ENDPOINT={}\nexport OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf\nexport OTEL_SERVICE_NAME=my-service",
         addresses.otlp_http
     );
-    let agent = format!("headrope-agent --endpoint {}", addresses.otlp_grpc);
+    let agent = format!(
+        "headrope-agent --server {}",
+        addresses.otlp_grpc.replacen("http://", "grpc://", 1)
+    );
     let card = |title: Msg, text: String| {
         view! { <div class="send-card"><h3>{t(title)}</h3><CodeBlock text/></div> }
     };

@@ -18,7 +18,7 @@ use crate::client::{self, Failure};
 use crate::msg::{Msg, fill, long, t};
 use crate::part::badge::{Badge, host_state};
 use crate::part::state::ErrorNote;
-use crate::refresh::{batch, fetch};
+use crate::refresh::{Answers, Fetched, batch, fetch};
 use panels::{PANELS, Panel};
 
 #[component]
@@ -32,6 +32,7 @@ pub(crate) fn HostPage() -> impl IntoView {
         let name = name.get();
         if name.is_empty() { Vec::new() } else { panels::queries(&name, range_ms, step_ms) }
     });
+    let panel = move |panel: &'static Panel| panel_view(panel, answers, width);
     let host = fetch(
         move || Some(name.get()),
         |name, _, signal| async move {
@@ -40,18 +41,6 @@ pub(crate) fn HostPage() -> impl IntoView {
         },
     );
     let failure = move || answers.failure.get().as_ref().and_then(Failure::refusal);
-    let panel = move |panel: &'static Panel| {
-        let data = Signal::derive(move || {
-            let answer = Arc::clone(answers.value.get()?.get(&panel.id)?);
-            // The answer's own range: drawn with the present one, lines would creep between two answers.
-            let (from_ms, to_ms) = ui.range.get().resolve(ui.now_ms.get_untracked());
-            Some(Arc::new(chart(&answer, (from_ms, to_ms), &panel.spec, |labels| {
-                (panel.name)(labels)
-            })))
-        });
-        let failure = Signal::derive(move || answers.value.get()?.get(&panel.id)?.error.clone());
-        view! { <Chart title=t(panel.title) data failure width testid=panel.testid/> }
-    };
     view! {
         <Page title=Signal::derive(move || name.get()) testid="page-host">
             <header class="page-head">
@@ -67,6 +56,37 @@ pub(crate) fn HostPage() -> impl IntoView {
             </div>
         </Page>
     }
+}
+
+/// The first look at one host: processor, memory, disk, network. The overview shows it where only one host is watched.
+#[component]
+pub(crate) fn HostGlance(name: String) -> impl IntoView {
+    let width = RwSignal::new(0.0);
+    let answers = batch(width.into(), move |range_ms, step_ms| {
+        let mut queries = panels::queries(&name, range_ms, step_ms);
+        queries.retain(|query| panels::GLANCE.contains(&query.id));
+        queries
+    });
+    let shown = PANELS.iter().filter(|panel| panels::GLANCE.contains(&panel.id));
+    let charts = shown.map(|panel| panel_view(panel, answers, width)).collect_view();
+    view! { <div class="chart-grid">{charts}</div> }
+}
+
+/// One chart, drawn from the page's answers.
+fn panel_view(
+    panel: &'static Panel,
+    answers: Fetched<Answers>,
+    width: RwSignal<f64>,
+) -> impl IntoView {
+    let ui = use_ui();
+    let data = Signal::derive(move || {
+        let answer = Arc::clone(answers.value.get()?.get(&panel.id)?);
+        // The answer's own range: drawn with the present one, lines would creep between two answers.
+        let (from_ms, to_ms) = ui.range.get().resolve(ui.now_ms.get_untracked());
+        Some(Arc::new(chart(&answer, (from_ms, to_ms), &panel.spec, |labels| (panel.name)(labels))))
+    });
+    let failure = Signal::derive(move || answers.value.get()?.get(&panel.id)?.error.clone());
+    view! { <Chart title=t(panel.title) data failure width testid=panel.testid/> }
 }
 
 /// What is known of the host, in one line.

@@ -19,6 +19,9 @@ pub(super) struct Panel {
     pub(super) name: fn(&Labels) -> String,
 }
 
+/// Ids of the charts that tell most at a glance: processor, memory, disk and network throughput.
+pub(super) const GLANCE: [u32; 4] = [1, 2, 5, 7];
+
 /// Ids of the queries behind tables.
 pub(super) const TOP_CPU: u32 = 100;
 pub(super) const TOP_MEMORY: u32 = 101;
