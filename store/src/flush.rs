@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::head::HeadView;
 use crate::head::drafts::{Marks, drafts};
 use crate::segment::read::Segment;
-use crate::segment::write::{Draft, Facts, Origin, encode, path, sidecar_path};
+use crate::segment::write::{Draft, Facts, Origin, SegmentWriter, path, sidecar_path};
 
 /// How often the conditions for a flush are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -89,7 +89,7 @@ pub(crate) async fn write_segments(
     let drafts: Vec<(Draft, String)> = drafts
         .into_iter()
         .map(|draft| {
-            let path = path(&draft, now);
+            let path = path(&draft.plan(), now);
             (draft, path)
         })
         .collect();
@@ -99,10 +99,9 @@ pub(crate) async fn write_segments(
     let written = blocking(move || {
         let mut facts = Vec::with_capacity(drafts.len());
         for (draft, path) in drafts {
-            let encoded = encode(&draft, path, &origin)?;
-            objects.put(&sidecar_path(&encoded.facts.path), &encoded.sidecar)?;
-            objects.put(&encoded.facts.path, &encoded.segment)?;
-            facts.push(encoded.facts);
+            let mut writer = SegmentWriter::create(&objects, draft.plan(), path, &origin)?;
+            writer.write(&draft.batch)?;
+            facts.push(writer.finish()?);
         }
         Ok(facts)
     })

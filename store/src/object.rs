@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
 
 /// Directory of files that have no name yet; emptied at start.
@@ -23,18 +23,20 @@ impl DurableLocal {
 
     /// Writes `bytes` to `path` (below the directory, never used before). Durable when it returns. Blocks.
     pub(crate) fn put(&self, path: &str, bytes: &[u8]) -> Result<(), Error> {
+        let mut file = self.stage(path)?;
+        file.append(bytes)?;
+        file.publish()
+    }
+
+    /// A file to be written piece by piece that will stand at `path` (below the directory, never used before). Blocks.
+    pub(crate) fn stage(&self, path: &str) -> Result<Staged, Error> {
         let target = self.dir.join(path);
         let name = target.file_name().unwrap_or_default();
         let staged = self.dir.join(STAGING).join(name);
-        let parent = target.parent().unwrap_or(&self.dir);
-        self.make_dirs(parent)?;
+        self.make_dirs(target.parent().unwrap_or(&self.dir))?;
         let file = self.disk.create(&staged).map_err(Error::io("create", &staged))?;
-        file.write_at(bytes, 0).map_err(Error::io("write", &staged))?;
-        file.sync().map_err(Error::io("sync", &staged))?;
-        drop(file);
-        self.disk.rename(&staged, &target).map_err(Error::io("rename", &staged))?;
-        // A rename is not durable before its directory is.
-        self.disk.sync_dir(parent).map_err(Error::io("sync", parent))
+        let disk = Arc::clone(&self.disk);
+        Ok(Staged { disk, file: Some(file), staged, target, len: 0 })
     }
 
     /// Removes the file at `path`; fine when it is gone. An orphan that comes back is found again at start.
@@ -53,5 +55,47 @@ impl DurableLocal {
             self.disk.sync_dir(parent).map_err(Error::io("sync", parent))?;
         }
         Ok(())
+    }
+}
+
+/// A file without its name yet. Dropped before [`Self::publish`] it is removed.
+pub(crate) struct Staged {
+    disk: Arc<dyn Disk>,
+    /// Gone once published.
+    file: Option<Box<dyn DiskFile>>,
+    staged: PathBuf,
+    target: PathBuf,
+    len: u64,
+}
+
+impl Staged {
+    /// Adds `bytes` at the end. Blocks.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        if let Some(file) = &self.file {
+            file.write_at(bytes, self.len).map_err(Error::io("write", &self.staged))?;
+            self.len += bytes.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its name. Durable when it returns. Blocks.
+    pub(crate) fn publish(mut self) -> Result<(), Error> {
+        if let Some(file) = &self.file {
+            file.sync().map_err(Error::io("sync", &self.staged))?;
+        }
+        self.disk.rename(&self.staged, &self.target).map_err(Error::io("rename", &self.staged))?;
+        self.file = None;
+        let parent = self.target.parent().unwrap_or(&self.target);
+        // A rename is not durable before its directory is.
+        self.disk.sync_dir(parent).map_err(Error::io("sync", parent))
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        // What cannot be removed now goes at the next start, with all of the staging directory.
+        if self.file.take().is_some() && self.disk.remove(&self.staged).is_err() {
+            tracing::debug!(path = %self.staged.display(), "unfinished file left to the next start");
+        }
     }
 }

@@ -1,4 +1,11 @@
 //! Sidecar files in the Puffin container: blobs, then a footer in JSON that names them.
+//!
+//! Read by ranges: the last [`TAIL`] bytes give the footer, then each blob by itself, checked against its checksum. What
+//! is damaged reads as absent.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -7,13 +14,17 @@ const MAGIC: [u8; 4] = *b"PFA1";
 pub(crate) const BLOCKS_CRC: &str = "headrope-blocks-crc-v1";
 /// Bytes a block checksum covers.
 pub(crate) const BLOCK: usize = 64 << 10;
+/// Bytes read to find the footer.
+const TAIL: u64 = 16 << 10;
+/// Bytes after the footer's JSON: its length, flags, magic.
+const TRAILER: usize = 12;
 
 #[derive(Serialize, Deserialize)]
 struct Footer {
     blobs: Vec<Blob>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Blob {
     r#type: String,
@@ -26,7 +37,7 @@ struct Blob {
     properties: Properties,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Properties {
     /// CRC32C of the blob, in hexadecimal.
     #[serde(default)]
@@ -34,12 +45,12 @@ struct Properties {
 }
 
 /// A sidecar holding `blobs` (type, bytes), in order.
-pub(crate) fn encode(blobs: &[(&str, &[u8])]) -> Vec<u8> {
+pub(crate) fn encode<'a>(blobs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     let mut footer = Footer { blobs: Vec::new() };
     for (name, bytes) in blobs {
         footer.blobs.push(Blob {
-            r#type: (*name).to_owned(),
+            r#type: name.to_owned(),
             fields: Vec::new(),
             snapshot_id: -1,
             sequence_number: -1,
@@ -58,52 +69,115 @@ pub(crate) fn encode(blobs: &[(&str, &[u8])]) -> Vec<u8> {
     out
 }
 
-/// The bytes of the first blob of type `name`; `None` when there is none or it is damaged.
-pub(crate) fn blob<'a>(file: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    let body = file.strip_suffix(&MAGIC)?;
-    let (body, tail) = body.split_at_checked(body.len().checked_sub(8)?)?;
-    let len = u32::from_le_bytes(*tail.first_chunk()?) as usize;
-    let json = body.get(body.len().checked_sub(len)?..)?;
-    if !body[..body.len() - len].ends_with(&MAGIC) {
-        return None;
-    }
-    let footer: Footer = serde_json::from_slice(json).ok()?;
-    let blob = footer.blobs.into_iter().find(|blob| blob.r#type == name)?;
-    let start = usize::try_from(blob.offset).ok()?;
-    let bytes = file.get(start..start.checked_add(usize::try_from(blob.length).ok()?)?)?;
-    (format!("{:08x}", crc32c::crc32c(bytes)) == blob.properties.crc32c).then_some(bytes)
+/// An open sidecar: its footer read, its blobs not.
+#[derive(Debug)]
+pub(crate) struct Sidecar {
+    file: File,
+    blobs: Vec<Blob>,
 }
 
-/// The block checksums of a segment, as the blob holds them.
-pub(crate) fn block_crcs(segment: &[u8]) -> Vec<u8> {
-    segment.chunks(BLOCK).flat_map(|block| crc32c::crc32c(block).to_le_bytes()).collect()
+impl Sidecar {
+    /// The sidecar at `path`; `None` when it is missing or its footer damaged. Blocks.
+    pub(crate) fn open(path: &Path) -> Option<Self> {
+        let file = File::open(path).ok()?;
+        let len = file.metadata().ok()?.len();
+        let mut tail = read(&file, len.saturating_sub(TAIL), len.min(TAIL))?;
+        let json = json_len(&tail)?;
+        let whole = (json + TRAILER + MAGIC.len()) as u64;
+        if whole > tail.len() as u64 {
+            tail = read(&file, len.checked_sub(whole)?, whole)?;
+        }
+        let blobs = footer(&tail, json)?.blobs;
+        Some(Self { file, blobs })
+    }
+
+    /// The bytes of the first blob of type `name`; `None` when there is none or it is damaged. Blocks.
+    pub(crate) fn blob(&self, name: &str) -> Option<Vec<u8>> {
+        let blob = self.blobs.iter().find(|blob| blob.r#type == name)?;
+        let bytes = read(&self.file, blob.offset, blob.length)?;
+        (format!("{:08x}", crc32c::crc32c(&bytes)) == blob.properties.crc32c).then_some(bytes)
+    }
+
+    /// Types and sizes of its blobs.
+    #[cfg(test)]
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.blobs.iter().map(|blob| (blob.r#type.as_str(), blob.length))
+    }
+}
+
+fn read(file: &File, offset: u64, len: u64) -> Option<Vec<u8>> {
+    // A length out of a damaged footer must not reserve memory that the file does not fill.
+    if offset.checked_add(len)? > file.metadata().ok()?.len() {
+        return None;
+    }
+    let mut bytes = vec![0; usize::try_from(len).ok()?];
+    file.read_exact_at(&mut bytes, offset).ok()?;
+    Some(bytes)
+}
+
+/// Length of the JSON of the footer that `tail` ends with.
+fn json_len(tail: &[u8]) -> Option<usize> {
+    let body = tail.strip_suffix(&MAGIC)?;
+    let (_, trailer) = body.split_at_checked(body.len().checked_sub(TRAILER - MAGIC.len())?)?;
+    Some(u32::from_le_bytes(*trailer.first_chunk()?) as usize)
+}
+
+/// The footer that `tail` ends with, its JSON `json` bytes long.
+fn footer(tail: &[u8], json: usize) -> Option<Footer> {
+    let end = tail.len().checked_sub(TRAILER)?;
+    let start = end.checked_sub(json)?;
+    if !tail[..start].ends_with(&MAGIC) {
+        return None;
+    }
+    serde_json::from_slice(&tail[start..end]).ok()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
+    fn open(bytes: &[u8]) -> Option<Sidecar> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        Sidecar::open(file.path())
+    }
+
+    fn blob(bytes: &[u8], name: &str) -> Option<Vec<u8>> {
+        open(bytes)?.blob(name)
+    }
+
     proptest! {
         #[test]
         fn blobs_read_back(first in prop::collection::vec(any::<u8>(), 0..50), second in prop::collection::vec(any::<u8>(), 0..50)) {
-            let file = encode(&[("a", &first), ("b", &second)]);
-            prop_assert_eq!(blob(&file, "a"), Some(&first[..]));
-            prop_assert_eq!(blob(&file, "b"), Some(&second[..]));
-            prop_assert_eq!(blob(&file, "c"), None);
+            let file = open(&encode([("a", &first[..]), ("b", &second[..])])).unwrap();
+            prop_assert_eq!(file.blob("a"), Some(first));
+            prop_assert_eq!(file.blob("b"), Some(second));
+            prop_assert_eq!(file.blob("c"), None);
         }
 
         #[test]
         fn a_damaged_or_hostile_sidecar_never_gives_wrong_bytes(
             bytes in prop::collection::vec(any::<u8>(), 1..50), at in any::<prop::sample::Index>(), flip in 1_u8.., cut in any::<prop::sample::Index>(),
         ) {
-            let mut file = encode(&[("a", &bytes)]);
+            let mut file = encode([("a", &bytes[..])]);
             prop_assert!(blob(&file[..cut.index(file.len())], "a").is_none());
             let at = at.index(file.len());
             file[at] ^= flip;
             prop_assert!(blob(&file, "a").is_none_or(|found| found == bytes));
             prop_assert!(blob(&bytes, "a").is_none());
         }
+    }
+
+    #[test]
+    fn a_footer_longer_than_the_first_read_is_read_again() {
+        let names: Vec<String> = (0..400).map(|i| format!("blob-{i}")).collect();
+        let file =
+            open(&encode(names.iter().map(|name| (name.as_str(), name.as_bytes())))).unwrap();
+        assert_eq!(file.sizes().count(), 400);
+        assert_eq!(file.blob("blob-7"), Some(b"blob-7".to_vec()));
     }
 }

@@ -19,7 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::catalogue::DataFile;
 use crate::error::Error;
 use crate::schema::Table;
-use crate::segment::puffin::{self, BLOCK};
+use crate::segment::puffin::{self, BLOCK, Sidecar};
 use crate::segment::write::{Facts, sidecar_path};
 
 /// A live segment.
@@ -125,8 +125,8 @@ impl Segment {
     /// Block checksums from the sidecar, or, without one, from the file once all of it matched the catalogue.
     fn load_crcs(&self, file: &File) -> Result<Arc<[u32]>, Error> {
         let n_blocks = self.data.facts.bytes.div_ceil(BLOCK as u64);
-        if let Ok(sidecar) = std::fs::read(self.sidecar())
-            && let Some(blob) = puffin::blob(&sidecar, puffin::BLOCKS_CRC)
+        if let Some(sidecar) = Sidecar::open(&self.sidecar())
+            && let Some(blob) = sidecar.blob(puffin::BLOCKS_CRC)
         {
             let crcs: Arc<[u32]> = blob
                 .chunks_exact(4)

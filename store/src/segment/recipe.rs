@@ -1,6 +1,7 @@
 //! How each column of a segment is encoded: the writer recipe. Every column is named, nothing is left to defaults.
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMillisecondType;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, Type as PhysicalType, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
@@ -11,13 +12,14 @@ use crate::error::Error;
 use crate::schema::{Table, columns};
 
 /// Rows of a time column looked at to choose its encoding.
-const TIME_PROBE_ROWS: usize = 262_144;
+pub(crate) const PROBE_ROWS: usize = 262_144;
 
 /// What the recipe must know of the rows.
 pub(crate) struct Hints {
     pub(crate) table: Table,
     pub(crate) level: u8,
-    pub(crate) rows: usize,
+    /// Rows at most.
+    pub(crate) rows: u64,
     /// Encoding of the time column of metric tables.
     pub(crate) time: Encoding,
     /// Whether start times repeat, so that a dictionary pays.
@@ -121,7 +123,7 @@ fn set_leaf(
         builder = builder
             .set_column_bloom_filter_enabled(path.clone(), true)
             .set_column_bloom_filter_fpp(path.clone(), 0.01)
-            .set_column_bloom_filter_max_ndv(path, hints.rows as u64);
+            .set_column_bloom_filter_max_ndv(path, hints.rows);
     }
     builder
 }
@@ -176,18 +178,24 @@ fn dictionary(physical: PhysicalType) -> (bool, Encoding) {
     }
 }
 
+/// Whether the encodings of `table` are chosen by a look at its first rows.
+pub(crate) fn is_probed(table: Table) -> bool {
+    matches!(table, Table::Samples | Table::HistPoints | Table::HistBuckets)
+}
+
 /// The smaller of BYTE_STREAM_SPLIT and DELTA for these times; the former when in doubt, its worst case is small.
-pub(crate) fn time_encoding(
-    batch: &arrow::array::RecordBatch,
-    level: u8,
-) -> Result<Encoding, Error> {
-    let Ok(column) = batch.schema_ref().index_of(columns::TIME) else {
-        return Ok(Encoding::DELTA_BINARY_PACKED);
-    };
-    let probe = batch
-        .slice(0, batch.num_rows().min(TIME_PROBE_ROWS))
-        .project(&[column])
-        .map_err(Error::arrow("probing times"))?;
+pub(crate) fn time_encoding(batches: &[RecordBatch], level: u8) -> Result<Encoding, Error> {
+    let mut left = PROBE_ROWS;
+    let mut probe = Vec::new();
+    for batch in batches {
+        let Ok(column) = batch.schema_ref().index_of(columns::TIME) else {
+            return Ok(Encoding::DELTA_BINARY_PACKED);
+        };
+        let rows = left.min(batch.num_rows());
+        let times = batch.slice(0, rows).project(&[column]);
+        probe.push(times.map_err(Error::arrow("probing times"))?);
+        left -= rows;
+    }
     let zstd = ZstdLevel::try_new(if level == 0 { 1 } else { 3 })
         .map_err(Error::parquet("choosing zstd"))?;
     let size = |encoding| -> Result<usize, Error> {
@@ -204,15 +212,29 @@ pub(crate) fn time_encoding(
     Ok(if delta < split { Encoding::DELTA_BINARY_PACKED } else { Encoding::BYTE_STREAM_SPLIT })
 }
 
-fn encoded_len(
-    batch: &arrow::array::RecordBatch,
-    properties: WriterProperties,
-) -> Result<usize, Error> {
+fn encoded_len(batches: &[RecordBatch], properties: WriterProperties) -> Result<usize, Error> {
+    let Some(first) = batches.first() else { return Ok(0) };
     let mut bytes = Vec::new();
-    let schema: SchemaRef = batch.schema();
     let wrap = || Error::parquet("probing times");
-    let mut writer = ArrowWriter::try_new(&mut bytes, schema, Some(properties)).map_err(wrap())?;
-    writer.write(batch).map_err(wrap())?;
+    let mut writer =
+        ArrowWriter::try_new(&mut bytes, first.schema(), Some(properties)).map_err(wrap())?;
+    for batch in batches {
+        writer.write(batch).map_err(wrap())?;
+    }
     writer.close().map_err(wrap())?;
     Ok(bytes.len())
+}
+
+/// Whether at most half of these rows have another start time than the row before.
+pub(crate) fn starts_repeat(batches: &[RecordBatch]) -> bool {
+    let (mut rows, mut changes) = (0, 0);
+    for batch in batches {
+        let Some(column) = batch.column_by_name(columns::START_TIME) else { return true };
+        let Some(starts) = column.as_primitive_opt::<TimestampMillisecondType>() else {
+            return true;
+        };
+        changes += starts.values().windows(2).filter(|pair| pair[0] != pair[1]).count();
+        rows += starts.len();
+    }
+    2 * changes <= rows
 }

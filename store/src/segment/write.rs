@@ -1,5 +1,6 @@
-//! From sorted rows to the bytes of a segment and its sidecar. No I/O here.
+//! From sorted rows, batch by batch, to a segment and its sidecar on disk. Used by the flush and by compaction.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -9,15 +10,21 @@ use model::id::TenantId;
 use model::time::{NS_PER_MS, NS_PER_S, Timestamp, civil_from_days};
 use parquet::arrow::{ArrowSchemaConverter, ArrowWriter};
 use parquet::basic::Encoding;
+use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::object::{DurableLocal, Staged};
 use crate::schema::{SCHEMA_VERSION, Table, columns, segment_schema};
-use crate::segment::{puffin, recipe};
+use crate::segment::puffin::{self, BLOCK};
+use crate::segment::recipe;
 
 const HOUR_NS: i64 = 3_600 * NS_PER_S;
 const DAY_NS: i64 = 24 * HOUR_NS;
+/// Bytes gathered before they go to disk.
+const BUFFER: usize = 16 * BLOCK;
+const CONTEXT: &str = "writing a segment";
 /// The one retention class there is: classes by label come later.
 pub(crate) const RETENTION: &str = "default";
 /// Version of the sort orders.
@@ -65,6 +72,17 @@ pub(crate) fn window_len(table: Table) -> i64 {
     }
 }
 
+/// What a segment to be written will be.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) table: Table,
+    pub(crate) tenant: TenantId,
+    pub(crate) window: Window,
+    pub(crate) level: u8,
+    /// Rows at most: sizes the bloom filter.
+    pub(crate) rows_max: u64,
+}
+
 /// Rows of one future segment: sorted, in the segment schema.
 pub(crate) struct Draft {
     pub(crate) table: Table,
@@ -72,6 +90,13 @@ pub(crate) struct Draft {
     pub(crate) window: Window,
     pub(crate) level: u8,
     pub(crate) batch: RecordBatch,
+}
+
+impl Draft {
+    pub(crate) fn plan(&self) -> Plan {
+        let Self { table, tenant, window, level, ref batch } = *self;
+        Plan { table, tenant, window, level, rows_max: batch.num_rows() as u64 }
+    }
 }
 
 /// Where the rows of a segment came from.
@@ -111,72 +136,159 @@ pub(crate) struct Facts {
     pub(crate) services: Option<(String, String)>,
 }
 
-/// A segment ready to be written.
-pub(crate) struct Encoded {
-    pub(crate) facts: Facts,
-    pub(crate) segment: Vec<u8>,
-    pub(crate) sidecar: Vec<u8>,
-}
-
 /// Path of the sidecar beside a segment.
 pub(crate) fn sidecar_path(segment: &str) -> String {
     format!("{}.puffin", segment.strip_suffix(".parquet").unwrap_or(segment))
 }
 
-/// A new path for `draft`, never used before.
-pub(crate) fn path(draft: &Draft, now: Timestamp) -> String {
+/// A new path for a segment of `plan`, never used before.
+pub(crate) fn path(plan: &Plan, now: Timestamp) -> String {
     let s = u64::try_from(now.s()).unwrap_or(0);
     let ns = u32::try_from(now.0.rem_euclid(NS_PER_S)).unwrap_or(0);
     let id = Uuid::new_v7(uuid::Timestamp::from_unix(uuid::NoContext, s, ns));
-    let (year, month, day) = civil_from_days(draft.window.day());
-    let hour = match draft.window.len {
-        HOUR_NS => format!("/h={:02}", draft.window.start.rem_euclid(DAY_NS) / HOUR_NS),
+    let (year, month, day) = civil_from_days(plan.window.day());
+    let hour = match plan.window.len {
+        HOUR_NS => format!("/h={:02}", plan.window.start.rem_euclid(DAY_NS) / HOUR_NS),
         _ => String::new(),
     };
-    let (tenant, table) = (draft.tenant.0, draft.table);
+    let (tenant, table) = (plan.tenant.0, plan.table);
     format!(
         "data/t={tenant}/{table}/r={RETENTION}/d={year:04}-{month:02}-{day:02}{hour}/{id}.parquet"
     )
 }
 
-/// Encodes `draft` as the segment at `path`.
-pub(crate) fn encode(draft: &Draft, path: String, origin: &Origin) -> Result<Encoded, Error> {
-    let wrap = || Error::parquet("encoding a segment");
-    let batch = &draft.batch;
-    let time = match draft.table {
-        Table::Samples | Table::HistPoints | Table::HistBuckets => {
-            recipe::time_encoding(batch, draft.level)?
-        }
-        _ => Encoding::DELTA_BINARY_PACKED,
-    };
-    let hints = recipe::Hints {
-        table: draft.table,
-        level: draft.level,
-        rows: batch.num_rows(),
-        time,
-        starts_repeat: starts_repeat(batch),
-    };
-    let schema = segment_schema(draft.table);
-    let descriptor = ArrowSchemaConverter::new().convert(&schema).map_err(wrap())?;
-    let properties = recipe::properties(&hints, &descriptor, metadata(draft, origin))?;
-    let mut segment = Vec::with_capacity(batch.get_array_memory_size() / 8);
-    let mut writer = ArrowWriter::try_new(&mut segment, schema, Some(properties)).map_err(wrap())?;
-    writer.write(batch).map_err(wrap())?;
-    writer.close().map_err(wrap())?;
-    let sidecar = puffin::encode(&[(puffin::BLOCKS_CRC, &puffin::block_crcs(&segment))]);
-    let facts = facts(draft, path, &segment, sidecar.len() as u64);
-    Ok(Encoded { facts, segment, sidecar })
+/// Writes one segment: rows come in batches in sort order and leave as row groups, in memory is one of those.
+///
+/// Nothing is readable before [`Self::finish`]; dropped before that, it leaves nothing behind.
+pub(crate) struct SegmentWriter {
+    plan: Plan,
+    origin: Origin,
+    objects: DurableLocal,
+    path: String,
+    /// The file until the encodings are chosen.
+    sink: Option<Sink>,
+    /// Rows held back until there are enough to choose encodings by.
+    held: Vec<RecordBatch>,
+    held_rows: usize,
+    writer: Option<ArrowWriter<Sink>>,
+    seen: Seen,
 }
 
-fn metadata(draft: &Draft, origin: &Origin) -> Vec<KeyValue> {
+impl SegmentWriter {
+    /// Begins the segment at `path`. Blocks, as all of its methods.
+    pub(crate) fn create(
+        objects: &DurableLocal,
+        plan: Plan,
+        path: String,
+        origin: &Origin,
+    ) -> Result<Self, Error> {
+        let sink = Sink::new(objects.stage(&path)?);
+        Ok(Self {
+            plan,
+            origin: origin.clone(),
+            objects: objects.clone(),
+            path,
+            sink: Some(sink),
+            held: Vec::new(),
+            held_rows: 0,
+            writer: None,
+            seen: Seen::default(),
+        })
+    }
+
+    /// Adds rows in the segment schema, which follow those before them in the sort order.
+    pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        self.seen.add(self.plan.table, batch);
+        match &mut self.writer {
+            Some(writer) => append(writer, batch),
+            None => {
+                self.held_rows += batch.num_rows();
+                self.held.push(batch.clone());
+                let is_enough =
+                    !recipe::is_probed(self.plan.table) || self.held_rows >= recipe::PROBE_ROWS;
+                if is_enough { self.begin() } else { Ok(()) }
+            }
+        }
+    }
+
+    /// Makes segment and sidecar durable.
+    pub(crate) fn finish(mut self) -> Result<Facts, Error> {
+        self.begin()?;
+        let mut writer = self.writer.take().expect("the writer was just begun");
+        writer.finish().map_err(|source| failed(&mut writer, source))?;
+        let sealed = writer.inner_mut().seal()?;
+        let sidecar = puffin::encode([(puffin::BLOCKS_CRC, &sealed.crcs[..])]);
+        self.objects.put(&sidecar_path(&self.path), &sidecar)?;
+        sealed.file.publish()?;
+        let (min_time, max_time) = self
+            .seen
+            .times
+            .unwrap_or((Timestamp(self.plan.window.start), Timestamp(self.plan.window.end() - 1)));
+        Ok(Facts {
+            table: self.plan.table,
+            tenant: self.plan.tenant,
+            window: self.plan.window,
+            level: self.plan.level,
+            path: self.path,
+            rows: self.seen.rows,
+            bytes: sealed.bytes,
+            footer_bytes: sealed.footer_bytes,
+            min_time,
+            max_time,
+            crc: sealed.crc,
+            sidecar_bytes: sidecar.len() as u64,
+            metrics: Arc::from(self.seen.metrics),
+            services: self.seen.services,
+        })
+    }
+
+    /// Chooses the encodings by the rows held back, and writes those.
+    fn begin(&mut self) -> Result<(), Error> {
+        let Some(sink) = self.sink.take() else { return Ok(()) };
+        let table = self.plan.table;
+        let time = match recipe::is_probed(table) {
+            true => recipe::time_encoding(&self.held, self.plan.level)?,
+            false => Encoding::DELTA_BINARY_PACKED,
+        };
+        let hints = recipe::Hints {
+            table,
+            level: self.plan.level,
+            rows: self.plan.rows_max,
+            time,
+            starts_repeat: recipe::starts_repeat(&self.held),
+        };
+        let wrap = || Error::parquet(CONTEXT);
+        let schema = segment_schema(table);
+        let descriptor = ArrowSchemaConverter::new().convert(&schema).map_err(wrap())?;
+        let metadata = metadata(&self.plan, &self.origin);
+        let properties = recipe::properties(&hints, &descriptor, metadata)?;
+        let mut writer = ArrowWriter::try_new(sink, schema, Some(properties)).map_err(wrap())?;
+        for batch in std::mem::take(&mut self.held) {
+            append(&mut writer, &batch)?;
+        }
+        self.writer = Some(writer);
+        Ok(())
+    }
+}
+
+fn append(writer: &mut ArrowWriter<Sink>, batch: &RecordBatch) -> Result<(), Error> {
+    writer.write(batch).map_err(|source| failed(writer, source))
+}
+
+/// Why the file could not be written, or else what the encoder says.
+fn failed(writer: &mut ArrowWriter<Sink>, source: ParquetError) -> Error {
+    writer.inner_mut().error.take().unwrap_or_else(|| Error::parquet(CONTEXT)(source))
+}
+
+fn metadata(plan: &Plan, origin: &Origin) -> Vec<KeyValue> {
     let pair = |key: &str, value: String| KeyValue::new(format!("headrope.{key}"), value);
     let Origin { node, shard, epoch, lo, hi, replaces } = origin;
     let mut pairs = vec![
-        pair("schema", format!("{}/{SCHEMA_VERSION}", draft.table)),
-        pair("sort", format!("{SORT_VERSION}:{}", recipe::sort_columns(draft.table).join(","))),
-        pair("window", format!("{}/{}", draft.window.start, draft.window.len)),
-        pair("level", draft.level.to_string()),
-        pair("tenant", draft.tenant.0.to_string()),
+        pair("schema", format!("{}/{SCHEMA_VERSION}", plan.table)),
+        pair("sort", format!("{SORT_VERSION}:{}", recipe::sort_columns(plan.table).join(","))),
+        pair("window", format!("{}/{}", plan.window.start, plan.window.len)),
+        pair("level", plan.level.to_string()),
+        pair("tenant", plan.tenant.0.to_string()),
         pair("retention", RETENTION.to_owned()),
         pair("wal", format!("{node}/{shard}/{epoch}/{lo}/{hi}")),
     ];
@@ -186,47 +298,37 @@ fn metadata(draft: &Draft, origin: &Origin) -> Vec<KeyValue> {
     pairs
 }
 
-/// Whether fewer than half of the rows have another start time than the row before.
-fn starts_repeat(batch: &RecordBatch) -> bool {
-    let Some(column) = batch.column_by_name(columns::START_TIME) else { return true };
-    let Some(starts) = column.as_primitive_opt::<arrow::datatypes::TimestampMillisecondType>()
-    else {
-        return true;
-    };
-    let changes = starts.values().windows(2).filter(|pair| pair[0] != pair[1]).count();
-    2 * changes <= starts.len()
+/// What the rows written so far have in common.
+#[derive(Default)]
+struct Seen {
+    rows: u64,
+    times: Option<(Timestamp, Timestamp)>,
+    metrics: Vec<Arc<str>>,
+    services: Option<(String, String)>,
 }
 
-fn facts(draft: &Draft, path: String, segment: &[u8], sidecar_bytes: u64) -> Facts {
-    let (min_time, max_time) = time_bounds(draft);
-    let footer = segment.len().checked_sub(8).and_then(|at| segment[at..].first_chunk::<4>());
-    Facts {
-        table: draft.table,
-        tenant: draft.tenant,
-        window: draft.window,
-        level: draft.level,
-        path,
-        rows: draft.batch.num_rows() as u64,
-        bytes: segment.len() as u64,
-        footer_bytes: footer.map_or(0, |len| u64::from(u32::from_le_bytes(*len)) + 8),
-        min_time,
-        max_time,
-        crc: crc32c::crc32c(segment),
-        sidecar_bytes,
-        metrics: metrics(&draft.batch),
-        services: services(&draft.batch),
-    }
-}
-
-fn metrics(batch: &RecordBatch) -> Arc<[Arc<str>]> {
-    let Some(column) = batch.column_by_name(columns::METRIC) else { return Arc::from([]) };
-    let mut metrics: Vec<Arc<str>> = Vec::new();
-    for metric in column.as_string::<i32>().iter().flatten() {
-        if metrics.last().is_none_or(|last| last.as_ref() != metric) {
-            metrics.push(Arc::from(metric)); // Rows are sorted by metric.
+impl Seen {
+    fn add(&mut self, table: Table, batch: &RecordBatch) {
+        self.rows += batch.num_rows() as u64;
+        if let Some((first, last)) = time_bounds(table, batch) {
+            let (min, max) = self.times.unwrap_or((first, last));
+            self.times = Some((min.min(first), max.max(last)));
+        }
+        if let Some(column) = batch.column_by_name(columns::METRIC) {
+            for metric in column.as_string::<i32>().iter().flatten() {
+                // Rows are sorted by metric.
+                if self.metrics.last().is_none_or(|last| last.as_ref() != metric) {
+                    self.metrics.push(Arc::from(metric));
+                }
+            }
+        }
+        if let Some((first, last)) = services(batch) {
+            self.services = Some(match self.services.take() {
+                Some((min, max)) => (min.min(first), max.max(last)),
+                None => (first, last),
+            });
         }
     }
-    Arc::from(metrics)
 }
 
 fn services(batch: &RecordBatch) -> Option<(String, String)> {
@@ -234,15 +336,15 @@ fn services(batch: &RecordBatch) -> Option<(String, String)> {
     Some((min_string(services)?.to_owned(), max_string(services)?.to_owned()))
 }
 
-/// Earliest and latest time of a row; tables without times of rows answer with their window.
-fn time_bounds(draft: &Draft) -> (Timestamp, Timestamp) {
-    let (first, last) = match draft.table {
+/// Earliest and latest time of a row; `None` for tables without times of rows.
+fn time_bounds(table: Table, batch: &RecordBatch) -> Option<(Timestamp, Timestamp)> {
+    let (first, last) = match table {
         Table::Series | Table::Resources => (columns::FIRST_TIME, columns::LAST_TIME),
         Table::TraceIndex => (columns::START, columns::END),
         _ => (columns::TIME, columns::TIME),
     };
     let bound = |name: &str, pick: fn(&arrow::array::Int64Array) -> Option<i64>| -> Option<i64> {
-        let column = draft.batch.column_by_name(name)?;
+        let column = batch.column_by_name(name)?;
         let unit_ns = match column.data_type() {
             DataType::Timestamp(TimeUnit::Millisecond, _) => NS_PER_MS,
             _ => 1,
@@ -251,8 +353,93 @@ fn time_bounds(draft: &Draft) -> (Timestamp, Timestamp) {
         let ticks = arrow::array::make_array(ticks);
         Some(pick(ticks.as_primitive::<Int64Type>())?.saturating_mul(unit_ns))
     };
-    (
-        Timestamp(bound(first, min).unwrap_or(draft.window.start)),
-        Timestamp(bound(last, max).unwrap_or(draft.window.end() - 1)),
-    )
+    Some((Timestamp(bound(first, min)?), Timestamp(bound(last, max)?)))
+}
+
+/// Takes the segment's bytes to disk and computes checksums on the way.
+struct Sink {
+    /// Gone once sealed.
+    file: Option<Staged>,
+    /// Not written yet; whole blocks go together.
+    buffer: Vec<u8>,
+    /// CRC32C of each whole block so far.
+    crcs: Vec<u8>,
+    crc: u32,
+    bytes: u64,
+    /// The last bytes written: at the end they tell the footer's length.
+    last: [u8; 8],
+    /// Why writing failed, if it did.
+    error: Option<Error>,
+}
+
+/// A segment written but for its name.
+struct Sealed {
+    file: Staged,
+    crcs: Vec<u8>,
+    crc: u32,
+    bytes: u64,
+    footer_bytes: u64,
+}
+
+impl Sink {
+    fn new(file: Staged) -> Self {
+        Self {
+            file: Some(file),
+            buffer: Vec::with_capacity(BUFFER),
+            crcs: Vec::new(),
+            crc: 0,
+            bytes: 0,
+            last: [0; 8],
+            error: None,
+        }
+    }
+
+    fn flush_blocks(&mut self, len: usize) -> Result<(), Error> {
+        let bytes = &self.buffer[..len];
+        for block in bytes.chunks(BLOCK) {
+            self.crcs.extend_from_slice(&crc32c::crc32c(block).to_le_bytes());
+        }
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        if let Some(last) = bytes.last_chunk() {
+            self.last = *last;
+        }
+        if let Some(file) = &mut self.file {
+            file.append(bytes)?;
+        }
+        self.bytes += len as u64;
+        self.buffer.drain(..len);
+        Ok(())
+    }
+
+    /// Writes what is left, and gives the file away.
+    fn seal(&mut self) -> Result<Sealed, Error> {
+        let mut last = self.last.to_vec();
+        last.extend_from_slice(&self.buffer);
+        self.flush_blocks(self.buffer.len())?;
+        // Length of the metadata, then the magic.
+        let footer = last.split_at(last.len() - 8).1.first_chunk();
+        let footer_bytes = footer.map_or(0, |len| u64::from(u32::from_le_bytes(*len)) + 8);
+        let file = self.file.take().expect("a file is sealed once");
+        let crcs = std::mem::take(&mut self.crcs);
+        Ok(Sealed { file, crcs, crc: self.crc, bytes: self.bytes, footer_bytes })
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER {
+            let whole = self.buffer.len() - self.buffer.len() % BLOCK;
+            if let Err(error) = self.flush_blocks(whole) {
+                let text = error.to_string();
+                self.error = Some(error);
+                return Err(io::Error::other(text));
+            }
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // Blocks are written whole; what is left goes when the file is sealed.
+    }
 }
