@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 
+use crate::proto::{Message, Wire};
 use crate::stats::Signal;
 
 /// Bytes of one node of serde_json's map, which an object with any key has.
@@ -29,7 +30,7 @@ const DEPTH_MAX: usize = 100;
 struct Shape(&'static [Field]);
 
 struct Field {
-    number: u64,
+    number: u32,
     kind: Kind,
 }
 
@@ -42,15 +43,15 @@ enum Kind {
     Packed,
 }
 
-const fn repeated<M>(number: u64, shape: &'static Shape) -> Field {
+const fn repeated<M>(number: u32, shape: &'static Shape) -> Field {
     Field { number, kind: Kind::Repeated(size_of::<M>() * SLACK, shape) }
 }
 
-const fn single(number: u64, shape: &'static Shape) -> Field {
+const fn single(number: u32, shape: &'static Shape) -> Field {
     Field { number, kind: Kind::Single(shape) }
 }
 
-const fn packed(number: u64) -> Field {
+const fn packed(number: u32) -> Field {
     Field { number, kind: Kind::Packed }
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn of_protobuf(signal: Signal, body: &[u8]) -> usize {
     };
     let mut bytes = body.len();
     // Broken framing ends the walk: the decoder stops at the same place, so nothing after it takes memory.
-    let _whole = walk(body, shape, 0, &mut bytes).is_some();
+    let _whole = walk(Message::of_body(body), shape, 0, &mut bytes).is_some();
     bytes
 }
 
@@ -135,58 +136,34 @@ pub(crate) fn of_json(body: &[u8]) -> usize {
     body.iter().map(of).sum()
 }
 
-fn walk(mut rest: &[u8], shape: &Shape, depth: usize, bytes: &mut usize) -> Option<()> {
-    while !rest.is_empty() {
-        let tag = varint(&mut rest)?;
-        match tag & 7 {
-            0 => {
-                varint(&mut rest)?;
+fn walk(message: Message<'_>, shape: &Shape, depth: usize, bytes: &mut usize) -> Option<()> {
+    for field in message.fields() {
+        let field = field.ok()?;
+        let (Wire::Bytes(inner), Some(known)) =
+            (field.value, shape.0.iter().find(|known| known.number == field.number))
+        else {
+            continue;
+        };
+        match known.kind {
+            Kind::Packed => *bytes += inner.bytes().len() * size_of::<u64>() * SLACK,
+            Kind::Repeated(size, shape) if depth < DEPTH_MAX => {
+                *bytes += size;
+                walk(inner, shape, depth + 1, bytes)?;
             }
-            1 => rest = rest.get(8..)?,
-            5 => rest = rest.get(4..)?,
-            2 => {
-                let len = usize::try_from(varint(&mut rest)?).ok()?;
-                let (inner, after) = rest.split_at_checked(len)?;
-                rest = after;
-                let Some(field) = shape.0.iter().find(|field| field.number == tag >> 3) else {
-                    continue;
-                };
-                match field.kind {
-                    Kind::Packed => *bytes += len * size_of::<u64>() * SLACK,
-                    Kind::Repeated(size, shape) if depth < DEPTH_MAX => {
-                        *bytes += size;
-                        walk(inner, shape, depth + 1, bytes)?;
-                    }
-                    Kind::Single(shape) if depth < DEPTH_MAX => {
-                        walk(inner, shape, depth + 1, bytes)?;
-                    }
-                    // Deeper than prost goes: it will refuse the body.
-                    Kind::Repeated(..) | Kind::Single(_) => return None,
-                }
+            Kind::Single(shape) if depth < DEPTH_MAX => {
+                walk(inner, shape, depth + 1, bytes)?;
             }
-            // Groups hold nothing OTLP knows, and prost skips them: what is left counts as text.
-            _ => return None,
+            // Deeper than prost goes: it will refuse the body.
+            Kind::Repeated(..) | Kind::Single(_) => return None,
         }
     }
     Some(())
 }
 
-fn varint(rest: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for (i, byte) in rest.iter().enumerate().take(10) {
-        value |= u64::from(byte & 0x7f) << (7 * i);
-        if byte & 0x80 == 0 {
-            *rest = &rest[i + 1..];
-            return Some(value);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-    use prost::Message;
+    use prost::Message as _;
 
     use super::*;
 

@@ -33,6 +33,8 @@ mod logs;
 mod memory;
 mod metrics;
 mod prometheus;
+#[cfg_attr(not(test), expect(dead_code, reason = "the walkers come one by one"))]
+mod proto;
 mod recent;
 mod registry;
 mod resource;
