@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, UInt8Array, UInt64Array};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::metric::{Labels, SeriesDef};
 use model::time::Timestamp;
 use prost::Message;
-use store::schema::Table;
-use store::{ResourceDef, Store};
+use store::schema::{Table, columns as names};
+use store::{Resolved, ResourceDef, Samples, SeriesRef, Store};
 use tempfile::TempDir;
 
 use crate::admission::{Admission, Shared};
@@ -21,7 +21,7 @@ use crate::decode::Request;
 use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::stats::Signal;
-use crate::{Collector, json, logs, metrics, traces};
+use crate::{Collector, columns, json, logs, metrics, traces};
 
 /// The present in tests: 2027-01-15T08:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
@@ -33,26 +33,30 @@ struct Recorder {
 }
 
 impl Registry for Recorder {
-    fn resolve(&self, _: TenantId, def: &SeriesDef) -> Result<SeriesId, store::Error> {
+    fn resolve(&self, _: TenantId, def: &SeriesDef) -> Result<Resolved, store::Error> {
         let mut series = self.series.borrow_mut();
         let same = |known: &SeriesDef| {
             (&known.metric, &known.labels, known.resource_id)
                 == (&def.metric, &def.labels, def.resource_id)
         };
         if let Some(at) = series.iter().position(same) {
-            return Ok(SeriesId(at as u64 + 1));
+            return Ok(numbered(at + 1));
         }
         if series.len() >= self.series_max {
             let (used, limit) = (series.len() as u64, self.series_max as u64);
             return Err(store::Error::Full { what: "series registry", used, limit });
         }
         series.push(def.clone());
-        Ok(SeriesId(series.len() as u64))
+        Ok(numbered(series.len()))
     }
 
     fn put_resource(&self, _: TenantId, resource: &ResourceDef) -> ResourceId {
         store::resource_id(&resource.attributes)
     }
+}
+
+fn numbered(n: usize) -> Resolved {
+    Resolved { id: SeriesId(n as u64), at: SeriesRef::new(u32::try_from(n).unwrap(), 0) }
 }
 
 /// Admits the same signal again and again, as one process would.
@@ -103,7 +107,11 @@ impl Desk {
         };
         let mut admission = Admission::new(shared, window, Tally::new(signal));
         let tables = match request {
-            Request::Metrics(request) => metrics::admit(&mut admission, request).unwrap().tables,
+            Request::Metrics(request) => {
+                let decoded = metrics::admit(&mut admission, request).unwrap();
+                let samples = (!decoded.samples.is_empty()).then(|| batch(&decoded.samples));
+                samples.into_iter().chain(decoded.tables).collect()
+            }
             Request::Logs(request) => logs::admit(&mut admission, request).unwrap(),
             Request::Traces(request) => traces::admit(&mut admission, request).unwrap(),
         };
@@ -167,6 +175,20 @@ impl Seen {
             ArrayFormatter::try_new(batch.column_by_name(name).unwrap(), &options).unwrap();
         (0..batch.num_rows()).map(|row| formatter.value(row).to_string()).collect()
     }
+}
+
+/// Samples as rows that print like those of the other tables.
+fn batch(samples: &Samples) -> (Table, RecordBatch) {
+    let starts = samples.starts.iter().map(|ms| (*ms != i64::MIN).then_some(*ms));
+    let series = samples.series.iter().map(|at| u64::from(at.slot()));
+    let columns = vec![
+        (names::SERIES_ID, Arc::new(series.collect::<UInt64Array>()) as ArrayRef),
+        (names::TIME, columns::times_ms(samples.times.clone())),
+        (names::VALUE, Arc::new(Float64Array::from(samples.values.clone()))),
+        (names::START_TIME, columns::times_ms(starts.collect::<Vec<_>>())),
+        (names::FLAGS, Arc::new(UInt8Array::from(samples.flags.clone()))),
+    ];
+    columns::batch(Table::Samples, columns).unwrap()
 }
 
 fn print(labels: &Labels) -> String {

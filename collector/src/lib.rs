@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Clock;
-use store::{Ingest, Store};
+use store::{Ingest, Samples, Store};
 
 mod admission;
 mod admit;
@@ -90,6 +90,7 @@ pub(crate) struct Received {
 
 /// A request ready for the store.
 struct Admitted {
+    samples: Samples,
     tables: Vec<(store::schema::Table, arrow::array::RecordBatch)>,
     informed: Vec<Arc<resource::Emitter>>,
     tally: Tally,
@@ -179,10 +180,15 @@ impl Collector {
                     |cause| Error::Internal(format!("decoding a request failed: {cause}")),
                 )??
             };
-        let rows = admitted.tables.iter().map(|(_, batch)| batch.num_rows()).sum();
+        let n_rows = |(_, batch): &(_, arrow::array::RecordBatch)| batch.num_rows();
+        let rows = admitted.samples.len() + admitted.tables.iter().map(n_rows).sum::<usize>();
         if rows > 0 {
-            let batch = Ingest { tenant: TenantId::default(), tables: admitted.tables };
+            let (samples, tables) = (admitted.samples, admitted.tables);
+            let batch = Ingest { samples, tables, ..Ingest::default() };
             if let Err(cause) = self.store.ingest(batch).await {
+                if matches!(cause, store::Error::StaleSeries { .. }) {
+                    self.memory.forget_series(); // The sender's repeat resolves them again.
+                }
                 admitted.informed.iter().for_each(|emitter| emitter.forget_info());
                 return Err(Error::Store(cause));
             }
@@ -221,15 +227,19 @@ impl Collector {
             tenant: TenantId::default(),
         };
         let mut admission = Admission::new(shared, window, Tally::new(signal));
-        let (tables, informed) = match &request {
+        let (samples, tables, informed) = match &request {
             Request::Metrics(request) => {
                 let decoded = metrics::admit(&mut admission, request)?;
-                (decoded.tables, decoded.informed)
+                (decoded.samples, decoded.tables, decoded.informed)
             }
-            Request::Logs(request) => (logs::admit(&mut admission, request)?, Vec::new()),
-            Request::Traces(request) => (traces::admit(&mut admission, request)?, Vec::new()),
+            Request::Logs(request) => {
+                (Samples::default(), logs::admit(&mut admission, request)?, Vec::new())
+            }
+            Request::Traces(request) => {
+                (Samples::default(), traces::admit(&mut admission, request)?, Vec::new())
+            }
         };
-        Ok(Admitted { tables, informed, tally: admission.tally, _held: held })
+        Ok(Admitted { samples, tables, informed, tally: admission.tally, _held: held })
     }
 }
 

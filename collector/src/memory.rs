@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::id::SeriesId;
 use model::time::{NS_PER_S, Timestamp};
+use store::Resolved;
 
 use crate::config::Config;
 use crate::recent::{KeyHasher, Recent};
@@ -22,7 +23,7 @@ pub(crate) struct Memory {
     /// Resources by the hash of their attributes as sent.
     pub(crate) emitters: Recent<Arc<Emitter>>,
     /// Series by the hash of resource, metric and attributes as sent.
-    pub(crate) series: Recent<SeriesId>,
+    pub(crate) series: Recent<Resolved>,
     /// How often a series was found there.
     pub(crate) hits: AtomicU64,
     /// How often not.
@@ -46,6 +47,11 @@ impl Memory {
             misses: AtomicU64::new(0),
             exemplars: Mutex::default(),
         }
+    }
+
+    /// Forgets all series: the store let some of them go, and they must be resolved again.
+    pub(crate) fn forget_series(&self) {
+        self.series.clear();
     }
 
     /// Whether one more exemplar of `series` may be kept in the minute of `now`; counts it if so.

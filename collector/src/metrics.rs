@@ -12,6 +12,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::{
     DataPointFlags, Metric, NumberDataPoint, SummaryDataPoint, number_data_point,
 };
+use store::Samples;
 use store::schema::Table;
 
 use crate::admission::{Admission, Refusal};
@@ -32,6 +33,7 @@ const FLAG_NO_RECORDED_VALUE: u8 = 2;
 
 /// The batches of a request, and the emitters whose `target_info` is among them.
 pub(crate) struct Decoded {
+    pub(crate) samples: Samples,
     pub(crate) tables: Vec<(Table, RecordBatch)>,
     pub(crate) informed: Vec<Arc<Emitter>>,
 }
@@ -58,7 +60,8 @@ pub(crate) fn admit(
     }
     let Metrics { admission, mut rows, informed } = metrics;
     rows.fold_duplicates(&mut admission.tally);
-    Ok(Decoded { tables: rows.finish()?, informed })
+    let (samples, tables) = rows.finish()?;
+    Ok(Decoded { samples, tables, informed })
 }
 
 struct Metrics<'r, 'a> {
@@ -141,7 +144,7 @@ impl Metrics<'_, '_> {
         }
         let series = self.admission.series(context, &point.attributes, Part::Whole)?;
         self.rows.push_sample(SampleRow::new(series, stamp, value));
-        self.exemplars(series, stamp.time, &point.exemplars);
+        self.exemplars(series.id, stamp.time, &point.exemplars);
         Ok(())
     }
 

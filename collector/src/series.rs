@@ -2,10 +2,10 @@
 
 use std::cell::OnceCell;
 
-use model::id::SeriesId;
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::metrics::v1::Metric;
+use store::Resolved;
 
 use crate::admission::{Admission, Refusal};
 use crate::admit::Reason;
@@ -128,25 +128,25 @@ impl Admission<'_> {
         context: &MetricContext<'_>,
         pairs: &[KeyValue],
         part: Part,
-    ) -> Result<SeriesId, Refusal> {
+    ) -> Result<Resolved, Refusal> {
         self.scratch.clear();
         self.scratch.extend(context.key.to_le_bytes());
         part.write_key(&mut self.scratch);
         value::write_key(&mut self.scratch, pairs);
         let key = self.shared.memory.hasher.hash(&self.scratch);
-        if let Some(id) = self.shared.memory.series.find(key) {
+        if let Some(series) = self.shared.memory.series.find(key) {
             add(&self.shared.memory.hits, 1);
-            return Ok(id);
+            return Ok(series);
         }
         add(&self.shared.memory.misses, 1);
         let def = self.define(context, pairs, part)?;
-        let id = self.resolve(&def)?;
-        self.shared.memory.series.insert(key, id);
-        Ok(id)
+        let series = self.resolve(&def)?;
+        self.shared.memory.series.insert(key, series);
+        Ok(series)
     }
 
-    /// The store's id for a series; a full registry rejects the point, not the request.
-    pub(crate) fn resolve(&self, def: &SeriesDef) -> Result<SeriesId, Refusal> {
+    /// The store's name for a series; a full registry rejects the point, not the request.
+    pub(crate) fn resolve(&self, def: &SeriesDef) -> Result<Resolved, Refusal> {
         self.shared.registry.resolve(self.shared.tenant, def).map_err(|cause| match cause.kind() {
             store::ErrorKind::Exhausted => {
                 Refusal::Reject(Reason::SeriesLimit, format!("{cause}; series already known go on"))

@@ -27,6 +27,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A batch names series by references that no longer hold: resolve them again and repeat it.
+    #[error(
+        "{count} of the series of a batch were let go after a long silence: resolve them again"
+    )]
+    StaleSeries {
+        /// Number of samples that name such a series.
+        count: usize,
+    },
     /// A matcher's regular expression does not compile.
     #[error("regular expression of label {label} is not valid: {reason}")]
     Regex {
@@ -232,6 +240,7 @@ impl Error {
             Self::Locked { .. }
             | Self::Directory { .. }
             | Self::Unavailable { .. }
+            | Self::StaleSeries { .. }
             | Self::Io { .. }
             | Self::Catalogue { .. }
             | Self::CatalogueUnreadable { .. }

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::{Float64Type, TimestampMillisecondType, UInt8Type};
 use model::id::TenantId;
 use tokio::time::Instant;
 
 use crate::head::chunk::Chunk;
 use crate::registry::{Bounds, Resource, Series};
+use crate::sample::SampleRows;
 use crate::schema::{Table, segment_schema};
 
 pub(crate) mod chunk;
@@ -28,19 +28,11 @@ const JOIN_ROWS_MAX: usize = 8_192;
 #[derive(Default)]
 pub(crate) struct Rows {
     pub(crate) tenant: TenantId,
-    pub(crate) samples: Vec<SampleRows>,
+    pub(crate) samples: SampleRows,
     /// Batches of the other tables, in their ingest schema.
     pub(crate) tables: Vec<(Table, RecordBatch)>,
     pub(crate) seen: Seen,
     pub(crate) defined: Defined,
-}
-
-/// Samples with their series looked up.
-pub(crate) struct SampleRows {
-    /// Series of each row, by slot.
-    pub(crate) slots: Vec<u32>,
-    /// In the ingest schema.
-    pub(crate) batch: RecordBatch,
 }
 
 /// Series and resources of rows outside `samples`, with the newest time in ms.
@@ -69,14 +61,13 @@ impl Defined {
 
 impl Rows {
     pub(crate) fn len(&self) -> u64 {
-        let samples = self.samples.iter().map(|rows| rows.slots.len() as u64).sum::<u64>();
-        samples + self.tables.iter().map(|(_, batch)| batch.num_rows() as u64).sum::<u64>()
+        self.samples.len() as u64
+            + self.tables.iter().map(|(_, batch)| batch.num_rows() as u64).sum::<u64>()
     }
 
     /// Bytes they take in the head.
     pub(crate) fn bytes(&self) -> u64 {
-        let samples =
-            self.samples.iter().map(|rows| rows.slots.len() * Chunk::ROW_BYTES).sum::<usize>();
+        let samples = self.samples.len() * Chunk::ROW_BYTES;
         let tables = self.tables.iter().map(|(_, batch)| memory(batch)).sum::<usize>();
         (samples + tables) as u64
     }
@@ -178,9 +169,7 @@ impl Head {
         self.rows += n_rows;
         self.bytes += rows.bytes();
         let tenant = self.tenants.entry(rows.tenant).or_insert_with(TenantHead::new);
-        for samples in &rows.samples {
-            tenant.append_samples(samples);
-        }
+        tenant.append_samples(&rows.samples);
         for (table, batch) in rows.tables {
             let batch = if table == Table::Logs { with_seq(&batch, seq) } else { batch };
             tenant.append_rows(table, batch);
@@ -212,25 +201,15 @@ impl TenantHead {
     }
 
     fn append_samples(&mut self, rows: &SampleRows) {
-        let batch = &rows.batch;
-        let times = batch.column(1).as_primitive::<TimestampMillisecondType>().values();
-        let values = batch.column(2).as_primitive::<Float64Type>().values();
-        let starts = batch.column(3).as_primitive::<TimestampMillisecondType>();
-        let flags = batch.column(4).as_primitive::<UInt8Type>().values();
         let mut from = 0;
-        while from < rows.slots.len() {
-            let to = rows.slots.len().min(from + self.open.room());
+        while from < rows.len() {
+            let to = rows.len().min(from + self.open.room());
             self.open.slots.extend_from_slice(&rows.slots[from..to]);
-            self.open.times.extend_from_slice(&times[from..to]);
-            self.open.values.extend_from_slice(&values[from..to]);
-            self.open.flags.extend_from_slice(&flags[from..to]);
-            if starts.null_count() == 0 {
-                self.open.starts.extend_from_slice(&starts.values()[from..to]);
-            } else {
-                let start = |row| if starts.is_null(row) { i64::MIN } else { starts.value(row) };
-                self.open.starts.extend((from..to).map(start));
-            }
-            self.open.widen(&times[from..to]);
+            self.open.times.extend_from_slice(&rows.times[from..to]);
+            self.open.values.extend_from_slice(&rows.values[from..to]);
+            self.open.starts.extend_from_slice(&rows.starts[from..to]);
+            self.open.flags.extend_from_slice(&rows.flags[from..to]);
+            self.open.widen(&rows.times[from..to]);
             if self.open.room() == 0 {
                 self.chunks.push(Arc::new(std::mem::take(&mut self.open)));
             }

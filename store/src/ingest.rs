@@ -5,9 +5,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::array::{
+    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMillisecondArray,
+    UInt8Array, UInt64Array,
+};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
+use arrow::datatypes::{
+    Float64Type, TimestampMillisecondType, TimestampNanosecondType, UInt8Type, UInt64Type,
+};
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::time::NS_PER_MS;
 
@@ -16,8 +21,9 @@ use crate::definition::{
     Sighting, bounds_rows, column, read_bounds, read_series, series_ids, series_rows,
 };
 use crate::error::Error;
-use crate::head::{Defined, Rows, SampleRows, Seen};
+use crate::head::{Defined, Rows, Seen};
 use crate::registry::{Registry, Resource, Series};
+use crate::sample::{SampleRows, Samples};
 use crate::schema::{Table, columns, ingest_schema};
 use crate::segment::write::day_of_ms;
 use crate::wal::payload;
@@ -28,12 +34,27 @@ use crate::wal::writer::Pending;
 const BATCH_BYTES_MAX: u64 = 48 << 20;
 
 /// Rows to make durable: all of them or none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Ingest {
     /// Whose rows.
     pub tenant: TenantId,
-    /// Batches in `schema::ingest_schema` of their table; series must have been resolved before.
+    /// Samples, their series resolved before.
+    pub samples: Samples,
+    /// Batches of the other tables in `schema::ingest_schema` of their table; series must have been resolved before.
     pub tables: Vec<(Table, RecordBatch)>,
+    /// Which batch of which agent this is; `None` from senders that repeat without saying so.
+    pub delivery: Option<Delivery>,
+}
+
+/// Exactly-once identity of a batch: a repeat of a sequence already durable is acknowledged without rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Delivery {
+    /// The agent, as it named itself.
+    pub agent: u128,
+    /// Which life of the agent's queue: sequences begin anew with each.
+    pub epoch: u64,
+    /// Number of the batch within the epoch.
+    pub seq: u64,
 }
 
 type Tables = Vec<(Table, RecordBatch)>;
@@ -48,7 +69,8 @@ pub(crate) fn prepare(registry: &Registry, batch: Ingest, day: i64) -> Result<Re
             tables.push((table, checked(table, &rows)?));
         }
     }
-    let mut records = encode(registry, batch.tenant, tables, day)?;
+    let samples = sample_rows(registry, batch.tenant, batch.samples)?;
+    let mut records = encode(registry, batch.tenant, (samples, tables), day)?;
     let bytes: u64 = records.iter().map(|(record, _)| record.len() as u64).sum();
     if bytes > BATCH_BYTES_MAX {
         return Err(Error::Full { what: "batch", used: bytes, limit: BATCH_BYTES_MAX });
@@ -73,6 +95,9 @@ fn checked(table: Table, rows: &RecordBatch) -> Result<RecordBatch, Error> {
     if !table.is_ingested() {
         return Err(refuse("the store makes this table itself".to_owned()));
     }
+    if table == Table::Samples {
+        return Err(refuse("samples come as columns of their own".to_owned()));
+    }
     let schema = ingest_schema(table);
     if rows.num_columns() != schema.fields().len() {
         return Err(refuse(format!(
@@ -95,59 +120,123 @@ fn checked(table: Table, rows: &RecordBatch) -> Result<RecordBatch, Error> {
     RecordBatch::try_new(schema, rows.columns().to_vec()).map_err(|error| refuse(error.to_string()))
 }
 
+/// Samples with their series checked.
+fn sample_rows(
+    registry: &Registry,
+    tenant: TenantId,
+    samples: Samples,
+) -> Result<SampleRows, Error> {
+    samples.check()?;
+    let slots = registry.view().slots(tenant, &samples.series)?;
+    let Samples { times, values, starts, flags, .. } = samples;
+    Ok(SampleRows { slots, times, values, starts, flags })
+}
+
 fn encode(
     registry: &Registry,
     tenant: TenantId,
-    tables: Tables,
+    (samples, tables): (SampleRows, Tables),
     day: i64,
 ) -> Result<Records, Error> {
-    if tables.is_empty() {
+    if samples.is_empty() && tables.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rows = rows(registry, tenant, &tables)?;
+    let mut rows = rows(registry, tenant, samples, &tables)?;
     rows.defined = definitions(registry, &rows, &tables, day);
     let mut bundle = definition_tables(&rows.defined)?;
+    if !rows.samples.is_empty() {
+        bundle.push((Table::Samples, sample_batch(registry, &rows.samples)?));
+    }
     bundle.extend(tables.iter().filter(|(table, _)| *table != Table::HistBounds).cloned());
     let payload = payload::encode(&bundle, Codec::Lz4)?;
     if RECORD_HEADER + payload.len() <= RECORD_MAX {
         return Ok(vec![(Encoded::new(Kind::Data, Codec::Lz4, tenant.0, payload), rows)]);
     }
-    if tables.iter().all(|(_, batch)| batch.num_rows() <= 1) && tables.len() == 1 {
-        let (table, _) = tables[0];
+    let samples = rows.samples;
+    if let [(table, batch)] = &tables[..]
+        && samples.is_empty()
+        && batch.num_rows() <= 1
+    {
         return Err(Error::Batch {
             table: table.name(),
             reason: "one row is larger than 16 MiB".to_owned(),
         });
     }
     drop(bundle);
-    let (first, second) = halves(tables);
+    let (first, second) = halves(samples, tables);
     let mut records = encode(registry, tenant, first, day)?;
     records.extend(encode(registry, tenant, second, day)?);
     Ok(records)
 }
 
+type Part = (SampleRows, Tables);
+
 /// Two parts of about the same size: of several tables some go to each, a single one is cut.
-fn halves(mut tables: Tables) -> (Tables, Tables) {
+fn halves(mut samples: SampleRows, mut tables: Tables) -> (Part, Part) {
+    if tables.is_empty() {
+        let second = samples.split_off(samples.len() / 2);
+        return ((samples, tables), (second, Tables::new()));
+    }
+    if !samples.is_empty() {
+        return ((samples, Tables::new()), (SampleRows::default(), tables));
+    }
     if tables.len() > 1 {
         let second = tables.split_off(tables.len() / 2);
-        return (tables, second);
+        return ((samples, tables), (SampleRows::default(), second));
     }
     let cut = |(table, batch): &(Table, RecordBatch)| {
         let half = batch.num_rows() / 2;
         ((*table, batch.slice(0, half)), (*table, batch.slice(half, batch.num_rows() - half)))
     };
-    tables.iter().map(cut).unzip()
+    let (first, second) = tables.iter().map(cut).unzip();
+    ((samples, first), (SampleRows::default(), second))
 }
 
-/// Head rows of `tables` in their ingest schemas; series are looked up, bounds are kept in the registry.
-pub(crate) fn rows(registry: &Registry, tenant: TenantId, tables: &Tables) -> Result<Rows, Error> {
-    let mut rows = Rows { tenant, ..Rows::default() };
+/// The samples of a log record, in the ingest schema.
+fn sample_batch(registry: &Registry, rows: &SampleRows) -> Result<RecordBatch, Error> {
+    let view = registry.view();
+    let ids = rows.slots.iter().map(|slot| view.series(*slot).id.0);
+    let starts = rows.starts.iter().map(|start| (*start != i64::MIN).then_some(*start));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt64Array::from_iter_values(ids)),
+        Arc::new(TimestampMillisecondArray::from(rows.times.clone()).with_timezone("UTC")),
+        Arc::new(Float64Array::from(rows.values.clone())),
+        Arc::new(starts.collect::<TimestampMillisecondArray>().with_timezone("UTC")),
+        Arc::new(UInt8Array::from(rows.flags.clone())),
+    ];
+    RecordBatch::try_new(ingest_schema(Table::Samples), columns)
+        .map_err(Error::arrow("encoding samples"))
+}
+
+/// The samples of a log record, series looked up.
+pub(crate) fn logged_samples(
+    registry: &Registry,
+    tenant: TenantId,
+    tables: &Tables,
+) -> Result<SampleRows, Error> {
+    let mut rows = SampleRows::default();
+    for (_, batch) in tables.iter().filter(|(table, _)| *table == Table::Samples) {
+        let starts = batch.column(3).as_primitive::<TimestampMillisecondType>();
+        rows.slots.extend(slots(registry, tenant, Table::Samples, batch)?);
+        rows.times
+            .extend_from_slice(batch.column(1).as_primitive::<TimestampMillisecondType>().values());
+        rows.values.extend_from_slice(batch.column(2).as_primitive::<Float64Type>().values());
+        rows.starts.extend(starts.iter().map(|start| start.unwrap_or(i64::MIN)));
+        rows.flags.extend_from_slice(batch.column(4).as_primitive::<UInt8Type>().values());
+    }
+    Ok(rows)
+}
+
+/// Head rows of `samples`, and of `tables` in their ingest schemas; series are looked up, bounds are kept in the registry.
+pub(crate) fn rows(
+    registry: &Registry,
+    tenant: TenantId,
+    samples: SampleRows,
+    tables: &Tables,
+) -> Result<Rows, Error> {
+    let mut rows = Rows { tenant, samples, ..Rows::default() };
     for (table, batch) in tables {
         match table {
-            Table::Samples => {
-                let slots = slots(registry, tenant, *table, batch)?;
-                rows.samples.push(SampleRows { slots, batch: batch.clone() });
-            }
             Table::HistPoints | Table::HistBuckets | Table::Exemplars => {
                 see_series(registry, tenant, *table, batch, &mut rows.seen)?;
                 rows.tables.push((*table, batch.clone()));
@@ -161,7 +250,7 @@ pub(crate) fn rows(registry: &Registry, tenant: TenantId, tables: &Tables) -> Re
                 see_resources(registry, tenant, batch, &mut rows.seen);
                 rows.tables.push((*table, batch.clone()));
             }
-            Table::Series | Table::Resources | Table::TraceIndex => {}
+            Table::Samples | Table::Series | Table::Resources | Table::TraceIndex => {}
         }
     }
     Ok(rows)
@@ -265,7 +354,7 @@ fn definitions(registry: &Registry, rows: &Rows, tables: &Tables, day: i64) -> D
     let mut defined = Defined { day, ..Defined::default() };
     let mut met: HashSet<u32> = HashSet::new();
     let view = registry.view();
-    for slot in rows.samples.iter().flat_map(|samples| &samples.slots) {
+    for slot in &rows.samples.slots {
         let series = view.series(*slot);
         if series.days.needs_definition(day) && met.insert(*slot) {
             defined.series.push(Arc::clone(series));

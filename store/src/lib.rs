@@ -18,6 +18,7 @@ mod live;
 mod object;
 mod open;
 mod registry;
+mod sample;
 mod segment;
 mod snapshot;
 mod stats;
@@ -27,8 +28,9 @@ mod wal;
 
 pub use config::{Config, WalSync};
 pub use error::{Error, ErrorKind};
-pub use ingest::Ingest;
+pub use ingest::{Delivery, Ingest};
 pub use registry::{Resource, ResourceDef, Series, resource_id};
+pub use sample::{Resolved, Samples, SeriesRef};
 pub use snapshot::Snapshot;
 pub use stats::{Stats, TableStats};
 pub use store::{Ack, Store};

@@ -3,8 +3,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::array::AsArray;
-use arrow::datatypes::TimestampMillisecondType;
 use tokio::time::Instant;
 
 use crate::head::{Head, HeadView, Rows};
@@ -147,10 +145,8 @@ fn changed(old: &[Arc<Segment>], new: Vec<Arc<Segment>>, ended: &[i64]) -> Vec<A
 
 impl Sink for Live {
     fn apply(&self, seq: u64, bytes: u64, rows: Rows) {
-        for samples in &rows.samples {
-            self.ingested[Table::Samples as usize]
-                .fetch_add(samples.slots.len() as u64, Ordering::Relaxed);
-        }
+        self.ingested[Table::Samples as usize]
+            .fetch_add(rows.samples.len() as u64, Ordering::Relaxed);
         for (table, batch) in &rows.tables {
             self.ingested[*table as usize].fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         }
@@ -158,10 +154,8 @@ impl Sink for Live {
         rows.seen.series.iter().for_each(|(series, ms)| series.seen(*ms));
         rows.seen.resources.iter().for_each(|(resource, ms)| resource.seen(*ms));
         let view = self.registry.view();
-        for samples in &rows.samples {
-            let times = samples.batch.column(1).as_primitive::<TimestampMillisecondType>().values();
-            samples.slots.iter().zip(times).for_each(|(slot, ms)| view.series(*slot).seen(*ms));
-        }
+        let samples = rows.samples.slots.iter().zip(&rows.samples.times);
+        samples.for_each(|(slot, ms)| view.series(*slot).seen(*ms));
         drop(view);
         self.state().head.append(seq, bytes, rows);
     }

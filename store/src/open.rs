@@ -18,7 +18,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::flush::flush;
 use crate::head::Rows;
-use crate::ingest::{Source, keep_known, restore, rows, today};
+use crate::ingest::{Source, keep_known, logged_samples, restore, rows, today};
 use crate::live::Live;
 use crate::object::{DurableLocal, STAGING};
 use crate::registry::Registry;
@@ -414,7 +414,8 @@ fn apply_parts(core: &Core, step: &mut Step) -> Result<(), Error> {
         if step.is_repair {
             keep_known(&core.registry, part.tenant, &mut part.tables);
         }
-        let rows = rows(&core.registry, part.tenant, &part.tables)
+        let rows = logged_samples(&core.registry, part.tenant, &part.tables)
+            .and_then(|samples| rows(&core.registry, part.tenant, samples, &part.tables))
             .map_err(|error| corrupt(step, part.place, error.to_string()))?;
         core.live.apply(part.seq, part.bytes, rows);
     }

@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Error;
 use crate::registry::select::{Filter, Index};
+use crate::sample::{Resolved, SeriesRef};
 
 mod select;
 
@@ -215,7 +216,23 @@ impl SeriesView<'_> {
     pub(crate) fn series(&self, slot: u32) -> &Arc<Series> {
         &self.0.series[slot as usize]
     }
+
+    /// Slots of `refs`, which must be series of `tenant`.
+    pub(crate) fn slots(&self, tenant: TenantId, refs: &[SeriesRef]) -> Result<Vec<u32>, Error> {
+        let holds = |at: &&SeriesRef| {
+            let series = self.0.series.get(at.slot as usize);
+            series.is_some_and(|series| series.tenant == tenant && at.generation == GENERATION)
+        };
+        let count = refs.len() - refs.iter().filter(holds).count();
+        if count > 0 {
+            return Err(Error::StaleSeries { count });
+        }
+        Ok(refs.iter().map(|at| at.slot).collect())
+    }
 }
+
+/// Of slots that are never used again there is one generation.
+const GENERATION: u32 = 0;
 
 impl Registry {
     pub(crate) fn new(series_max: usize) -> Self {
@@ -231,14 +248,14 @@ impl Registry {
     }
 
     /// The id of `def`, interned when new.
-    pub(crate) fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<SeriesId, Error> {
+    pub(crate) fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<Resolved, Error> {
         let hash = series_hash(tenant, def);
-        if let Some(id) = self.read().find(tenant, def, hash) {
-            return Ok(id);
+        if let Some(resolved) = self.read().find(tenant, def, hash) {
+            return Ok(resolved);
         }
         let mut known = self.write();
-        if let Some(id) = known.find(tenant, def, hash) {
-            return Ok(id); // Another request was faster.
+        if let Some(resolved) = known.find(tenant, def, hash) {
+            return Ok(resolved); // Another request was faster.
         }
         if known.series.len() >= self.series_max {
             let limit = self.series_max as u64;
@@ -252,8 +269,8 @@ impl Registry {
         while known.series_by_id.contains_key(&id) {
             id = id.wrapping_add(1); // A clash: the id is recorded with the series, so it stays.
         }
-        known.add(SeriesId(id), tenant, def.clone());
-        Ok(SeriesId(id))
+        let slot = known.add(SeriesId(id), tenant, def.clone());
+        Ok(resolved(SeriesId(id), slot))
     }
 
     /// Brings back a series under the id it was recorded with. Returns it, whether it was new or not.
@@ -361,12 +378,12 @@ impl Registry {
 }
 
 impl Known {
-    fn find(&self, tenant: TenantId, def: &SeriesDef, hash: u64) -> Option<SeriesId> {
+    fn find(&self, tenant: TenantId, def: &SeriesDef, hash: u64) -> Option<Resolved> {
         let mut id = hash;
         loop {
             let series = &self.series[*self.series_by_id.get(&id)? as usize];
             if is_same(series, tenant, def) {
-                return Some(series.id);
+                return Some(resolved(series.id, series.slot));
             }
             id = id.wrapping_add(1);
         }
@@ -388,6 +405,10 @@ impl Known {
         }));
         slot
     }
+}
+
+fn resolved(id: SeriesId, slot: u32) -> Resolved {
+    Resolved { id, at: SeriesRef { slot, generation: GENERATION } }
 }
 
 /// Identity of a series is its tenant, metric, labels and resource; everything else describes it.

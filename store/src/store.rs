@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use model::id::{ResourceId, SeriesId, TenantId};
+use model::id::{ResourceId, TenantId};
 use model::metric::SeriesDef;
 use model::time::Clock;
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ use crate::flush;
 use crate::ingest::{Ingest, prepare, today};
 use crate::open::{Seams, open};
 use crate::registry::ResourceDef;
+use crate::sample::Resolved;
 use crate::schema::Table;
 use crate::snapshot::Snapshot;
 use crate::stats::{Stats, TableStats};
@@ -76,12 +77,12 @@ impl Store {
         })
     }
 
-    /// The id of the series that `def` defines, interned when new.
+    /// The series that `def` defines, interned when new: its id, and how [`Samples`](crate::Samples) name it.
     ///
     /// # Errors
     ///
     /// `Exhausted` when the series limit is reached; known series are still resolved then.
-    pub fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<SeriesId, Error> {
+    pub fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<Resolved, Error> {
         self.core
             .registry
             .resolve(tenant, def)
@@ -97,6 +98,7 @@ impl Store {
     ///
     /// # Errors
     ///
+    /// `StaleSeries` when samples name series that were let go: resolve them again and repeat the batch.
     /// `Invalid` when a batch has the wrong schema, `Exhausted` when queue, head or disk is full, `Unavailable` after a
     /// failed write. After an error the caller may send the rows again: samples and spans fold, logs may double.
     pub fn ingest(&self, batch: Ingest) -> BoxFuture<'_, Result<Ack, Error>> {
@@ -108,7 +110,8 @@ impl Store {
     async fn ingest_batch(&self, batch: Ingest) -> Result<Ack, Error> {
         let wal = self.wal()?;
         self.admit()?;
-        let n_rows: usize = batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum();
+        let n_rows: usize = batch.samples.len()
+            + batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>();
         let day = today(self.core.clock.now());
         let records = if n_rows <= INLINE_ROWS_MAX {
             prepare(&self.core.registry, batch, day)?

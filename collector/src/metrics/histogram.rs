@@ -38,9 +38,9 @@ impl Metrics<'_, '_> {
             buckets: start..self.rows.buckets.len(),
             min: point.min,
             max: point.max,
-            ..row(context, series.0, stamp, (point.count, point.sum))
+            ..row(context, series.id.0, stamp, (point.count, point.sum))
         });
-        self.exemplars(series, stamp.time, &point.exemplars);
+        self.exemplars(series.id, stamp.time, &point.exemplars);
         Ok(())
     }
 
@@ -76,9 +76,9 @@ impl Metrics<'_, '_> {
             max: point.max,
             zero_count: Some(i64::try_from(point.zero_count).unwrap_or(i64::MAX)),
             zero_threshold: point.zero_threshold,
-            ..row(context, series.0, stamp, (point.count, point.sum))
+            ..row(context, series.id.0, stamp, (point.count, point.sum))
         });
-        self.exemplars(series, stamp.time, &point.exemplars);
+        self.exemplars(series.id, stamp.time, &point.exemplars);
         Ok(())
     }
 

@@ -7,8 +7,9 @@ use arrow::array::{
     ArrayRef, Float64Array, Float64Builder, Int8Array, Int32Array, Int64Array, ListBuilder,
     MapBuilder, RecordBatch, StringBuilder, UInt8Array, UInt64Array,
 };
-use model::id::{SeriesId, SpanId, TraceId};
+use model::id::{SpanId, TraceId};
 use store::schema::{self, Table, columns as names};
+use store::{Resolved, Samples};
 
 use super::{BoundsById, Stamp};
 use crate::admit::{Reason, Tally};
@@ -19,7 +20,7 @@ use crate::error::Error;
 /// A row of `samples`.
 #[derive(Clone, Copy)]
 pub(super) struct SampleRow {
-    series: u64,
+    series: Resolved,
     time_ms: i64,
     start_ms: Option<i64>,
     value: f64,
@@ -78,9 +79,9 @@ pub(super) struct Rows {
 }
 
 impl SampleRow {
-    pub(super) fn new(series: SeriesId, stamp: Stamp, value: f64) -> Self {
+    pub(super) fn new(series: Resolved, stamp: Stamp, value: f64) -> Self {
         Self {
-            series: series.0,
+            series,
             time_ms: stamp.time.ms(),
             start_ms: stamp.start_ms,
             value,
@@ -112,7 +113,7 @@ impl Rows {
         let is_item: Vec<bool> = self.samples.iter().map(|row| row.is_item).collect();
         keep_last(
             &mut self.samples,
-            |row| (row.series, row.time_ms),
+            |row| (row.series.id.0, row.time_ms),
             |i| {
                 lost += usize::from(is_item[i]);
             },
@@ -127,12 +128,9 @@ impl Rows {
         }
     }
 
-    /// The batches, none for a table without rows.
-    pub(super) fn finish(self) -> Result<Vec<(Table, RecordBatch)>, Error> {
+    /// The samples, and the batches of the other tables, none for a table without rows.
+    pub(super) fn finish(self) -> Result<(Samples, Vec<(Table, RecordBatch)>), Error> {
         let mut tables = Vec::new();
-        if !self.samples.is_empty() {
-            tables.push(columns::batch(Table::Samples, samples(&self.samples))?);
-        }
         if !self.points.is_empty() {
             tables.push(columns::batch(Table::HistPoints, points(&self.points))?);
             let buckets = buckets(&self.points, &self.buckets);
@@ -146,7 +144,7 @@ impl Rows {
         if !self.exemplars.is_empty() {
             tables.push(columns::batch(Table::Exemplars, exemplars(&self.exemplars)?)?);
         }
-        Ok(tables)
+        Ok((samples(&self.samples), tables))
     }
 }
 
@@ -167,14 +165,14 @@ fn keep_last<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> (u64, i64), mut lose: imp
     }
 }
 
-fn samples(rows: &[SampleRow]) -> Vec<Column> {
-    vec![
-        (names::SERIES_ID, array(rows, |row| row.series, UInt64Array::from)),
-        (names::TIME, columns::times_ms(rows.iter().map(|row| row.time_ms).collect())),
-        (names::VALUE, array(rows, |row| row.value, Float64Array::from)),
-        (names::START_TIME, columns::times_ms(rows.iter().map(|row| row.start_ms).collect())),
-        (names::FLAGS, array(rows, |row| row.flags, UInt8Array::from)),
-    ]
+fn samples(rows: &[SampleRow]) -> Samples {
+    Samples {
+        series: rows.iter().map(|row| row.series.at).collect(),
+        times: rows.iter().map(|row| row.time_ms).collect(),
+        values: rows.iter().map(|row| row.value).collect(),
+        starts: rows.iter().map(|row| row.start_ms.unwrap_or(i64::MIN)).collect(),
+        flags: rows.iter().map(|row| row.flags).collect(),
+    }
 }
 
 fn points(rows: &[HistRow]) -> Vec<Column> {

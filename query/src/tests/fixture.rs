@@ -16,11 +16,11 @@ use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field};
 use futures::executor::block_on;
 use model::attribute::{Attribute, AttributeValue};
-use model::id::{ResourceId, SeriesId, TenantId};
+use model::id::{ResourceId, TenantId};
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use model::time::Timestamp;
 use store::schema::{self, Table, ingest_schema};
-use store::{Ingest, ResourceDef, Store};
+use store::{Ingest, Resolved, ResourceDef, Samples, Store};
 use tempfile::TempDir;
 
 use crate::{Config, Engine, Error, SqlAnswer, SqlQuery};
@@ -93,7 +93,7 @@ impl Fixture {
 
     pub(super) fn ingest(&self, table: Table, columns: Vec<ArrayRef>) {
         let batch = RecordBatch::try_new(ingest_schema(table), columns).unwrap();
-        let ingest = Ingest { tenant: TenantId::default(), tables: vec![(table, batch)] };
+        let ingest = Ingest { tables: vec![(table, batch)], ..Ingest::default() };
         runtime().block_on(self.store.ingest(ingest)).unwrap();
     }
 
@@ -118,7 +118,7 @@ impl Fixture {
         pairs: &[(&str, &str)],
         resource_id: ResourceId,
         kind: MetricKind,
-    ) -> SeriesId {
+    ) -> Resolved {
         let prom = |text: &str| text.replace('.', "_");
         let total = if kind == MetricKind::Counter { "_total" } else { "" };
         let mut prom_labels: Vec<(String, String)> =
@@ -139,24 +139,21 @@ impl Fixture {
     }
 
     /// Samples of one series, times in ms.
-    pub(super) fn samples(&self, id: SeriesId, samples: &[(i64, f64)]) {
-        let n = samples.len();
-        let times = samples.iter().map(|sample| sample.0);
-        let flags = samples.iter().map(|sample| u8::from(model::metric::is_stale(sample.1)));
-        self.ingest(
-            Table::Samples,
-            vec![
-                Arc::new(UInt64Array::from(vec![id.0; n])),
-                Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")),
-                Arc::new(Float64Array::from_iter_values(samples.iter().map(|sample| sample.1))),
-                new_null_array(&schema::time_ms(), n),
-                Arc::new(UInt8Array::from_iter_values(flags)),
-            ],
-        );
+    pub(super) fn samples(&self, series: Resolved, samples: &[(i64, f64)]) {
+        let flag = |sample: &(i64, f64)| u8::from(model::metric::is_stale(sample.1));
+        let samples = Samples {
+            series: vec![series.at; samples.len()],
+            times: samples.iter().map(|sample| sample.0).collect(),
+            values: samples.iter().map(|sample| sample.1).collect(),
+            starts: vec![i64::MIN; samples.len()],
+            flags: samples.iter().map(flag).collect(),
+        };
+        let ingest = Ingest { samples, ..Ingest::default() };
+        runtime().block_on(self.store.ingest(ingest)).unwrap();
     }
 
     /// One point of an explicit histogram, bounds 0.1, 1 and +Inf.
-    pub(super) fn histogram(&self, id: SeriesId, t_ms: i64, counts: [f64; 3], sum: f64) {
+    pub(super) fn histogram(&self, series: Resolved, t_ms: i64, counts: [f64; 3], sum: f64) {
         const BOUNDS_ID: u64 = 42;
         let time = || Arc::new(TimestampMillisecondArray::from(vec![t_ms]).with_timezone("UTC"));
         let bounds = ListArray::new(
@@ -173,7 +170,7 @@ impl Fixture {
         let point = RecordBatch::try_new(
             ingest_schema(Table::HistPoints),
             vec![
-                Arc::new(UInt64Array::from(vec![id.0])),
+                Arc::new(UInt64Array::from(vec![series.id.0])),
                 time(),
                 new_null_array(&schema::time_ms(), 1),
                 Arc::new(UInt8Array::from(vec![0])),
@@ -194,7 +191,7 @@ impl Fixture {
         let buckets = RecordBatch::try_new(
             ingest_schema(Table::HistBuckets),
             vec![
-                Arc::new(UInt64Array::from(vec![id.0; n])),
+                Arc::new(UInt64Array::from(vec![series.id.0; n])),
                 Arc::new(TimestampMillisecondArray::from(vec![t_ms; n]).with_timezone("UTC")),
                 Arc::new(Int8Array::from(vec![-53; n])),
                 Arc::new(Int8Array::from(vec![1; n])),
@@ -207,7 +204,7 @@ impl Fixture {
             (Table::HistPoints, point.unwrap()),
             (Table::HistBuckets, buckets.unwrap()),
         ];
-        let ingest = Ingest { tenant: TenantId::default(), tables };
+        let ingest = Ingest { tables, ..Ingest::default() };
         runtime().block_on(self.store.ingest(ingest)).unwrap();
     }
 

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures::executor::block_on;
-use model::id::SeriesId;
 use model::metric::{MetricKind, STALE_NAN_BITS};
 use model::time::{TimeRange, Timestamp};
+use store::Resolved;
 use store::schema::Table;
 
 use super::fixture::{Fixture, Log, NOW_S, ago_ms};
@@ -15,7 +15,7 @@ use crate::{Config, Error, ErrorKind, SqlQuery};
 const VALUES: [f64; 8] =
     [1.5, 2.25, 1e300, f64::INFINITY, -0.0, 0.1 + 0.2, 9.0 * 0.001, 123_456_789.125];
 
-fn counter(fixture: &Fixture, mode: &str, host: &str) -> SeriesId {
+fn counter(fixture: &Fixture, mode: &str, host: &str) -> Resolved {
     let resource = fixture.resource("agent", host);
     fixture.series("system.cpu.time", &[("cpu.mode", mode)], resource, MetricKind::Counter)
 }

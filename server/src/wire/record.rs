@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow};
-use arrow::array::{
-    ArrayRef, Float64Array, RecordBatch, TimestampMillisecondArray, UInt8Array, UInt64Array,
-};
+use anyhow::{Result, anyhow};
 use model::id::{ResourceId, TenantId};
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality, is_stale};
 use model::time::Timestamp;
-use store::schema::{Table, ingest_schema};
-use store::{Ingest, Store};
+use store::{Ingest, Samples, Store};
 
 /// One sample with all that defines its series.
 #[derive(Clone, Debug)]
@@ -38,14 +34,20 @@ const FLAG_STALE: u8 = 1;
 /// When the store takes nothing in.
 pub(crate) async fn record(store: &Arc<Store>, points: &[Point]) -> Result<()> {
     let tenant = TenantId::default();
-    let known: Vec<(u64, &Point)> = points
-        .iter()
-        .filter_map(|point| Some((store.resolve(tenant, &definition(point)).ok()?.0, point)))
-        .collect();
-    if known.is_empty() {
+    let mut samples = Samples::default();
+    for point in points {
+        if let Ok(series) = store.resolve(tenant, &definition(point)) {
+            samples.series.push(series.at);
+            samples.times.push(point.at.ms());
+            samples.values.push(point.value);
+            samples.starts.push(point.start.map_or(i64::MIN, Timestamp::ms));
+            samples.flags.push(if is_stale(point.value) { FLAG_STALE } else { 0 });
+        }
+    }
+    if samples.is_empty() {
         return Ok(());
     }
-    let batch = Ingest { tenant, tables: vec![(Table::Samples, columns(&known)?)] };
+    let batch = Ingest { tenant, samples, ..Ingest::default() };
     store.ingest(batch).await.map(drop).map_err(|error| anyhow!("{error}"))
 }
 
@@ -62,19 +64,4 @@ fn definition(point: &Point) -> SeriesDef {
         unit: String::new(),
         help: String::new(),
     }
-}
-
-fn columns(points: &[(u64, &Point)]) -> Result<RecordBatch> {
-    let times = points.iter().map(|(_, p)| p.at.ms());
-    let starts = points.iter().map(|(_, p)| p.start.map(Timestamp::ms));
-    let flags = points.iter().map(|(_, p)| if is_stale(p.value) { FLAG_STALE } else { 0 });
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(points.iter().map(|(id, _)| *id).collect::<UInt64Array>()),
-        Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC")),
-        Arc::new(points.iter().map(|(_, p)| p.value).collect::<Float64Array>()),
-        Arc::new(starts.collect::<TimestampMillisecondArray>().with_timezone("UTC")),
-        Arc::new(flags.collect::<UInt8Array>()),
-    ];
-    RecordBatch::try_new(ingest_schema(Table::Samples), columns)
-        .context("samples have the store's schema")
 }

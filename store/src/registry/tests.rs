@@ -25,7 +25,7 @@ fn check(matchers: &[(&str, MatchOp, &str)], expected: &[&str]) {
     for host in ["a", "b", "c\nd"] {
         for metric in ["cpu.time", "load"] {
             let id = registry.resolve(TenantId(0), &def(metric, &[("host", host)])).unwrap();
-            registry.by_id(id).unwrap().seen(1);
+            registry.by_id(id.id).unwrap().seen(1);
         }
     }
     registry.resolve(TenantId(0), &def("load", &[("host", "unseen")])).unwrap();
@@ -71,7 +71,7 @@ fn a_clash_of_ids_takes_the_next_one_and_keeps_it() {
     let id = SeriesId(series_hash(TenantId(0), &second));
     registry.restore(id, TenantId(0), first);
     let moved = registry.resolve(TenantId(0), &second).unwrap();
-    assert_eq!(moved.0, id.0.wrapping_add(1));
+    assert_eq!(moved.id.0, id.0.wrapping_add(1));
     assert_eq!(registry.resolve(TenantId(0), &second).unwrap(), moved);
     assert_ne!(registry.resolve(TenantId(1), &second).unwrap(), moved);
 }

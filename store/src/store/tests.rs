@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, Float64Array, RecordBatch, TimestampMillisecondArray, UInt8Array,
-    UInt64Array,
+    Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondArray, UInt8Array, UInt64Array,
 };
-use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use arrow::datatypes::{DataType, Field, Float64Type, Int32Type, Int64Type, Schema};
 use model::attribute::{Attribute, AttributeValue};
+use model::id::SeriesId;
 use model::matcher::{MatchOp, Matcher};
 use model::metric::{Labels, MetricKind, Temporality};
 use model::time::{TimeRange, Timestamp};
@@ -18,6 +18,7 @@ use model::time::{TimeRange, Timestamp};
 use super::*;
 use crate::disk::faulty::{FaultyDisk, Fuse};
 use crate::error::ErrorKind;
+use crate::sample::{Samples, SeriesRef};
 use crate::scan::ScanLimit;
 use crate::schema::{columns, ingest_schema, segment_schema};
 
@@ -100,24 +101,24 @@ fn def(metric: &str, host: &str) -> SeriesDef {
     }
 }
 
-fn times(ms: impl IntoIterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMillisecondArray::from_iter_values(ms).with_timezone("UTC"))
+/// Samples (series, time in ms, value).
+fn samples(rows: &[(Resolved, i64, f64)]) -> Samples {
+    Samples {
+        series: rows.iter().map(|row| row.0.at).collect(),
+        times: rows.iter().map(|row| row.1).collect(),
+        values: rows.iter().map(|row| row.2).collect(),
+        starts: vec![i64::MIN; rows.len()],
+        flags: vec![0; rows.len()],
+    }
 }
 
-/// A batch of samples (series, time in ms, value).
-fn samples(rows: &[(SeriesId, i64, f64)]) -> RecordBatch {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.0.0))),
-        times(rows.iter().map(|row| row.1)),
-        Arc::new(Float64Array::from_iter_values(rows.iter().map(|row| row.2))),
-        arrow::array::new_null_array(&crate::schema::time_ms(), rows.len()),
-        Arc::new(UInt8Array::from(vec![0; rows.len()])),
-    ];
-    RecordBatch::try_new(ingest_schema(Table::Samples), columns).unwrap()
+async fn put(store: &Store, rows: &[(Resolved, i64, f64)]) -> Result<Ack, Error> {
+    let samples = samples(rows);
+    store.ingest(Ingest { tenant: TENANT, samples, ..Ingest::default() }).await
 }
 
-async fn put(store: &Store, rows: &[(SeriesId, i64, f64)]) -> Result<Ack, Error> {
-    store.ingest(Ingest { tenant: TENANT, tables: vec![(Table::Samples, samples(rows))] }).await
+async fn put_tables(store: &Store, tables: Vec<(Table, RecordBatch)>) -> Result<Ack, Error> {
+    store.ingest(Ingest { tenant: TENANT, tables, ..Ingest::default() }).await
 }
 
 /// All samples of all series, by (host label, time).
@@ -218,17 +219,26 @@ async fn wrong_batches_are_refused_and_nothing_else_is_lost() {
     let bench = Bench::new();
     let store = bench.open().await;
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    let unknown = put(&store, &[(SeriesId(1), START_MS, 1.0)]).await.unwrap_err();
-    assert_eq!(unknown.kind(), ErrorKind::Invalid);
+    let unknown = Resolved { at: SeriesRef { slot: 9, generation: 0 }, ..id };
+    let refused = put(&store, &[(unknown, START_MS, 1.0)]).await.unwrap_err();
+    assert!(matches!(refused, Error::StaleSeries { count: 1 }), "{refused}");
+    assert_eq!(refused.kind(), ErrorKind::Unavailable);
     let foreign = Ingest {
         tenant: TenantId(7),
-        tables: vec![(Table::Samples, samples(&[(id, START_MS, 1.0)]))],
+        samples: samples(&[(id, START_MS, 1.0)]),
+        ..Ingest::default()
     };
-    assert_eq!(store.ingest(foreign).await.unwrap_err().kind(), ErrorKind::Invalid);
-    for table in [Table::Logs, Table::Series] {
-        let wrong =
-            Ingest { tenant: TENANT, tables: vec![(table, samples(&[(id, START_MS, 1.0)]))] };
-        assert_eq!(store.ingest(wrong).await.unwrap_err().kind(), ErrorKind::Invalid);
+    assert!(matches!(store.ingest(foreign).await, Err(Error::StaleSeries { count: 1 })));
+    let mut uneven = samples(&[(id, START_MS, 1.0)]);
+    uneven.flags.clear();
+    let uneven = Ingest { tenant: TENANT, samples: uneven, ..Ingest::default() };
+    assert_eq!(store.ingest(uneven).await.unwrap_err().kind(), ErrorKind::Invalid);
+    for table in [Table::Samples, Table::Logs, Table::Series] {
+        let columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from(vec![id.id.0]))];
+        let schema = Schema::new(vec![Field::new("series_id", DataType::UInt64, false)]);
+        let batch = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+        let error = put_tables(&store, vec![(table, batch)]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
     }
     assert_eq!(put(&store, &[]).await.unwrap(), Ack { seq: 0, rows: 0 });
     put(&store, &[(id, START_MS, 1.0)]).await.unwrap();

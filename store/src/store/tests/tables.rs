@@ -9,7 +9,7 @@ fn generic(table: Table, n: usize, series: SeriesId) -> RecordBatch {
     RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
 }
 
-fn column(field: &arrow::datatypes::Field, n: usize, series: SeriesId) -> ArrayRef {
+fn column(field: &Field, n: usize, series: SeriesId) -> ArrayRef {
     let rows = 0..n as i64;
     let nullable = field.is_nullable();
     let keep = |i: &i64| !nullable || i % 2 == 0;
@@ -55,12 +55,12 @@ fn column(field: &arrow::datatypes::Field, n: usize, series: SeriesId) -> ArrayR
 }
 
 trait Pad {
-    fn pad(&self, n: usize, field: &arrow::datatypes::Field) -> ArrayRef;
+    fn pad(&self, n: usize, field: &Field) -> ArrayRef;
 }
 
 impl Pad for ArrayRef {
     /// `n` rows: empty lists, or true and false in turn.
-    fn pad(&self, n: usize, field: &arrow::datatypes::Field) -> ArrayRef {
+    fn pad(&self, n: usize, field: &Field) -> ArrayRef {
         match field.data_type() {
             DataType::List(item) => {
                 let values = arrow::array::new_empty_array(item.data_type());
@@ -118,7 +118,8 @@ fn shown(store: &Store, table: Table) -> Vec<String> {
 
 /// A batch for each table that is ingested.
 fn of_all_tables(series: SeriesId, resource_id: ResourceId) -> Vec<(Table, RecordBatch)> {
-    let ingested = Table::ALL.into_iter().filter(|table| table.is_ingested());
+    let ingested =
+        Table::ALL.into_iter().filter(|table| table.is_ingested() && *table != Table::Samples);
     let mut tables: Vec<_> = ingested.map(|table| (table, generic(table, 20, series))).collect();
     for (table, batch) in &mut tables {
         if matches!(table, Table::Logs | Table::Spans) {
@@ -159,8 +160,18 @@ async fn every_table_gives_the_same_rows_from_head_log_and_segments() {
         ],
     };
     let resource_id = store.put_resource(TENANT, &resource);
-    let tables = of_all_tables(series, resource_id);
-    store.ingest(Ingest { tenant: TENANT, tables: tables.clone() }).await.unwrap();
+    let tables = of_all_tables(series.id, resource_id);
+    let mut rows = samples(&[(series, START_MS, 1.0)].repeat(20));
+    rows.times.iter_mut().zip(0..).for_each(|(time, i)| *time += i);
+    rows.starts.iter_mut().step_by(2).for_each(|start| *start = START_MS);
+    rows.flags.iter_mut().zip(0..).for_each(|(flag, i)| *flag = i);
+    let whole = |samples: &Samples| Ingest {
+        tenant: TENANT,
+        samples: samples.clone(),
+        tables: tables.clone(),
+        delivery: None,
+    };
+    store.ingest(whole(&rows)).await.unwrap();
     let all = |store: &Store| Table::ALL.map(|table| shown(store, table));
     let expected = all(&store);
     for (table, rows) in Table::ALL.iter().zip(&expected) {
@@ -179,9 +190,10 @@ async fn every_table_gives_the_same_rows_from_head_log_and_segments() {
     attributes.sort_by(|a, b| a.key.cmp(&b.key));
     assert_eq!(known.def.attributes, attributes);
     assert!(known.last_time().is_some());
+    rows.series = vec![store.resolve(TENANT, &def("latency", "a")).unwrap().at; 20];
     // The same rows again: metrics fold, the trace index counts its spans once more.
     for _ in 0..4 {
-        store.ingest(Ingest { tenant: TENANT, tables: tables.clone() }).await.unwrap();
+        store.ingest(whole(&rows)).await.unwrap();
         store.flush().await.unwrap();
     }
     store.compact().await.unwrap();
@@ -205,8 +217,8 @@ async fn histograms_come_back_with_buckets_and_bounds() {
     let bench = Bench::new();
     let store = bench.open().await;
     let series = store.resolve(TENANT, &def("latency", "a")).unwrap();
-    let points = generic(Table::HistPoints, 4, series);
-    let mut buckets = generic(Table::HistBuckets, 4, series).columns().to_vec();
+    let points = generic(Table::HistPoints, 4, series.id);
+    let mut buckets = generic(Table::HistBuckets, 4, series.id).columns().to_vec();
     buckets[3] = Arc::new(arrow::array::Int8Array::from(vec![1; 4]));
     buckets[4] = Arc::new(arrow::array::PrimitiveArray::<Int32Type>::from(vec![0, 1, 2, 0]));
     buckets[5] =
@@ -222,7 +234,7 @@ async fn histograms_come_back_with_buckets_and_bounds() {
         (Table::HistBuckets, buckets),
         (Table::HistBounds, bounds),
     ];
-    store.ingest(Ingest { tenant: TENANT, tables }).await.unwrap();
+    put_tables(&store, tables).await.unwrap();
     let read = |store: &Store| {
         let snapshot = store.snapshot();
         let series = snapshot.select(TENANT, &[]).unwrap();
@@ -246,8 +258,7 @@ async fn logs_carry_the_sequence_they_came_with() {
     let bench = Bench::new();
     let store = bench.open().await;
     let batch = generic(Table::Logs, 3, SeriesId(0));
-    let ack =
-        store.ingest(Ingest { tenant: TENANT, tables: vec![(Table::Logs, batch)] }).await.unwrap();
+    let ack = put_tables(&store, vec![(Table::Logs, batch)]).await.unwrap();
     crash(store).await;
     let store = bench.open().await;
     let head = store.snapshot().head(Table::Logs).unwrap();
@@ -276,10 +287,7 @@ async fn batches_above_the_record_limit_are_split_and_come_back_whole() {
     let bench = Bench::new();
     let store = bench.open().await;
     let batch = noise(20, 1 << 20);
-    store
-        .ingest(Ingest { tenant: TENANT, tables: vec![(Table::Logs, batch.clone())] })
-        .await
-        .unwrap();
+    put_tables(&store, vec![(Table::Logs, batch.clone())]).await.unwrap();
     assert!(store.stats().wal_records_total > 1);
     crash(store).await;
     let store = bench.open().await;
@@ -293,9 +301,6 @@ async fn batches_above_the_record_limit_are_split_and_come_back_whole() {
     assert_eq!(found.len(), sent.len());
     assert!(found == sent);
     let huge = noise(1, 17 << 20);
-    let error = store
-        .ingest(Ingest { tenant: TENANT, tables: vec![(Table::Logs, huge)] })
-        .await
-        .unwrap_err();
+    let error = put_tables(&store, vec![(Table::Logs, huge)]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
 }
