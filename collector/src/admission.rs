@@ -6,6 +6,7 @@ use crate::admit::{Reason, Tally, Window};
 use crate::config::Config;
 use crate::error::Error;
 use crate::memory::Memory;
+use crate::proto::Fault;
 use crate::registry::Registry;
 
 /// What outlives the request: borrowed by every [`Admission`].
@@ -38,6 +39,18 @@ pub(crate) enum Refusal {
 impl From<(Reason, String)> for Refusal {
     fn from((reason, words): (Reason, String)) -> Self {
         Self::Reject(reason, words)
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self::Fail(error)
+    }
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fail(fault.into())
     }
 }
 

@@ -59,6 +59,7 @@ reasons! {
     StartTimeDropped "start_time_dropped" false "a start time after the point's time was dropped";
     DurationClamped "duration_clamped" false "a span that ends before it starts, or in the future, lasts 0";
     ExemplarDropped "exemplar_dropped" false "an exemplar was dropped";
+    TextRepaired "text_repaired" false "text that is no UTF-8 was repaired";
     ScopeAttributesDropped "scope_attributes_dropped" false "attributes of a scope were dropped";
 }
 

@@ -7,12 +7,15 @@ use arrow::array::{
     ArrayRef, BooleanBuilder, Float64Builder, Int64Builder, MapBuilder, StringBuilder,
 };
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use store::schema::{self, columns};
+use store::schema::columns;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::admit::{Reason, Tally};
+use crate::any::{self, Any, RawPair};
 use crate::config::Config;
 use crate::error::Error;
+use crate::proto::{Fault, Message};
+use crate::sparse::MapKeys;
 use crate::value;
 
 /// Attributes within the limits: each key once, none empty or over-long, at most `attributes_max`. Of repeated keys the
@@ -75,86 +78,198 @@ pub(crate) fn text<'a>(pair: &'a KeyValue, config: &Config, tally: &mut Tally) -
     cut_cow(text, config.attribute_bytes_max, Reason::AttributeCut, tally)
 }
 
+/// An attribute within the limits.
+#[derive(Debug)]
+pub(crate) struct Pair<'a> {
+    pub(crate) key: Cow<'a, str>,
+    pub(crate) value: Any<'a>,
+    /// Of the key.
+    pub(crate) hash: u64,
+}
+
+impl Pair<'_> {
+    /// The text form of the value, cut to the limit.
+    pub(crate) fn text(&self, config: &Config, tally: &mut Tally) -> Cow<'_, str> {
+        cut_cow(self.value.text(), config.attribute_bytes_max, Reason::AttributeCut, tally)
+    }
+}
+
+/// The attributes of one record as far as they are kept: each key once, none empty or over-long, at most
+/// `attributes_max`. Of repeated keys the last one stays.
+#[derive(Debug, Default)]
+pub(crate) struct Kept<'a>(Vec<Pair<'a>>);
+
+impl<'a> Kept<'a> {
+    /// Begins a new record with these attributes.
+    pub(crate) fn refill(
+        &mut self,
+        messages: &[Message<'a>],
+        config: &Config,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        self.0.clear();
+        for message in messages {
+            let raw = RawPair::read(*message)?;
+            if raw.key.is_empty() || raw.key.len() > config.key_bytes_max {
+                tally.adjust(Reason::AttributeInvalid);
+                continue;
+            }
+            if self.0.len() >= config.attributes_max {
+                // Before any look-up, so that a flood of attributes costs none.
+                tally.adjust(Reason::AttributesOverLimit);
+                continue;
+            }
+            let pair = Self::pair(&raw, tally)?;
+            match self.position(&pair) {
+                Some(at) => {
+                    tally.adjust(Reason::AttributeInvalid);
+                    self.0[at] = pair;
+                }
+                None => self.0.push(pair),
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds what stands in the body as well: no key that is there already, nothing over the limits, and nothing
+    /// counted, since the body keeps it all.
+    pub(crate) fn add_of_body(
+        &mut self,
+        messages: &[Message<'a>],
+        config: &Config,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        for message in messages {
+            let raw = RawPair::read(*message)?;
+            if self.0.len() >= config.attributes_max {
+                break;
+            }
+            if (1..=config.key_bytes_max).contains(&raw.key.len()) {
+                let pair = Self::pair(&raw, tally)?;
+                if self.position(&pair).is_none() {
+                    self.0.push(pair);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn pairs(&self) -> &[Pair<'a>] {
+        &self.0
+    }
+
+    pub(crate) fn into_pairs(self) -> Vec<Pair<'a>> {
+        self.0
+    }
+
+    fn pair(raw: &RawPair<'a>, tally: &mut Tally) -> Result<Pair<'a>, Fault> {
+        let key = any::text(raw.key, tally);
+        Ok(Pair { hash: xxh3_64(key.as_bytes()), key, value: raw.value(tally)? })
+    }
+
+    /// Where the key stands already. By hash first: records of many attributes must not cost the square of them.
+    fn position(&self, pair: &Pair<'_>) -> Option<usize> {
+        self.0.iter().position(|seen| seen.hash == pair.hash && seen.key == pair.key)
+    }
+}
+
 /// Builds the five typed attribute maps of logs and spans, one entry per row and map.
 pub(crate) struct TypedMaps {
-    text: MapBuilder<StringBuilder, StringBuilder>,
-    int: MapBuilder<StringBuilder, Int64Builder>,
-    double: MapBuilder<StringBuilder, Float64Builder>,
-    truth: MapBuilder<StringBuilder, BooleanBuilder>,
-    json: MapBuilder<StringBuilder, StringBuilder>,
+    text: (MapKeys, StringBuilder),
+    int: (MapKeys, Int64Builder),
+    double: (MapKeys, Float64Builder),
+    truth: (MapKeys, BooleanBuilder),
+    json: (MapKeys, StringBuilder),
 }
 
 impl TypedMaps {
     pub(crate) fn new() -> Self {
         Self {
-            text: schema::map_builder(StringBuilder::new()),
-            int: schema::map_builder(Int64Builder::new()),
-            double: schema::map_builder(Float64Builder::new()),
-            truth: schema::map_builder(BooleanBuilder::new()),
-            json: schema::map_builder(StringBuilder::new()),
+            text: (MapKeys::new(), StringBuilder::with_capacity(0, 0)),
+            int: (MapKeys::new(), Int64Builder::with_capacity(0)),
+            double: (MapKeys::new(), Float64Builder::with_capacity(0)),
+            truth: (MapKeys::new(), BooleanBuilder::with_capacity(0)),
+            json: (MapKeys::new(), StringBuilder::with_capacity(0, 0)),
         }
     }
 
-    /// Adds one attribute to the present row, in the map of its type.
-    pub(crate) fn push(&mut self, pair: &KeyValue, config: &Config, tally: &mut Tally) {
-        match pair.value.as_ref().and_then(|value| value.value.as_ref()) {
-            Some(Value::IntValue(number)) => {
-                self.int.keys().append_value(&pair.key);
-                self.int.values().append_value(*number);
+    /// Adds one attribute to `row`, in the map of its type: a key may come with another type in every record.
+    #[inline]
+    pub(crate) fn push(
+        &mut self,
+        row: usize,
+        (key, value): (&str, &Any<'_>),
+        config: &Config,
+        tally: &mut Tally,
+    ) -> Result<(), Error> {
+        let bytes_max = config.attribute_bytes_max;
+        match value {
+            Any::Int(number) => self.push_int(row, key, *number),
+            Any::Double(number) => {
+                self.double.1.append_value(*number);
+                self.double.0.add(row, key)
             }
-            Some(Value::DoubleValue(number)) => {
-                self.double.keys().append_value(&pair.key);
-                self.double.values().append_value(*number);
+            Any::Truth(truth) => {
+                self.truth.1.append_value(*truth);
+                self.truth.0.add(row, key)
             }
-            Some(Value::BoolValue(truth)) => {
-                self.truth.keys().append_value(&pair.key);
-                self.truth.values().append_value(*truth);
+            Any::Text(text) => {
+                self.push_text(row, key, cut(text, bytes_max, Reason::AttributeCut, tally))
             }
-            Some(Value::ArrayValue(_) | Value::KvlistValue(_) | Value::BytesValue(_)) => {
-                self.push_json(pair, config, tally);
-            }
-            Some(Value::StringValue(_) | Value::StringValueStrindex(_)) | None => {
-                self.push_text(&pair.key, &text(pair, config, tally));
+            Any::Empty => self.push_text(row, key, ""),
+            Any::Json(json) => self.push_json(row, key, json, (bytes_max, tally)),
+            Any::Bytes(_) => {
+                let mut json = String::new();
+                value::write_quoted(&mut json, &value.text());
+                self.push_json(row, key, &json, (bytes_max, tally))
             }
         }
     }
 
-    /// Adds a text attribute to the present row.
-    pub(crate) fn push_text(&mut self, key: &str, value: &str) {
-        self.text.keys().append_value(key);
-        self.text.values().append_value(value);
+    /// Adds a text attribute to `row`.
+    #[inline]
+    pub(crate) fn push_text(&mut self, row: usize, key: &str, value: &str) -> Result<(), Error> {
+        self.text.1.append_value(value);
+        self.text.0.add(row, key)
+    }
+
+    /// Adds an integer attribute to `row`.
+    #[inline]
+    pub(crate) fn push_int(&mut self, row: usize, key: &str, value: i64) -> Result<(), Error> {
+        self.int.1.append_value(value);
+        self.int.0.add(row, key)
     }
 
     /// JSON cut in the middle is none any more, so what is too long is kept as cut text.
-    fn push_json(&mut self, pair: &KeyValue, config: &Config, tally: &mut Tally) {
-        let value = pair.value.as_ref().map_or_else(String::new, value::json);
-        if value.len() > config.attribute_bytes_max {
-            let kept = cut(&value, config.attribute_bytes_max, Reason::AttributeCut, tally);
-            self.push_text(&pair.key, kept);
-        } else {
-            self.json.keys().append_value(&pair.key);
-            self.json.values().append_value(value);
+    fn push_json(
+        &mut self,
+        row: usize,
+        key: &str,
+        json: &str,
+        (bytes_max, tally): (usize, &mut Tally),
+    ) -> Result<(), Error> {
+        if json.len() > bytes_max {
+            let kept = cut(json, bytes_max, Reason::AttributeCut, tally);
+            return self.push_text(row, key, kept);
         }
+        self.json.1.append_value(json);
+        self.json.0.add(row, key)
     }
 
-    /// Ends the present row.
-    pub(crate) fn end_row(&mut self) -> Result<(), Error> {
-        end_row(&mut self.text)?;
-        end_row(&mut self.int)?;
-        end_row(&mut self.double)?;
-        end_row(&mut self.truth)?;
-        end_row(&mut self.json)
-    }
-
-    /// The columns under their names.
-    pub(crate) fn finish(mut self) -> Vec<(&'static str, ArrayRef)> {
-        vec![
-            (columns::ATTRS_STR, Arc::new(self.text.finish())),
-            (columns::ATTRS_INT, Arc::new(self.int.finish())),
-            (columns::ATTRS_F64, Arc::new(self.double.finish())),
-            (columns::ATTRS_BOOL, Arc::new(self.truth.finish())),
-            (columns::ATTRS_JSON, Arc::new(self.json.finish())),
-        ]
+    /// The columns of `rows` rows under their names.
+    pub(crate) fn finish(mut self, rows: usize) -> Result<Vec<(&'static str, ArrayRef)>, Error> {
+        let text = self.text.0.finish(rows, Arc::new(self.text.1.finish()))?;
+        let int = self.int.0.finish(rows, Arc::new(self.int.1.finish()))?;
+        let double = self.double.0.finish(rows, Arc::new(self.double.1.finish()))?;
+        let truth = self.truth.0.finish(rows, Arc::new(self.truth.1.finish()))?;
+        let json = self.json.0.finish(rows, Arc::new(self.json.1.finish()))?;
+        Ok(vec![
+            (columns::ATTRS_STR, text),
+            (columns::ATTRS_INT, int),
+            (columns::ATTRS_F64, double),
+            (columns::ATTRS_BOOL, truth),
+            (columns::ATTRS_JSON, json),
+        ])
     }
 }
 
@@ -168,12 +283,16 @@ pub(crate) fn end_row<V: arrow::array::ArrayBuilder>(
 /// An attribute with a text value.
 #[cfg(test)]
 pub(crate) fn text_pair(key: &str, value: &str) -> KeyValue {
+    use opentelemetry_proto::tonic::common::v1::any_value::Value;
     pair(key, Value::StringValue(value.to_owned()))
 }
 
 /// An attribute.
 #[cfg(test)]
-pub(crate) fn pair(key: &str, value: Value) -> KeyValue {
+pub(crate) fn pair(
+    key: &str,
+    value: opentelemetry_proto::tonic::common::v1::any_value::Value,
+) -> KeyValue {
     let value = opentelemetry_proto::tonic::common::v1::AnyValue { value: Some(value) };
     KeyValue { key: key.to_owned(), value: Some(value), key_strindex: 0 }
 }

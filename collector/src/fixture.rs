@@ -16,8 +16,10 @@ use tempfile::TempDir;
 
 use crate::admission::{Admission, Shared};
 use crate::admit::{Reason, Tally, Window};
+use crate::budget::Budget;
 use crate::config::Config;
 use crate::decode::Request;
+use crate::error::Error;
 use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::stats::Signal;
@@ -64,6 +66,7 @@ pub(crate) struct Desk {
     pub(crate) config: Config,
     memory: Memory,
     recorder: Recorder,
+    bytes_max: usize,
 }
 
 /// What one request came to.
@@ -79,7 +82,12 @@ impl Desk {
 
     pub(crate) fn with(config: Config, series_max: usize) -> Self {
         let recorder = Recorder { series: RefCell::default(), series_max };
-        Self { memory: Memory::new(&config), config, recorder }
+        Self { memory: Memory::new(&config), config, recorder, bytes_max: usize::MAX }
+    }
+
+    /// Lets a request take at most so many bytes of memory.
+    pub(crate) fn within(self, bytes_max: usize) -> Self {
+        Self { bytes_max, ..self }
     }
 
     /// Admits OTLP/JSON.
@@ -87,13 +95,15 @@ impl Desk {
         let body = text.as_bytes();
         self.take(&match signal {
             Signal::Metrics => Request::Metrics(json::metrics(body).unwrap()),
-            Signal::Logs => Request::Logs(json::logs(body).unwrap()),
-            Signal::Traces => Request::Traces(json::traces(body).unwrap()),
+            Signal::Logs => Request::Logs(json::logs(body).unwrap().encode_to_vec().into()),
+            Signal::Traces => Request::Traces(json::traces(body).unwrap().encode_to_vec().into()),
         })
+        .unwrap()
     }
 
     /// Admits a decoded request.
-    pub(crate) fn take(&self, request: &Request) -> Seen {
+    pub(crate) fn take(&self, request: &Request) -> Result<Seen, Error> {
+        let mut held = Budget::new(self.bytes_max).reserve(0).unwrap();
         let shared = Shared {
             config: &self.config,
             memory: &self.memory,
@@ -108,14 +118,14 @@ impl Desk {
         let mut admission = Admission::new(shared, window, Tally::new(signal));
         let tables = match request {
             Request::Metrics(request) => {
-                let decoded = metrics::admit(&mut admission, request).unwrap();
+                let decoded = metrics::admit(&mut admission, request)?;
                 let samples = (!decoded.samples.is_empty()).then(|| batch(&decoded.samples));
                 samples.into_iter().chain(decoded.tables).collect()
             }
-            Request::Logs(request) => logs::admit(&mut admission, request).unwrap(),
-            Request::Traces(request) => traces::admit(&mut admission, request).unwrap(),
+            Request::Logs(body) => logs::admit(&mut admission, body, &mut held)?,
+            Request::Traces(body) => traces::admit(&mut admission, body, &mut held)?,
         };
-        Seen { tables, tally: admission.tally }
+        Ok(Seen { tables, tally: admission.tally })
     }
 
     /// The series made so far: number, Prometheus form, native form and nature.

@@ -13,6 +13,7 @@ use store::{Ingest, Samples, Store};
 
 mod admission;
 mod admit;
+mod any;
 mod attributes;
 mod body;
 mod budget;
@@ -33,12 +34,13 @@ mod logs;
 mod memory;
 mod metrics;
 mod prometheus;
-#[cfg_attr(not(test), expect(dead_code, reason = "the walkers come one by one"))]
 mod proto;
 mod recent;
+mod records;
 mod registry;
 mod resource;
 mod series;
+mod sparse;
 mod stats;
 mod status;
 mod success;
@@ -232,11 +234,13 @@ impl Collector {
                 let decoded = metrics::admit(&mut admission, request)?;
                 (decoded.samples, decoded.tables, decoded.informed)
             }
-            Request::Logs(request) => {
-                (Samples::default(), logs::admit(&mut admission, request)?, Vec::new())
+            Request::Logs(body) => {
+                let tables = logs::admit(&mut admission, body, &mut held)?;
+                (Samples::default(), tables, Vec::new())
             }
-            Request::Traces(request) => {
-                (Samples::default(), traces::admit(&mut admission, request)?, Vec::new())
+            Request::Traces(body) => {
+                let tables = traces::admit(&mut admission, body, &mut held)?;
+                (Samples::default(), tables, Vec::new())
             }
         };
         Ok(Admitted { samples, tables, informed, tally: admission.tally, _held: held })

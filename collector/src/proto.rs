@@ -44,12 +44,11 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Fault {
-    /// The refusal of a body of `len` bytes that should have been a `message`.
-    pub(crate) fn refusal(self, len: usize, message: &str) -> Error {
-        Error::Malformed(format!(
-            "the body of {len} bytes is no protobuf {message}: {self}; check that the body was sent whole, to the path \
-             of its signal, and that Content-Encoding names its compression"
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        Self::Malformed(format!(
+            "the body is no protobuf as OTLP has it: {fault}; check that the body was sent whole, to the path of its \
+             signal, and that Content-Encoding names its compression"
         ))
     }
 }
@@ -242,6 +241,13 @@ impl<'a> Field<'a> {
             Wire::Varint(value) => Ok(value),
             _ => Err(self.unexpected()),
         }
+    }
+
+    /// An integer or enum of 32 bits: what is longer loses its upper bits, as in every protobuf.
+    #[inline]
+    pub(crate) fn varint32(&self) -> Result<u32, Fault> {
+        let low = self.varint()? & u64::from(u32::MAX);
+        Ok(u32::try_from(low).expect("the upper bits are gone"))
     }
 
     /// Eight fixed bytes as an integer.

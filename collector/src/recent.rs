@@ -37,7 +37,7 @@ impl KeyHasher {
 
 /// Takes a key that is a hash already as its own hash.
 #[derive(Clone, Copy, Debug, Default)]
-struct Identity(u64);
+pub(crate) struct Identity(u64);
 
 impl Hasher for Identity {
     fn finish(&self) -> u64 {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use arrow::array::{ArrayRef, StringBuilder, UInt64Builder};
+use arrow::array::{ArrayRef, UInt64Array};
 use model::id::ResourceId;
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use model::semconv;
@@ -16,9 +16,13 @@ use store::schema::columns;
 
 use crate::admission::Admission;
 use crate::admit::{Reason, Tally};
+use crate::any;
 use crate::attributes;
 use crate::config::Config;
 use crate::prometheus;
+use crate::proto::{Fault, Message};
+use crate::records::Scope;
+use crate::sparse::Texts;
 use crate::value;
 
 /// Keys of `columns::EMITTER_TEXTS`, in that order; the first key present wins.
@@ -83,6 +87,27 @@ impl Admission<'_> {
         let emitter = Arc::new(self.make_emitter(key, pairs));
         self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
         emitter
+    }
+
+    /// Likewise of a resource as it came over the wire. One that comes with the same bytes again is not decoded.
+    pub(crate) fn emitter_of(
+        &mut self,
+        resource: Option<Message<'_>>,
+    ) -> Result<Arc<Emitter>, Fault> {
+        let Some(resource) = resource else { return Ok(self.emitter(None)) };
+        self.scratch.clear();
+        // Apart from the keys of decoded resources, which begin with a number of pairs.
+        self.scratch.extend(u64::MAX.to_le_bytes());
+        self.scratch.extend(self.shared.tenant.0.to_le_bytes());
+        self.scratch.extend_from_slice(resource.bytes());
+        let key = self.shared.memory.hasher.hash(&self.scratch);
+        if let Some(emitter) = self.shared.memory.emitters.find(key) {
+            return Ok(emitter);
+        }
+        let attributes = any::owned_pairs(resource, &mut self.tally)?;
+        let emitter = self.emitter(Some(&Resource { attributes, ..Resource::default() }));
+        self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
+        Ok(emitter)
     }
 
     fn make_emitter(&mut self, key: u128, pairs: &[KeyValue]) -> Emitter {
@@ -163,42 +188,51 @@ fn target_info(
 
 /// Builds the columns of logs and spans that come from the resource and the scope.
 pub(crate) struct EmitterColumns {
-    resource_id: UInt64Builder,
-    texts: [StringBuilder; columns::EMITTER_TEXTS.len()],
-    scope_name: StringBuilder,
-    scope_version: StringBuilder,
+    resource_id: Vec<u64>,
+    texts: [Texts; columns::EMITTER_TEXTS.len()],
+    scope_name: Texts,
+    scope_version: Texts,
 }
 
 impl EmitterColumns {
     pub(crate) fn new() -> Self {
         Self {
-            resource_id: UInt64Builder::new(),
-            texts: std::array::from_fn(|_| StringBuilder::new()),
-            scope_name: StringBuilder::new(),
-            scope_version: StringBuilder::new(),
+            resource_id: Vec::new(),
+            texts: std::array::from_fn(|_| Texts::new()),
+            scope_name: Texts::new(),
+            scope_version: Texts::new(),
         }
     }
 
-    /// Adds one row.
-    pub(crate) fn push(&mut self, emitter: &Emitter, scope: Option<&InstrumentationScope>) {
-        self.resource_id.append_value(emitter.id.0);
-        for (column, text) in self.texts.iter_mut().zip(&emitter.texts) {
-            column.append_option(text.as_deref());
+    /// Adds `n` rows from row `first` on.
+    pub(crate) fn push(
+        &mut self,
+        first: usize,
+        n: usize,
+        (emitter, scope): (&Emitter, &Scope<'_>),
+    ) {
+        if n == 0 {
+            return;
         }
-        let (name, version) = scope.map_or(("", ""), |scope| (&scope.name, &scope.version));
-        self.scope_name.append_option((!name.is_empty()).then_some(name));
-        self.scope_version.append_option((!version.is_empty()).then_some(version));
+        self.resource_id.resize(first + n, emitter.id.0);
+        let own = [(&mut self.scope_name, &scope.name), (&mut self.scope_version, &scope.version)];
+        let own = own.into_iter().filter(|(_, text)| !text.is_empty());
+        let texts = self.texts.iter_mut().zip(&emitter.texts);
+        let texts = texts.filter_map(|(column, text)| Some((column, text.as_ref()?)));
+        for (column, text) in texts.chain(own) {
+            column.set_run(first, n, text);
+        }
     }
 
-    /// The columns under their names.
-    pub(crate) fn finish(mut self) -> Vec<(&'static str, ArrayRef)> {
+    /// The columns of `rows` rows under their names.
+    pub(crate) fn finish(self, rows: usize) -> Vec<(&'static str, ArrayRef)> {
         let mut out: Vec<(&'static str, ArrayRef)> = vec![
-            (columns::RESOURCE_ID, Arc::new(self.resource_id.finish())),
-            (columns::SCOPE_NAME, Arc::new(self.scope_name.finish())),
-            (columns::SCOPE_VERSION, Arc::new(self.scope_version.finish())),
+            (columns::RESOURCE_ID, Arc::new(UInt64Array::from(self.resource_id))),
+            (columns::SCOPE_NAME, self.scope_name.finish(rows)),
+            (columns::SCOPE_VERSION, self.scope_version.finish(rows)),
         ];
-        for (name, mut column) in columns::EMITTER_TEXTS.into_iter().zip(self.texts) {
-            out.push((name, Arc::new(column.finish())));
+        for (name, column) in columns::EMITTER_TEXTS.into_iter().zip(self.texts) {
+            out.push((name, column.finish(rows)));
         }
         out
     }

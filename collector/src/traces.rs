@@ -1,4 +1,4 @@
-//! Traces: from OTLP's spans to rows of `spans`.
+//! Traces: from OTLP's spans on the wire to rows of `spans`.
 
 use std::sync::Arc;
 
@@ -7,96 +7,119 @@ use arrow::array::{
     UInt64Array,
 };
 use model::id::{SpanId, TraceId};
-use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use store::schema::{Table, columns as names};
 
 use crate::admission::{Admission, Refusal};
 use crate::admit::Reason;
-use crate::attributes::{self, TypedMaps};
+use crate::any;
+use crate::attributes::{self, Kept, TypedMaps};
+use crate::budget::Reservation;
 use crate::columns;
 use crate::error::Error;
 use crate::ids;
-use crate::resource::{Emitter, EmitterColumns, note_scope};
+use crate::proto::Message;
+use crate::records::{self, Rows, Scope};
+use crate::resource::EmitterColumns;
 use crate::series::crop;
+use crate::sparse::{Ids, Texts};
 
 mod canonical;
 mod endpoint;
 mod event;
 mod query_text;
+mod raw;
 mod role;
 
 use canonical::Canonical;
 use event::{Events, Links};
+use raw::Raw;
 
-/// Admits every span of the request.
+/// Admits every span of an `ExportTraceServiceRequest`.
 pub(crate) fn admit(
     admission: &mut Admission<'_>,
-    request: &ExportTraceServiceRequest,
+    body: &[u8],
+    held: &mut Reservation,
 ) -> Result<Vec<(Table, RecordBatch)>, Error> {
     let mut spans = Spans::new();
-    for of_resource in &request.resource_spans {
-        let emitter = admission.emitter(of_resource.resource.as_ref());
-        for of_scope in &of_resource.scope_spans {
-            note_scope(of_scope.scope.as_ref(), &mut admission.tally);
-            admission.tally.receive(of_scope.spans.len());
-            for span in &of_scope.spans {
-                let outcome = spans.span(admission, (&emitter, of_scope.scope.as_ref()), span);
-                admission.settle(outcome, || format!("span `{}`", crop(&span.name)))?;
-            }
-        }
-    }
+    records::walk(&mut spans, admission, body, held)?;
     spans.finish()
 }
 
 /// Columns in the making.
-struct Spans {
+struct Spans<'a> {
     time: Vec<i64>,
     duration: Vec<i64>,
-    trace_id: Vec<Option<TraceId>>,
-    span_id: Vec<Option<SpanId>>,
-    parent_span_id: Vec<Option<SpanId>>,
-    emitter: EmitterColumns,
+    trace_id: Ids<16>,
+    span_id: Ids<8>,
+    parent_span_id: Ids<8>,
+    emitters: EmitterColumns,
     name: StringBuilder,
     kind: StringBuilder,
     status: StringBuilder,
-    status_message: StringBuilder,
+    status_message: Texts,
     is_root: Vec<bool>,
     is_entry: Vec<bool>,
     is_error: Vec<bool>,
     weight: Vec<f32>,
-    trace_state: StringBuilder,
+    trace_state: Texts,
     texts: canonical::TextColumns,
     http_status: Vec<Option<u16>>,
     server_port: Vec<Option<u16>>,
     peer_port: Vec<Option<u16>>,
     db_fingerprint: Vec<Option<u64>>,
     attributes: TypedMaps,
-    events: Events,
-    links: Links,
+    events: Events<'a>,
+    links: Links<'a>,
+    raw: Raw<'a>,
+    kept: Kept<'a>,
 }
 
-impl Spans {
+impl<'a> Rows<'a> for Spans<'a> {
+    fn record(
+        &mut self,
+        admission: &mut Admission<'_>,
+        scope: &Scope<'a>,
+        record: Message<'a>,
+    ) -> Result<(), Error> {
+        let mut raw = std::mem::take(&mut self.raw);
+        raw.refill(record)?;
+        let outcome = self.row(admission, scope, &raw);
+        admission
+            .settle(outcome, || format!("span `{}`", crop(&String::from_utf8_lossy(raw.name))))?;
+        self.raw = raw;
+        Ok(())
+    }
+
+    fn len(&self) -> usize {
+        self.time.len()
+    }
+
+    fn emitters(&mut self) -> &mut EmitterColumns {
+        &mut self.emitters
+    }
+}
+
+impl<'a> Spans<'a> {
     fn new() -> Self {
+        let texts = || StringBuilder::with_capacity(0, 0);
         Self {
             time: Vec::new(),
             duration: Vec::new(),
-            trace_id: Vec::new(),
-            span_id: Vec::new(),
-            parent_span_id: Vec::new(),
-            emitter: EmitterColumns::new(),
-            name: StringBuilder::new(),
-            kind: StringBuilder::new(),
-            status: StringBuilder::new(),
-            status_message: StringBuilder::new(),
+            trace_id: Ids::new(),
+            span_id: Ids::new(),
+            parent_span_id: Ids::new(),
+            emitters: EmitterColumns::new(),
+            name: texts(),
+            kind: texts(),
+            status: texts(),
+            status_message: Texts::new(),
             is_root: Vec::new(),
             is_entry: Vec::new(),
             is_error: Vec::new(),
             weight: Vec::new(),
-            trace_state: StringBuilder::new(),
+            trace_state: Texts::new(),
             texts: canonical::TextColumns::new(),
             http_status: Vec::new(),
             server_port: Vec::new(),
@@ -105,67 +128,81 @@ impl Spans {
             attributes: TypedMaps::new(),
             events: Events::new(),
             links: Links::new(),
+            raw: Raw::default(),
+            kept: Kept::default(),
         }
     }
 
-    fn span(
+    fn row(
         &mut self,
         admission: &mut Admission<'_>,
-        (emitter, scope): (&Emitter, Option<&InstrumentationScope>),
-        span: &Span,
+        scope: &Scope<'a>,
+        raw: &Raw<'a>,
     ) -> Result<(), Refusal> {
-        let key = Key::check(span)?;
-        let start = admission.window.check(span.start_time_unix_nano)?;
+        let key = Key::check(raw)?;
+        let start = admission.window.check(raw.start)?;
+        let row = self.time.len();
         self.time.push(start.0);
-        self.duration.push(duration(admission, start.0, span.end_time_unix_nano));
-        self.trace_id.push(Some(key.trace_id));
-        self.span_id.push(Some(key.span_id));
-        self.parent_span_id.push(key.parent_span_id);
-        self.emitter.push(emitter, scope);
-        let cut = |admission: &mut Admission<'_>, text: &'_ str| {
-            let bytes_max = admission.shared.config.attribute_bytes_max;
-            attributes::cut(text, bytes_max, Reason::AttributeCut, &mut admission.tally).len()
-        };
-        let name = &span.name[..cut(admission, &span.name)];
-        self.name.append_value(name);
-        let kind = SpanKind::try_from(span.kind).unwrap_or(SpanKind::Unspecified);
-        self.kind.append_value(kind_name(kind));
-        let status = span.status.as_ref();
-        let code = status.map_or(StatusCode::Unset, |status| {
-            StatusCode::try_from(status.code).unwrap_or(StatusCode::Unset)
-        });
-        self.status.append_value(status_name(code));
-        let message = status.map_or("", |status| &status.message);
-        let message = &message[..cut(admission, message)];
-        self.status_message.append_option((!message.is_empty()).then_some(message));
+        self.duration.push(duration(admission, start.0, raw.end));
+        self.trace_id.set(row, &key.trace_id.0);
+        self.span_id.set(row, &key.span_id.0);
+        if let Some(parent) = key.parent_span_id {
+            self.parent_span_id.set(row, &parent.0);
+        }
+        self.texts(row, admission, raw);
+        let kind = raw.kind();
         let is_root = key.parent_span_id.is_none();
+        self.kind.append_value(kind_name(kind));
+        self.status.append_value(status_name(raw.status()));
         self.is_root.push(is_root);
         self.is_entry.push(is_root || matches!(kind, SpanKind::Server | SpanKind::Consumer));
-        self.weight.push(weight(&span.trace_state));
-        let trace_state = &span.trace_state[..cut(admission, &span.trace_state)];
-        self.trace_state.append_option((!trace_state.is_empty()).then_some(trace_state));
-        self.canonical(admission, span, (kind, code));
-        self.events.push(admission, &span.events).map_err(Refusal::Fail)?;
-        self.links.push(admission, &span.links).map_err(Refusal::Fail)?;
-        self.attributes.end_row().map_err(Refusal::Fail)
+        let (config, tally) = (admission.shared.config, &mut admission.tally);
+        self.kept.refill(&raw.attributes, config, tally)?;
+        self.canonical(row, admission, raw)?;
+        self.events.push(row, admission, &raw.events)?;
+        self.links.push(row, admission, &raw.links)?;
+        let extras = [
+            (records::FLAGS, raw.flags),
+            (records::DROPPED_ATTRIBUTES, raw.dropped_attributes),
+            (records::DROPPED_EVENTS, raw.dropped_events),
+            (records::DROPPED_LINKS, raw.dropped_links),
+        ];
+        let kept = self.kept.pairs();
+        records::push_extras(&mut self.attributes, row, kept, (scope, &extras), admission)?;
+        Ok(())
+    }
+
+    /// Name, status message and trace state.
+    fn texts(&mut self, row: usize, admission: &mut Admission<'_>, raw: &Raw<'a>) {
+        let (bytes_max, tally) =
+            (admission.shared.config.attribute_bytes_max, &mut admission.tally);
+        let mut text = |bytes: &'a [u8]| {
+            let text = any::text(bytes, tally);
+            attributes::cut_cow(text, bytes_max, Reason::AttributeCut, tally)
+        };
+        self.name.append_value(text(raw.name));
+        self.status_message.set_filled(row, &text(raw.status_message));
+        self.trace_state.set_filled(row, &text(raw.trace_state));
+        self.weight.push(std::str::from_utf8(raw.trace_state).map_or(1.0, weight));
     }
 
     /// The attributes as they came, and the canonical columns made of them.
     fn canonical(
         &mut self,
+        row: usize,
         admission: &mut Admission<'_>,
-        span: &Span,
-        (kind, code): (SpanKind, StatusCode),
-    ) {
+        raw: &Raw<'a>,
+    ) -> Result<(), Error> {
         let (config, tally) = (admission.shared.config, &mut admission.tally);
-        let kept = attributes::within_limits(&span.attributes, config, tally);
-        let canonical = Canonical::of(&kept, kind, &span.name);
-        for pair in &kept {
-            if config.redact_query_text && role::is_query_text(&pair.key) {
-                let text = attributes::text(pair, config, tally);
-                self.attributes.push_text(&pair.key, &query_text::redact(&text));
+        let (kind, code) = (raw.kind(), raw.status());
+        let name = String::from_utf8_lossy(raw.name);
+        let canonical = Canonical::of(self.kept.pairs(), kind, &name);
+        for pair in self.kept.pairs() {
+            if config.redact_query_text && role::is_query_text(pair) {
+                let text = query_text::redact(&pair.text(config, tally));
+                self.attributes.push_text(row, &pair.key, &text)?;
             } else {
-                self.attributes.push(pair, config, tally);
+                self.attributes.push(row, (&pair.key, &pair.value), config, tally)?;
             }
         }
         self.is_error.push(canonical.is_error(kind, code));
@@ -173,38 +210,40 @@ impl Spans {
         self.server_port.push(canonical.server_port);
         self.peer_port.push(canonical.peer_port);
         self.db_fingerprint.push(canonical.db_fingerprint);
-        self.texts.push(&canonical, config.attribute_bytes_max);
+        self.texts.push(row, &canonical, config.attribute_bytes_max);
+        Ok(())
     }
 
     fn finish(mut self) -> Result<Vec<(Table, RecordBatch)>, Error> {
-        if self.time.is_empty() {
+        let rows = self.time.len();
+        if rows == 0 {
             return Ok(Vec::new());
         }
         let mut all: Vec<(&'static str, ArrayRef)> = vec![
             (names::TIME, columns::times_ns(self.time)),
             (names::DURATION, Arc::new(Int64Array::from(self.duration))),
-            (names::TRACE_ID, columns::trace_ids(&self.trace_id)?),
-            (names::SPAN_ID, columns::span_ids(&self.span_id)?),
-            (names::PARENT_SPAN_ID, columns::span_ids(&self.parent_span_id)?),
+            (names::TRACE_ID, self.trace_id.finish(rows)?),
+            (names::SPAN_ID, self.span_id.finish(rows)?),
+            (names::PARENT_SPAN_ID, self.parent_span_id.finish(rows)?),
             (names::NAME, Arc::new(self.name.finish())),
             (names::SPAN_KIND, Arc::new(self.kind.finish())),
             (names::STATUS, Arc::new(self.status.finish())),
-            (names::STATUS_MESSAGE, Arc::new(self.status_message.finish())),
+            (names::STATUS_MESSAGE, self.status_message.finish(rows)),
             (names::IS_ROOT, Arc::new(BooleanArray::from(self.is_root))),
             (names::IS_ENTRY, Arc::new(BooleanArray::from(self.is_entry))),
             (names::IS_ERROR, Arc::new(BooleanArray::from(self.is_error))),
             (names::WEIGHT, Arc::new(Float32Array::from(self.weight))),
-            (names::TRACE_STATE, Arc::new(self.trace_state.finish())),
+            (names::TRACE_STATE, self.trace_state.finish(rows)),
             (names::HTTP_STATUS, Arc::new(UInt16Array::from(self.http_status))),
             (names::SERVER_PORT, Arc::new(UInt16Array::from(self.server_port))),
             (names::PEER_PORT, Arc::new(UInt16Array::from(self.peer_port))),
             (names::DB_FINGERPRINT, Arc::new(UInt64Array::from(self.db_fingerprint))),
         ];
-        all.extend(self.texts.finish());
-        all.extend(self.emitter.finish());
-        all.extend(self.attributes.finish());
-        all.push((names::EVENTS, self.events.finish()?));
-        all.push((names::LINKS, self.links.finish()?));
+        all.extend(self.texts.finish(rows));
+        all.extend(self.emitters.finish(rows));
+        all.extend(self.attributes.finish(rows)?);
+        all.push((names::EVENTS, self.events.finish(rows)?));
+        all.push((names::LINKS, self.links.finish(rows)?));
         Ok(vec![columns::batch(Table::Spans, all)?])
     }
 }
@@ -217,18 +256,18 @@ struct Key {
 }
 
 impl Key {
-    fn check(span: &Span) -> Result<Self, Refusal> {
+    fn check(raw: &Raw<'_>) -> Result<Self, Refusal> {
         let bad = |reason, what: &str, bytes: &[u8], len| {
             let words = format!("{what} {}: it must be {len} bytes and not all zero", print(bytes));
             Refusal::Reject(reason, words)
         };
-        let trace_id = ids::trace_id(&span.trace_id)
-            .ok_or_else(|| bad(Reason::TraceIdInvalid, "trace id", &span.trace_id, 16))?;
-        let span_id = ids::span_id(&span.span_id)
-            .ok_or_else(|| bad(Reason::SpanIdInvalid, "span id", &span.span_id, 8))?;
-        let parent_span_id = ids::span_id(&span.parent_span_id);
-        if parent_span_id.is_none() && !ids::is_absent(&span.parent_span_id, 8) {
-            let parent = &span.parent_span_id;
+        let trace_id = ids::trace_id(raw.trace_id)
+            .ok_or_else(|| bad(Reason::TraceIdInvalid, "trace id", raw.trace_id, 16))?;
+        let span_id = ids::span_id(raw.span_id)
+            .ok_or_else(|| bad(Reason::SpanIdInvalid, "span id", raw.span_id, 8))?;
+        let parent_span_id = ids::span_id(raw.parent_span_id);
+        if parent_span_id.is_none() && !ids::is_absent(raw.parent_span_id, 8) {
+            let parent = raw.parent_span_id;
             return Err(bad(Reason::ParentSpanIdInvalid, "parent span id", parent, 8));
         }
         Ok(Self { trace_id, span_id, parent_span_id })

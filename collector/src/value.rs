@@ -79,7 +79,8 @@ fn write_json(out: &mut String, value: &AnyValue) {
     }
 }
 
-fn write_quoted(out: &mut String, text: &str) {
+/// Appends `text` as a JSON string.
+pub(crate) fn write_quoted(out: &mut String, text: &str) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -93,15 +94,6 @@ fn write_quoted(out: &mut String, text: &str) {
         }
     }
     out.push('"');
-}
-
-/// The value as an integer: an integer, or text that reads as one.
-pub(crate) fn integer(value: &AnyValue) -> Option<i64> {
-    match &value.value {
-        Some(Value::IntValue(number)) => Some(*number),
-        Some(Value::StringValue(text)) => text.trim().parse().ok(),
-        _ => None,
-    }
 }
 
 /// The attribute as the model has it; `None` for one without key.

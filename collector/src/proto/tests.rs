@@ -117,8 +117,8 @@ fn faults_name_their_byte() {
     assert_eq!(fault(&[0x0c]), "a group ends that did not begin (at byte 0)");
     assert_eq!(fault(&[0xff; 11]), "a varint does not end within ten bytes (at byte 0)");
     assert_eq!(fault(&[0x33; 101]), "messages nest too deep (at byte 100)");
-    let deep = Message::of_body(&[0; 3]).too_deep().refusal(3, "LogRecord").to_string();
+    let deep = Error::from(Message::of_body(&[0; 3]).too_deep()).to_string();
     assert!(deep.starts_with(
-        "the body of 3 bytes is no protobuf LogRecord: messages nest too deep (at byte 0); check"
+        "the body is no protobuf as OTLP has it: messages nest too deep (at byte 0); check"
     ));
 }

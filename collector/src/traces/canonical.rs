@@ -1,17 +1,17 @@
 //! The canonical columns of a span: old and new attribute names resolved, and what is derived from several of them.
 
 use std::borrow::Cow;
-use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringBuilder};
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use arrow::array::ArrayRef;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use store::schema::columns as names;
 
 use super::role::{self, N_ROLES, Role};
 use super::{endpoint, query_text};
-use crate::value;
+use crate::any::Any;
+use crate::attributes::Pair;
+use crate::sparse::Texts;
 
 /// Text columns made here: all of `SPAN_TEXTS` but those of the scope and the trace state, which end the list.
 const N_TEXTS: usize = names::SPAN_TEXTS.len() - 3;
@@ -59,15 +59,18 @@ const DIRECT: [(usize, Role); 14] = [
 ];
 
 /// What a span's attributes say, by role.
-struct Roles<'a>([Option<(&'a AnyValue, usize)>; N_ROLES]);
+struct Roles<'a>([Option<(&'a Any<'a>, usize)>; N_ROLES]);
 
 impl<'a> Roles<'a> {
-    fn of(pairs: &[&'a KeyValue]) -> Self {
+    fn of(pairs: &'a [Pair<'a>]) -> Self {
         let mut roles = Self([None; N_ROLES]);
         for pair in pairs {
-            let (Some((role, rank)), Some(value)) = (role::of_key(&pair.key), &pair.value) else {
+            let (Some((role, rank)), value) = (role::of_pair(pair), &pair.value) else {
                 continue;
             };
+            if *value == Any::Empty {
+                continue;
+            }
             let slot = &mut roles.0[role as usize];
             if slot.is_none_or(|(_, held)| rank < held) {
                 *slot = Some((value, rank));
@@ -76,13 +79,13 @@ impl<'a> Roles<'a> {
         roles
     }
 
-    fn value(&self, role: Role) -> Option<&'a AnyValue> {
+    fn value(&self, role: Role) -> Option<&'a Any<'a>> {
         self.0[role as usize].map(|(value, _)| value)
     }
 
     /// The text of a role, `None` when absent or empty.
     fn text(&self, role: Role) -> Option<Cow<'a, str>> {
-        self.value(role).map(value::text).filter(|text| !text.is_empty())
+        self.value(role).map(Any::text).filter(|text| !text.is_empty())
     }
 
     fn first(&self, roles: &[Role]) -> Option<Cow<'a, str>> {
@@ -91,7 +94,7 @@ impl<'a> Roles<'a> {
 
     fn number(&self, roles: &[Role]) -> Option<u16> {
         let numbers = roles.iter().filter_map(|role| self.value(*role));
-        numbers.filter_map(value::integer).find_map(|number| u16::try_from(number).ok())
+        numbers.filter_map(Any::integer).find_map(|number| u16::try_from(number).ok())
     }
 }
 
@@ -106,7 +109,7 @@ pub(super) struct Canonical<'a> {
 
 impl<'a> Canonical<'a> {
     /// Resolves the attributes of a span of this kind and name.
-    pub(super) fn of(pairs: &[&'a KeyValue], kind: SpanKind, name: &'a str) -> Self {
+    pub(super) fn of(pairs: &'a [Pair<'a>], kind: SpanKind, name: &'a str) -> Self {
         let roles = Roles::of(pairs);
         let is_server = matches!(kind, SpanKind::Server | SpanKind::Consumer);
         let (server, client, port): (&[Role], &[Role], &[Role]) = if is_server {
@@ -135,16 +138,19 @@ impl<'a> Canonical<'a> {
         for (column, role) in DIRECT {
             canonical.texts[column] = roles.text(role);
         }
-        canonical.set(names::SERVER_ADDRESS, roles.first(server));
-        canonical.set(names::CLIENT_ADDRESS, roles.first(client));
-        canonical.set(names::URL_PATH, path(&roles));
+        canonical.set(const { at(names::SERVER_ADDRESS) }, roles.first(server));
+        canonical.set(const { at(names::CLIENT_ADDRESS) }, roles.first(client));
+        canonical.set(const { at(names::URL_PATH) }, path(&roles));
         canonical.rpc(&roles);
-        canonical.set(names::DB_SYSTEM, rename(roles.text(Role::DbSystem), role::db_system));
+        canonical.set(
+            const { at(names::DB_SYSTEM) },
+            rename(roles.text(Role::DbSystem), role::db_system),
+        );
         canonical.messaging(&roles);
         let endpoint = canonical.endpoint(&roles, name);
-        canonical.set(names::ENDPOINT, Some(endpoint));
+        canonical.set(const { at(names::ENDPOINT) }, Some(endpoint));
         let peer = if is_server { None } else { canonical.peer() };
-        canonical.set(names::PEER_KEY, peer);
+        canonical.set(const { at(names::PEER_KEY) }, peer);
         canonical
     }
 
@@ -163,56 +169,59 @@ impl<'a> Canonical<'a> {
         }
     }
 
-    fn text(&self, column: &str) -> Option<&str> {
-        let at = names::SPAN_TEXTS.iter().position(|name| *name == column)?;
-        self.texts.get(at)?.as_deref()
+    fn text(&self, column: usize) -> Option<&str> {
+        self.texts[column].as_deref()
     }
 
-    fn set(&mut self, column: &str, text: Option<Cow<'a, str>>) {
-        let at = names::SPAN_TEXTS.iter().position(|name| *name == column);
-        if let Some(slot) = at.and_then(|at| self.texts.get_mut(at)) {
-            *slot = text;
-        }
+    fn set(&mut self, column: usize, text: Option<Cow<'a, str>>) {
+        self.texts[column] = text;
     }
 
     fn rpc(&mut self, roles: &Roles<'a>) {
-        self.set(names::RPC_SYSTEM, rename(roles.text(Role::RpcSystem), role::rpc_system));
+        self.set(
+            const { at(names::RPC_SYSTEM) },
+            rename(roles.text(Role::RpcSystem), role::rpc_system),
+        );
         let method = match (roles.text(Role::RpcService), roles.text(Role::RpcMethod)) {
             (Some(service), Some(method)) if !method.contains('/') => {
                 Some(Cow::Owned(format!("{service}/{method}")))
             }
             (_, method) => method,
         };
-        self.set(names::RPC_METHOD, method);
-        let grpc = roles.value(Role::RpcGrpcStatus).and_then(value::integer);
+        self.set(const { at(names::RPC_METHOD) }, method);
+        let grpc = roles.value(Role::RpcGrpcStatus).and_then(Any::integer);
         let grpc = grpc.and_then(role::grpc_status).map(Cow::Borrowed);
-        self.set(names::RPC_STATUS, roles.text(Role::RpcStatus).or(grpc));
+        self.set(const { at(names::RPC_STATUS) }, roles.text(Role::RpcStatus).or(grpc));
     }
 
     fn messaging(&mut self, roles: &Roles<'a>) {
         let current =
             |name: &str| if name == "publish" { "send".to_owned() } else { name.to_owned() };
         let operation = roles.text(Role::MessagingOperation);
-        self.set(names::MESSAGING_OPERATION, operation.map(|name| Cow::Owned(current(&name))));
+        self.set(
+            const { at(names::MESSAGING_OPERATION) },
+            operation.map(|name| Cow::Owned(current(&name))),
+        );
         let destination = roles.first(&[Role::MessagingDestination, Role::MessagingTemplate]);
-        self.set(names::MESSAGING_DESTINATION, destination);
+        self.set(const { at(names::MESSAGING_DESTINATION) }, destination);
     }
 
     fn endpoint(&self, roles: &Roles<'a>, name: &'a str) -> Cow<'a, str> {
-        let templated = || self.text(names::URL_PATH).map(|path| endpoint::template(path).into());
+        let templated =
+            || self.text(const { at(names::URL_PATH) }).map(|path| endpoint::template(path).into());
         let route = roles.first(&[Role::HttpRoute, Role::UrlTemplate]);
-        let is_http = self.text(names::HTTP_METHOD).is_some() || route.is_some();
+        let is_http = self.text(const { at(names::HTTP_METHOD) }).is_some() || route.is_some();
         let path = route.or_else(|| if is_http { templated() } else { None });
         if let Some(path) = path {
-            return match self.text(names::HTTP_METHOD) {
+            return match self.text(const { at(names::HTTP_METHOD) }) {
                 Some(method) => Cow::Owned(format!("{method} {path}")),
                 None => path,
             };
         }
-        if let Some(method) = self.text(names::RPC_METHOD) {
+        if let Some(method) = self.text(const { at(names::RPC_METHOD) }) {
             return Cow::Owned(method.to_owned());
         }
-        let operation = self.text(names::MESSAGING_OPERATION);
+        let operation = self.text(const { at(names::MESSAGING_OPERATION) });
         // The template, so that temporary queues are one endpoint.
         let destination = roles.first(&[Role::MessagingTemplate, Role::MessagingDestination]);
         match (operation, destination) {
@@ -227,10 +236,12 @@ impl<'a> Canonical<'a> {
         let with_port = |address: &str, port: Option<u16>| {
             port.map_or_else(|| address.to_owned(), |port| format!("{address}:{port}"))
         };
-        let service = self.text(names::PEER_SERVICE).map(str::to_owned);
-        let server = || Some(with_port(self.text(names::SERVER_ADDRESS)?, self.server_port));
-        let peer = || Some(with_port(self.text(names::PEER_ADDRESS)?, self.peer_port));
-        let database = || self.text(names::DB_SYSTEM).map(str::to_owned);
+        let service = self.text(const { at(names::PEER_SERVICE) }).map(str::to_owned);
+        let server =
+            || Some(with_port(self.text(const { at(names::SERVER_ADDRESS) })?, self.server_port));
+        let peer =
+            || Some(with_port(self.text(const { at(names::PEER_ADDRESS) })?, self.peer_port));
+        let database = || self.text(const { at(names::DB_SYSTEM) }).map(str::to_owned);
         service.or_else(server).or_else(peer).or_else(database).map(Cow::Owned)
     }
 }
@@ -255,24 +266,25 @@ fn rename<'a>(text: Option<Cow<'a, str>>, current: fn(&str) -> &str) -> Option<C
 }
 
 /// Builds the text columns of spans.
-pub(super) struct TextColumns([StringBuilder; N_TEXTS]);
+pub(super) struct TextColumns([Texts; N_TEXTS]);
 
 impl TextColumns {
     pub(super) fn new() -> Self {
-        Self(std::array::from_fn(|_| StringBuilder::new()))
+        Self(std::array::from_fn(|_| Texts::new()))
     }
 
-    /// Adds one row, texts cut to `bytes_max`; the cut was counted with the attribute itself.
-    pub(super) fn push(&mut self, canonical: &Canonical<'_>, bytes_max: usize) {
+    /// The texts of `row`, cut to `bytes_max`; the cut was counted with the attribute itself.
+    pub(super) fn push(&mut self, row: usize, canonical: &Canonical<'_>, bytes_max: usize) {
         for (column, text) in self.0.iter_mut().zip(&canonical.texts) {
-            let text = text.as_deref().map(|text| &text[..text.floor_char_boundary(bytes_max)]);
-            column.append_option(text);
+            if let Some(text) = text {
+                column.set(row, &text[..text.floor_char_boundary(bytes_max)]);
+            }
         }
     }
 
-    /// The columns under their names.
-    pub(super) fn finish(self) -> Vec<(&'static str, ArrayRef)> {
+    /// The columns of `rows` rows under their names.
+    pub(super) fn finish(self, rows: usize) -> Vec<(&'static str, ArrayRef)> {
         let columns = names::SPAN_TEXTS.into_iter().zip(self.0);
-        columns.map(|(name, mut column)| (name, Arc::new(column.finish()) as ArrayRef)).collect()
+        columns.map(|(name, column)| (name, column.finish(rows))).collect()
     }
 }

@@ -2,167 +2,286 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, ListArray, MapBuilder, StringBuilder, StructArray};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{Array, ArrayRef, ListArray, StringBuilder};
 use arrow::datatypes::{Field, Fields};
-use model::id::{SpanId, TraceId};
-use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use store::schema;
 
 use crate::admission::Admission;
 use crate::admit::{Reason, Tally};
-use crate::attributes::{self, end_row};
+use crate::any;
+use crate::attributes::{self, Kept};
 use crate::columns;
 use crate::config::Config;
 use crate::error::Error;
 use crate::ids;
+use crate::proto::{Fault, Message};
+use crate::records;
+use crate::sparse::{Ids, MapKeys, Offsets, Texts, structs, uneven};
 
-type TextMap = MapBuilder<StringBuilder, StringBuilder>;
+/// The trace state of a link, beside its attributes.
+const TRACE_STATE: &str = "w3c.tracestate";
 
-/// The column `events`.
-pub(super) struct Events {
-    lengths: Vec<usize>,
-    time: Vec<i64>,
-    name: StringBuilder,
-    attributes: TextMap,
-    exception_type: StringBuilder,
-    exception_message: StringBuilder,
+/// The attributes of events and links: all of them as text.
+struct TextMap<'a> {
+    keys: MapKeys,
+    values: StringBuilder,
+    kept: Kept<'a>,
 }
 
-impl Events {
-    pub(super) fn new() -> Self {
-        Self {
-            lengths: Vec::new(),
-            time: Vec::new(),
-            name: StringBuilder::new(),
-            attributes: schema::map_builder(StringBuilder::new()),
-            exception_type: StringBuilder::new(),
-            exception_message: StringBuilder::new(),
-        }
+impl<'a> TextMap<'a> {
+    fn new() -> Self {
+        let values = StringBuilder::with_capacity(0, 0);
+        Self { keys: MapKeys::new(), values, kept: Kept::default() }
     }
 
-    /// Adds the events of one span.
-    pub(super) fn push(
+    fn push(
         &mut self,
-        admission: &mut Admission<'_>,
-        events: &[Event],
+        row: usize,
+        messages: &[Message<'a>],
+        (config, tally): (&Config, &mut Tally),
     ) -> Result<(), Error> {
-        let (config, tally) = (admission.shared.config, &mut admission.tally);
-        let events = within(events, config, tally);
-        self.lengths.push(events.len());
-        for event in events {
-            self.time.push(i64::try_from(event.time_unix_nano).unwrap_or(i64::MAX));
-            let limit = config.attribute_bytes_max;
-            self.name.append_value(attributes::cut(
-                &event.name,
-                limit,
-                Reason::AttributeCut,
-                tally,
-            ));
-            let kept = push_map(&mut self.attributes, &event.attributes, (config, tally))?;
-            let text = |key: &str| {
-                kept.iter().find(|pair| pair.key == key).map(|pair| {
-                    attributes::text(pair, config, &mut Tally::new(crate::Signal::Traces))
-                        .into_owned()
-                })
-            };
-            self.exception_type.append_option(text("exception.type"));
-            self.exception_message.append_option(text("exception.message"));
+        self.kept.refill(messages, config, tally)?;
+        for pair in self.kept.pairs() {
+            self.keys.add(row, &pair.key)?;
+            self.values.append_value(pair.text(config, tally));
         }
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<ArrayRef, Error> {
+    /// Adds what has no column, unless there is an attribute of that name.
+    fn push_extra(&mut self, row: usize, key: &str, value: &str) -> Result<(), Error> {
+        if !self.kept.pairs().iter().any(|pair| pair.key == key) {
+            self.keys.add(row, key)?;
+            self.values.append_value(value);
+        }
+        Ok(())
+    }
+
+    fn push_count(&mut self, row: usize, key: &str, count: u32) -> Result<(), Error> {
+        if count > 0 { self.push_extra(row, key, &count.to_string()) } else { Ok(()) }
+    }
+
+    fn finish(mut self, rows: usize) -> Result<ArrayRef, Error> {
+        self.keys.finish(rows, Arc::new(self.values.finish()))
+    }
+}
+
+/// The column `events`.
+pub(super) struct Events<'a> {
+    offsets: Offsets,
+    time: Vec<i64>,
+    name: StringBuilder,
+    attributes: TextMap<'a>,
+    exception_type: Texts,
+    exception_message: Texts,
+    raw: RawEvent<'a>,
+}
+
+#[derive(Default)]
+struct RawEvent<'a> {
+    time: u64,
+    name: &'a [u8],
+    attributes: Vec<Message<'a>>,
+    dropped: u32,
+}
+
+impl<'a> RawEvent<'a> {
+    fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
+        let mut attributes = std::mem::take(&mut self.attributes);
+        attributes.clear();
+        *self = Self { attributes, ..Self::default() };
+        for field in message.fields() {
+            let field = field?;
+            match field.number {
+                1 => self.time = field.fixed64()?,
+                2 => self.name = field.bytes()?,
+                3 => self.attributes.push(field.message()?),
+                4 => self.dropped = field.varint32()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Events<'a> {
+    pub(super) fn new() -> Self {
+        Self {
+            offsets: Offsets::new(),
+            time: Vec::new(),
+            name: StringBuilder::with_capacity(0, 0),
+            attributes: TextMap::new(),
+            exception_type: Texts::new(),
+            exception_message: Texts::new(),
+            raw: RawEvent::default(),
+        }
+    }
+
+    /// Adds the events of the span in `row`.
+    pub(super) fn push(
+        &mut self,
+        row: usize,
+        admission: &mut Admission<'_>,
+        events: &[Message<'a>],
+    ) -> Result<(), Error> {
+        let (config, tally) = (admission.shared.config, &mut admission.tally);
+        for message in within(events, config, tally) {
+            self.raw.refill(*message)?;
+            let at = self.time.len();
+            self.offsets.add(row)?;
+            self.time.push(i64::try_from(self.raw.time).unwrap_or(i64::MAX));
+            let name = any::text(self.raw.name, tally);
+            let limit = config.attribute_bytes_max;
+            self.name.append_value(attributes::cut(&name, limit, Reason::AttributeCut, tally));
+            self.attributes.push(at, &self.raw.attributes, (config, tally))?;
+            self.attributes.push_count(at, records::DROPPED_ATTRIBUTES, self.raw.dropped)?;
+            for pair in self.attributes.kept.pairs() {
+                // A cut was counted with the attribute itself.
+                let text = || pair.value.text();
+                match &*pair.key {
+                    "exception.type" => self.exception_type.set(at, head(&text(), limit)),
+                    "exception.message" => self.exception_message.set(at, head(&text(), limit)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The column of `rows` spans.
+    pub(super) fn finish(mut self, rows: usize) -> Result<ArrayRef, Error> {
+        let n = self.time.len();
         let arrays: Vec<ArrayRef> = vec![
             columns::times_ns(self.time),
             Arc::new(self.name.finish()),
-            Arc::new(self.attributes.finish()),
-            Arc::new(self.exception_type.finish()),
-            Arc::new(self.exception_message.finish()),
+            self.attributes.finish(n)?,
+            self.exception_type.finish(n),
+            self.exception_message.finish(n),
         ];
-        list(schema::event_fields(), arrays, self.lengths)
+        list(schema::event_fields(), arrays, self.offsets, rows)
     }
+}
+
+fn head(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// The column `links`.
-pub(super) struct Links {
-    lengths: Vec<usize>,
-    trace_id: Vec<Option<TraceId>>,
-    span_id: Vec<Option<SpanId>>,
-    attributes: TextMap,
+pub(super) struct Links<'a> {
+    offsets: Offsets,
+    trace_id: Ids<16>,
+    span_id: Ids<8>,
+    n_links: usize,
+    attributes: TextMap<'a>,
+    raw: RawLink<'a>,
 }
 
-impl Links {
+#[derive(Default)]
+struct RawLink<'a> {
+    trace_id: &'a [u8],
+    span_id: &'a [u8],
+    trace_state: &'a [u8],
+    attributes: Vec<Message<'a>>,
+    dropped: u32,
+    flags: u32,
+}
+
+impl<'a> RawLink<'a> {
+    fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
+        let mut attributes = std::mem::take(&mut self.attributes);
+        attributes.clear();
+        *self = Self { attributes, ..Self::default() };
+        for field in message.fields() {
+            let field = field?;
+            match field.number {
+                1 => self.trace_id = field.bytes()?,
+                2 => self.span_id = field.bytes()?,
+                3 => self.trace_state = field.bytes()?,
+                4 => self.attributes.push(field.message()?),
+                5 => self.dropped = field.varint32()?,
+                6 => self.flags = field.fixed32()?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<'a> Links<'a> {
     pub(super) fn new() -> Self {
         Self {
-            lengths: Vec::new(),
-            trace_id: Vec::new(),
-            span_id: Vec::new(),
-            attributes: schema::map_builder(StringBuilder::new()),
+            offsets: Offsets::new(),
+            trace_id: Ids::new(),
+            span_id: Ids::new(),
+            n_links: 0,
+            attributes: TextMap::new(),
+            raw: RawLink::default(),
         }
     }
 
-    /// Adds the links of one span; one that leads nowhere is dropped and counted.
+    /// Adds the links of the span in `row`; one that leads nowhere is dropped and counted.
     pub(super) fn push(
         &mut self,
+        row: usize,
         admission: &mut Admission<'_>,
-        links: &[Link],
+        links: &[Message<'a>],
     ) -> Result<(), Error> {
         let (config, tally) = (admission.shared.config, &mut admission.tally);
-        let mut kept = 0;
-        for link in within(links, config, tally) {
-            let trace_id = ids::trace_id(&link.trace_id);
-            let span_id = ids::span_id(&link.span_id);
-            if trace_id.is_none() || span_id.is_none() {
+        for message in within(links, config, tally) {
+            self.raw.refill(*message)?;
+            let (Some(trace_id), Some(span_id)) =
+                (ids::trace_id(self.raw.trace_id), ids::span_id(self.raw.span_id))
+            else {
                 tally.adjust(Reason::IdDropped);
                 continue;
+            };
+            let at = self.n_links;
+            self.n_links += 1;
+            self.offsets.add(row)?;
+            self.trace_id.set(at, &trace_id.0);
+            self.span_id.set(at, &span_id.0);
+            self.attributes.push(at, &self.raw.attributes, (config, tally))?;
+            if !self.raw.trace_state.is_empty() {
+                let state = any::text(self.raw.trace_state, tally);
+                let limit = config.attribute_bytes_max;
+                let state = attributes::cut(&state, limit, Reason::AttributeCut, tally);
+                self.attributes.push_extra(at, TRACE_STATE, state)?;
             }
-            kept += 1;
-            self.trace_id.push(trace_id);
-            self.span_id.push(span_id);
-            push_map(&mut self.attributes, &link.attributes, (config, tally))?;
+            self.attributes.push_count(at, records::FLAGS, self.raw.flags)?;
+            self.attributes.push_count(at, records::DROPPED_ATTRIBUTES, self.raw.dropped)?;
         }
-        self.lengths.push(kept);
         Ok(())
     }
 
-    pub(super) fn finish(mut self) -> Result<ArrayRef, Error> {
-        let arrays: Vec<ArrayRef> = vec![
-            columns::trace_ids(&self.trace_id)?,
-            columns::span_ids(&self.span_id)?,
-            Arc::new(self.attributes.finish()),
-        ];
-        list(schema::link_fields(), arrays, self.lengths)
+    /// The column of `rows` spans.
+    pub(super) fn finish(self, rows: usize) -> Result<ArrayRef, Error> {
+        let n = self.n_links;
+        let arrays =
+            vec![self.trace_id.finish(n)?, self.span_id.finish(n)?, self.attributes.finish(n)?];
+        list(schema::link_fields(), arrays, self.offsets, rows)
     }
 }
 
-fn within<'a, T>(items: &'a [T], config: &Config, tally: &mut Tally) -> &'a [T] {
+fn within<'s, 'a>(
+    items: &'s [Message<'a>],
+    config: &Config,
+    tally: &mut Tally,
+) -> &'s [Message<'a>] {
     if items.len() > config.events_max {
         tally.adjust(Reason::AttributesOverLimit);
     }
     &items[..items.len().min(config.events_max)]
 }
 
-fn push_map<'a>(
-    map: &mut TextMap,
-    pairs: &'a [KeyValue],
-    (config, tally): (&Config, &mut Tally),
-) -> Result<Vec<&'a KeyValue>, Error> {
-    let kept = attributes::within_limits(pairs, config, tally);
-    for pair in &kept {
-        map.keys().append_value(&pair.key);
-        map.values().append_value(attributes::text(pair, config, tally));
-    }
-    end_row(map)?;
-    Ok(kept)
-}
-
-fn list(fields: Fields, arrays: Vec<ArrayRef>, lengths: Vec<usize>) -> Result<ArrayRef, Error> {
-    let uneven = |cause| Error::Internal(format!("a list column is uneven: {cause}"));
-    let items = StructArray::try_new(fields, arrays, None).map_err(uneven)?;
+fn list(
+    fields: Fields,
+    arrays: Vec<ArrayRef>,
+    offsets: Offsets,
+    rows: usize,
+) -> Result<ArrayRef, Error> {
+    let items = structs(fields, arrays)?;
     let item = Arc::new(Field::new_list_field(items.data_type().clone(), true));
-    let offsets = OffsetBuffer::from_lengths(lengths);
-    let lists = ListArray::try_new(item, offsets, Arc::new(items), None).map_err(uneven)?;
+    let lists = ListArray::try_new(item, offsets.finish(rows), Arc::new(items), None)
+        .map_err(|cause| uneven("list", &cause.to_string()))?;
     Ok(Arc::new(lists))
 }

@@ -4,7 +4,13 @@
 //! span have roles of their own and are told apart in `canonical`.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 use std::sync::LazyLock;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::attributes::Pair;
+use crate::recent::Identity;
 
 macro_rules! roles {
     ($($role:ident: $($key:literal),+;)*) => {
@@ -59,22 +65,29 @@ roles! {
     MessagingPartition: "messaging.destination.partition.id", "messaging.kafka.destination.partition";
 }
 
-static BY_KEY: LazyLock<HashMap<&'static str, (Role, usize)>> = LazyLock::new(|| {
+type ByHash = HashMap<u64, (&'static str, Role, usize), BuildHasherDefault<Identity>>;
+
+/// By xxh3-64 of the key, which every attribute has at hand.
+static BY_KEY: LazyLock<ByHash> = LazyLock::new(|| {
     let of_role = |(role, keys): &(Role, &[&'static str])| {
         let role = *role;
-        keys.iter().enumerate().map(move |(rank, key)| (*key, (role, rank))).collect::<Vec<_>>()
+        let entry = move |(rank, key): (usize, &&'static str)| {
+            (xxh3_64(key.as_bytes()), (*key, role, rank))
+        };
+        keys.iter().enumerate().map(entry).collect::<Vec<_>>()
     };
     KEYS.iter().flat_map(of_role).collect()
 });
 
-/// The role of an attribute key and its place in the role's order, or `None` for a key without one.
-pub(super) fn of_key(key: &str) -> Option<(Role, usize)> {
-    BY_KEY.get(key).copied()
+/// The role of an attribute and its key's place in the role's order, or `None` for one without.
+pub(super) fn of_pair(pair: &Pair<'_>) -> Option<(Role, usize)> {
+    let (key, role, rank) = BY_KEY.get(&pair.hash)?;
+    (*key == pair.key).then_some((*role, *rank))
 }
 
 /// Whether the attribute is the text of a database query.
-pub(super) fn is_query_text(key: &str) -> bool {
-    matches!(of_key(key), Some((Role::DbText, _)))
+pub(super) fn is_query_text(pair: &Pair<'_>) -> bool {
+    matches!(of_pair(pair), Some((Role::DbText, _)))
 }
 
 const DB_SYSTEMS: [(&str, &str); 21] = [
@@ -150,6 +163,10 @@ mod tests {
         for (i, (role, _)) in KEYS.iter().enumerate() {
             assert_eq!(*role as usize, i);
         }
+        let of_key = |key: &'static str| {
+            let hash = xxh3_64(key.as_bytes());
+            of_pair(&Pair { key: key.into(), value: crate::any::Any::Empty, hash })
+        };
         assert_eq!(of_key("http.method"), Some((Role::HttpMethod, 1)));
         assert_eq!(of_key("http.methods"), None);
     }
