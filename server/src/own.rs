@@ -72,6 +72,7 @@ fn store(out: &mut Vec<Sample>, stats: &store::Stats) {
         ("headrope_store_flushes_total", stats.flushes_total),
         ("headrope_store_flush_failures_total", stats.flush_failures_total),
         ("headrope_store_compactions_total", stats.compactions_total),
+        ("headrope_store_compact_lag_seconds", stats.compact_lag_s),
         ("headrope_store_retained_segments_total", stats.retained_segments_total),
         ("headrope_store_quarantined_segments", stats.quarantined_segments),
     ] {

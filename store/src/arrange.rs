@@ -38,6 +38,18 @@ impl SeriesKey {
         }
     }
 
+    /// The same, of a cumulative counter where nothing is known.
+    pub(crate) fn or_counter(self) -> Self {
+        match (self.kind(), self.temporality) {
+            (MetricKind::Unknown, 0) => Self {
+                kind: MetricKind::Counter as u8,
+                temporality: Temporality::Cumulative as u8,
+                ..self
+            },
+            _ => self,
+        }
+    }
+
     pub(crate) fn kind(&self) -> MetricKind {
         MetricKind::from_u8(self.kind)
     }

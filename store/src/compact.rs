@@ -1,159 +1,123 @@
-//! Compaction of small segments into one, retention by age, and deletion of what nobody reads any more.
+//! Compaction of segments into larger and denser ones, retention, and deletion of what nobody reads any more.
 
-use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
-use model::id::TenantId;
-use model::time::{NS_PER_S, Timestamp};
+use model::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
-use crate::arrange::{histograms, rows, samples, traces};
 use crate::catalogue::{Commit, DataFile};
+use crate::compact::due::{Job, due};
+use crate::compact::work::Work;
 use crate::config::Config;
 use crate::core::{Core, blocking};
 use crate::error::Error;
-use crate::flush::{discard, write_segments};
-use crate::registry::Registry;
-use crate::schema::{Table, segment_schema};
+use crate::flush::discard;
+use crate::schema::Table;
 use crate::segment::read::Segment;
-use crate::segment::write::{Draft, Origin, Window, sidecar_path};
+use crate::segment::write::{Facts, Origin, path, sidecar_path};
+
+mod due;
+mod duplicates;
+mod merge;
+mod need;
+mod pace;
+mod work;
 
 /// How often there is a look for work.
 const TICK: Duration = Duration::from_secs(30);
-/// Level-0 segments of a window from which they are merged.
-const INPUTS_MIN: usize = 4;
-/// How long after its end a window is merged as a whole, in ns: later rows are rare and wait for each other.
-const SETTLING_NS: Range<i64> = 600 * NS_PER_S..7_200 * NS_PER_S;
 
 /// Compacts, retains and deletes, until told to stop.
 pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
     loop {
         tokio::select! {
-            biased; // Stop wins: an unfinished compaction leaves nothing but pending paths.
+            biased; // Stop wins.
             () = stop.cancelled() => return,
             () = tokio::time::sleep(TICK) => {}
         }
-        tokio::select! {
-            biased;
-            () = stop.cancelled() => return,
-            done = pass(&core) => {
-                if let Err(error) = done {
-                    tracing::error!(%error, "compaction failed and is tried again");
-                }
-            }
+        // Not dropped half-way: a merge on the blocking pool would go on by itself. It looks for `stop` after each batch.
+        if let Err(error) = pass(&core, &stop).await
+            && !stop.is_cancelled()
+        {
+            tracing::error!(%error, "compaction failed and is tried again");
         }
     }
 }
 
 /// Does everything that is due.
-pub(crate) async fn pass(core: &Arc<Core>) -> Result<(), Error> {
+pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(), Error> {
+    // One at a time: no window is merged twice, and one job's memory is all there is.
+    let _alone = core.compacting.lock().await;
     retain(core).await?;
     let mut outcome = Ok(());
-    for inputs in due(&core.live.segments(), core.clock.now(), core.config.compact_bytes_max) {
-        let merged = merge(core, inputs).await;
-        outcome = outcome.and(merged); // One bad window must not keep the others from being merged.
+    let mut failed = Vec::new();
+    while !stop.is_cancelled() {
+        let jobs = due(&core.live.segments(), core.clock.now());
+        note_lag(core, &jobs);
+        // One bad window must not keep the others from being merged.
+        let next = jobs.into_iter().find(|job| !failed.contains(&job.inputs()));
+        let Some(job) = next else { break };
+        let inputs = job.inputs();
+        match merge(core, job, stop).await {
+            Ok(true) => {}
+            Ok(false) => failed.push(inputs),
+            Err(error) => {
+                failed.push(inputs);
+                outcome = outcome.and(Err(error));
+            }
+        }
     }
     sweep(core).await.and(outcome)
 }
 
-/// Sets of neighbouring segments of one window to merge, oldest first, within the memory bound.
-///
-/// An open window is merged in tiers: whenever enough level-0 segments are there, they take along the level-1 segments
-/// before them that are no larger than they are. A window that closed a while ago is merged as a whole.
-fn due(segments: &[Arc<Segment>], now: Timestamp, bytes_max: u64) -> Vec<Vec<Arc<Segment>>> {
-    let mut windows: BTreeMap<(TenantId, Table, Window), Vec<Arc<Segment>>> = BTreeMap::new();
-    for segment in segments {
-        let facts = segment.facts();
-        windows
-            .entry((facts.tenant, facts.table, facts.window))
-            .or_default()
-            .push(Arc::clone(segment));
-    }
-    let mut sets = Vec::new();
-    for ((_, _, window), inputs) in windows {
-        let closed_ns = now.0.saturating_sub(window.end());
-        let first = match SETTLING_NS.contains(&closed_ns) {
-            true => Some(0),
-            false => first_of_tier(&inputs),
-        };
-        let Some(first) = first else { continue };
-        // Neighbours in commit order: "the later commit wins" then stays a rule about order alone.
-        let mut bytes = 0;
-        let fits = inputs[first..].iter().take_while(|segment| {
-            bytes += memory(segment);
-            bytes <= bytes_max
-        });
-        let set: Vec<_> = fits.cloned().collect();
-        if set.len() >= 2 {
-            sets.push(set);
-        }
-    }
-    sets
+fn note_lag(core: &Core, jobs: &[Job]) {
+    let now = core.clock.now().0;
+    let lag_ns = jobs.iter().map(|job| now.saturating_sub(job.since)).max().unwrap_or(0);
+    let lag_s = u64::try_from(Timestamp(lag_ns).s()).unwrap_or(0);
+    core.counters.compact_lag_s.store(lag_s, Ordering::Relaxed);
 }
 
-/// Where the newest tier of a window begins; `None` while it has too few level-0 segments.
-fn first_of_tier(inputs: &[Arc<Segment>]) -> Option<usize> {
-    let n_fresh = inputs.iter().rev().take_while(|segment| segment.facts().level == 0).count();
-    if n_fresh < INPUTS_MIN {
-        return None;
-    }
-    let mut first = inputs.len() - n_fresh;
-    let mut bytes: u64 = inputs[first..].iter().map(|segment| segment.facts().bytes).sum();
-    while first > 0 && inputs[first - 1].facts().bytes <= bytes {
-        first -= 1;
-        bytes += inputs[first].facts().bytes;
-    }
-    Some(first)
-}
-
-/// Bytes of memory that merging a segment takes, estimated: its rows decoded, and sorted beside them.
-fn memory(segment: &Segment) -> u64 {
-    let facts = segment.facts();
-    match facts.table {
-        Table::Samples => facts.rows * 128,
-        Table::HistPoints | Table::HistBuckets => facts.rows * 384,
-        // Text compresses about twelvefold, and is there twice while it is sorted.
-        Table::Series
-        | Table::Resources
-        | Table::HistBounds
-        | Table::Exemplars
-        | Table::Logs
-        | Table::Spans
-        | Table::TraceIndex => facts.rows * 256 + facts.bytes * 24,
-    }
-}
-
-async fn merge(core: &Arc<Core>, inputs: Vec<Arc<Segment>>) -> Result<(), Error> {
-    let (registry, sources) = (Arc::clone(&core.registry), inputs.clone());
-    let batch = blocking(move || merged(&sources, &registry)).await?;
-    let Some(first) = inputs.first() else { return Ok(()) };
-    let facts = first.facts();
-    let draft =
-        Draft { table: facts.table, tenant: facts.tenant, window: facts.window, level: 1, batch };
+/// Merges as many runs of `job` as memory allows. `false` when that is none.
+async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<bool, Error> {
+    let budget = core.config.compact_bytes_max;
+    let Some((job, reserved)) = blocking(move || need::fit(job, budget)).await? else {
+        return Ok(false);
+    };
+    let now = core.clock.now();
+    let inputs: Vec<Arc<Segment>> = job.files().cloned().collect();
+    let Some(first) = inputs.first() else { return Ok(false) };
     let origin = Origin {
         lo: inputs.iter().map(|input| input.data.origin.lo).min().unwrap_or(0),
         hi: inputs.iter().map(|input| input.data.origin.hi).max().unwrap_or(0),
         replaces: inputs.iter().map(|input| input.facts().path.clone()).collect(),
         ..first.data.origin.clone()
     };
-    let new = write_segments(core, vec![draft], &origin).await?;
+    let bytes: u64 = inputs.iter().map(|input| input.facts().bytes).sum();
+    let n_files = bytes / core.config.compact_segment_bytes.max(1) + 1;
+    let paths: Vec<String> = (0..n_files).map(|_| path(&job.plan, now)).collect();
+    core.catalogue.add_pending(&paths, now).await?;
+    let work = Work::new(core, job, (origin.clone(), paths.clone()), stop.clone());
+    let done = match blocking(move || work.run()).await {
+        Ok(done) => done,
+        Err(error) => {
+            discard(core, &paths).await;
+            return Err(error);
+        }
+    };
+    core.counters.compact_peak(reserved, done.peak);
     let commit_order = inputs.iter().map(|input| input.commit_order()).max();
-    if let Err(error) = replace(core, "compact", &inputs, (new.clone(), origin, commit_order)).await
-    {
+    let new = done.facts;
+    if let Err(error) = replace(core, "compact", &inputs, (new, origin, commit_order)).await {
         if matches!(error, Error::Unavailable { .. }) {
             // An input ended meanwhile and the commit was rolled back: the output is nobody's.
-            let paths: Vec<String> = new.into_iter().map(|facts| facts.path).collect();
             discard(core, &paths).await;
         }
         return Err(error);
     }
+    core.catalogue.forget_pending(&paths).await?; // Those that were not needed.
     core.counters.compactions.fetch_add(1, Ordering::Relaxed);
-    Ok(())
+    Ok(true)
 }
 
 /// Ends `inputs` and brings in what replaces them, in one commit.
@@ -161,7 +125,7 @@ async fn replace(
     core: &Arc<Core>,
     kind: &'static str,
     inputs: &[Arc<Segment>],
-    (new, origin, commit_order): (Vec<crate::segment::write::Facts>, Origin, Option<i64>),
+    (new, origin, commit_order): (Vec<Facts>, Origin, Option<i64>),
 ) -> Result<(), Error> {
     let ended: Vec<DataFile> = inputs.iter().map(|input| input.data.clone()).collect();
     let now = core.clock.now();
@@ -180,37 +144,6 @@ async fn replace(
     core.live.publish_change(segments, &ids);
     core.bury(inputs);
     Ok(())
-}
-
-/// The rows of `inputs`, oldest commit first, as one sorted batch.
-fn merged(inputs: &[Arc<Segment>], registry: &Registry) -> Result<RecordBatch, Error> {
-    let facts = inputs[0].facts();
-    let (table, window) = (facts.table, facts.window);
-    let mut batches = Vec::new();
-    for input in inputs {
-        batches.extend(input.rows()?);
-    }
-    let whole = || {
-        concat_batches(&segment_schema(table), &batches).map_err(Error::arrow("merging segments"))
-    };
-    match table {
-        Table::Samples => samples::from_segments(&batches, registry),
-        Table::HistPoints | Table::HistBuckets => {
-            let plain: Vec<RecordBatch> = batches
-                .iter()
-                .map(|batch| histograms::to_ingest(table, batch))
-                .collect::<Result<_, _>>()?;
-            let arranged = histograms::arrange(table, &plain, registry)?;
-            let batches: Vec<RecordBatch> = arranged.into_iter().map(|(_, batch)| batch).collect();
-            concat_batches(&segment_schema(table), &batches)
-                .map_err(Error::arrow("merging segments"))
-        }
-        Table::TraceIndex => traces::fold(window, &batches),
-        Table::Series | Table::Resources | Table::HistBounds => {
-            rows::fold_definitions(table, &whole()?)
-        }
-        Table::Exemplars | Table::Logs | Table::Spans => rows::sort(table, &whole()?),
-    }
 }
 
 /// How long rows of `table` are kept.

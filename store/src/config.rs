@@ -61,8 +61,10 @@ pub struct Config {
     /// How long files that were replaced stay readable. Default `15m`.
     #[serde(with = "duration_text")]
     pub snapshot_grace: Duration,
-    /// Bytes of memory one compaction may take, estimated from rows and file sizes. Default 256 MiB.
+    /// Bytes of memory one compaction may take; with less it merges fewer segments at once. Default 256 MiB.
     pub compact_bytes_max: u64,
+    /// Bytes of a compacted segment from which the next one begins. Default 256 MiB.
+    pub compact_segment_bytes: u64,
 }
 
 impl Default for Config {
@@ -84,6 +86,7 @@ impl Default for Config {
             retain_spans: Duration::from_secs(7 * 86_400),
             snapshot_grace: Duration::from_secs(15 * 60),
             compact_bytes_max: 256 << 20,
+            compact_segment_bytes: 256 << 20,
         }
     }
 }

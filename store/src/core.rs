@@ -41,6 +41,8 @@ pub(crate) struct Core {
     /// Segments that ended, until nobody reads them and their files are deleted.
     pub(crate) ended: Mutex<HashMap<i64, Weak<Segment>>>,
     pub(crate) counters: Counters,
+    /// Held by whoever replaces segments by others: compaction, retention.
+    pub(crate) compacting: tokio::sync::Mutex<()>,
     /// Locked as long as the store is open.
     pub(crate) _lock: File,
 }
@@ -51,6 +53,13 @@ pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
     pub(crate) compactions: AtomicU64,
+    /// How long the longest overdue compaction has been due.
+    pub(crate) compact_lag_s: AtomicU64,
+    /// Most memory a compaction reserved, and most it held.
+    pub(crate) compact_reserved_bytes_max: AtomicU64,
+    pub(crate) compact_held_bytes_max: AtomicU64,
+    /// Requests to ingest and to read: while they come, compaction holds back.
+    pub(crate) requests: AtomicU64,
     pub(crate) retained: AtomicU64,
     pub(crate) quarantined: AtomicU64,
     pub(crate) refused_head: AtomicU64,
@@ -62,6 +71,15 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    /// Notes what memory a compaction reserved and held.
+    pub(crate) fn compact_peak(&self, reserved: u64, held: u64) {
+        self.compact_reserved_bytes_max.fetch_max(reserved, Ordering::Relaxed);
+        self.compact_held_bytes_max.fetch_max(held, Ordering::Relaxed);
+        if held > reserved {
+            tracing::warn!(held, reserved, "a compaction held more memory than it had reserved");
+        }
+    }
+
     /// Counts a refused request by its reason.
     pub(crate) fn refuse(&self, error: &Error) {
         let counter = match error {

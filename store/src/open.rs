@@ -76,6 +76,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         flush_wanted: tokio::sync::Notify::new(),
         ended: std::sync::Mutex::default(),
         counters,
+        compacting: tokio::sync::Mutex::new(()),
         _lock: lock,
         config,
         dir,

@@ -37,6 +37,8 @@ pub struct Stats {
     pub flush_failures_total: u64,
     /// Compactions committed.
     pub compactions_total: u64,
+    /// How long the longest overdue compaction has been due, in seconds.
+    pub compact_lag_s: u64,
     /// Segments ended by retention.
     pub retained_segments_total: u64,
     /// Definition segments found in quarantine at start: what they name is missing from answers.

@@ -109,6 +109,7 @@ impl Store {
 
     async fn ingest_batch(&self, batch: Ingest) -> Result<Ack, Error> {
         let wal = self.wal()?;
+        self.core.counters.requests.fetch_add(1, Ordering::Relaxed);
         self.admit()?;
         let n_rows: usize = batch.samples.len()
             + batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>();
@@ -153,6 +154,7 @@ impl Store {
     /// One consistent version of everything acknowledged so far.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.core.counters.requests.fetch_add(1, Ordering::Relaxed);
         Arc::new(Snapshot::new(Arc::clone(&self.core.registry), self.core.live.version()))
     }
 
@@ -179,7 +181,7 @@ impl Store {
     ///
     /// When a segment or the catalogue cannot be read or written; nothing is lost then.
     pub fn compact(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { compact::pass(&self.core).await })
+        Box::pin(async { compact::pass(&self.core, &self.stop).await })
     }
 
     /// Stops accepting, marks the log as cleanly ended and joins the tasks.
@@ -242,6 +244,7 @@ impl Store {
             resources: core.registry.resources(TenantId::default()).len() as u64,
             flushes_total: core.counters.flushes.load(Ordering::Relaxed),
             flush_failures_total: core.counters.flush_failures.load(Ordering::Relaxed),
+            compact_lag_s: core.counters.compact_lag_s.load(Ordering::Relaxed),
             compactions_total: core.counters.compactions.load(Ordering::Relaxed),
             retained_segments_total: core.counters.retained.load(Ordering::Relaxed),
             quarantined_segments: core.counters.quarantined.load(Ordering::Relaxed),

@@ -12,7 +12,7 @@ use arrow::datatypes::{Float64Type, Int8Type, Int32Type, TimestampMillisecondTyp
 use model::metric::MetricKind;
 use model::time::Timestamp;
 
-use crate::arrange::samples::{ids_of, keep_last};
+use crate::arrange::samples::{ids_of, keep_last, keys_of};
 use crate::arrange::values::{ValueBuilder, Values};
 use crate::arrange::{Ranks, SeriesKey};
 use crate::definition::{column, series_ids};
@@ -44,6 +44,20 @@ pub(crate) fn arrange<'a>(
         .collect()
 }
 
+/// Rows of segments, later ones winning, as one segment batch.
+pub(crate) fn from_segments(
+    table: Table,
+    batches: &[RecordBatch],
+    registry: &Registry,
+) -> Result<RecordBatch, Error> {
+    let plain: Vec<RecordBatch> =
+        batches.iter().map(|batch| to_ingest(table, batch)).collect::<Result<_, _>>()?;
+    let plain = concat_batches(&ingest_schema(table), &plain).map_err(Error::arrow(CONTEXT))?;
+    let ranks = Ranks::new(keys_of(batches, registry));
+    let rows: Vec<u32> = (0_u32..).take(plain.num_rows()).collect();
+    build(table, &plain, &rows, &ranks)
+}
+
 fn times(batch: &RecordBatch) -> &[i64] {
     column(batch, columns::TIME).as_primitive::<TimestampMillisecondType>().values()
 }
@@ -73,7 +87,7 @@ fn sorted_points(plain: &RecordBatch, rows: &[u32], ranks: &Ranks) -> Vec<u32> {
         .iter()
         .map(|row| (ranks.rank(ids[*row as usize]), times[*row as usize], *row))
         .collect();
-    places.sort_unstable();
+    places.sort(); // A stable sort merges what is sorted already.
     keep_last(&mut places, |place| (place.0, place.1));
     places.into_iter().map(|place| place.2).collect()
 }
@@ -88,7 +102,7 @@ fn sorted_buckets(plain: &RecordBatch, rows: &[u32], ranks: &Ranks) -> Vec<u32> 
         ((ranks.rank(ids[i]), scales[i], sides[i], indices[i], times[i]), *row)
     };
     let mut places: Vec<_> = rows.iter().map(place).collect();
-    places.sort_unstable();
+    places.sort();
     keep_last(&mut places, |place| place.0);
     places.into_iter().map(|place| place.1).collect()
 }

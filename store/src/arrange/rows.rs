@@ -11,14 +11,16 @@ use arrow::compute::{
     SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
 };
 use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
+use arrow::row::{Row, RowConverter, SortField};
 use model::time::NS_PER_S;
 
-use crate::arrange::samples::ids_of;
+use crate::arrange::samples::{ids_of, keep_last};
 use crate::arrange::{Ranks, SeriesKey};
 use crate::definition::{column, series_ids};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::schema::{Table, columns, segment_schema};
+use crate::segment::recipe::sort_columns;
 use crate::segment::write::Window;
 
 /// Spans stand in buckets of this many ns, so that the ids of a trace stay close together.
@@ -49,31 +51,73 @@ pub(crate) fn arrange<'a>(
 
 /// `batch` in the sort order of `table`.
 pub(crate) fn sort(table: Table, batch: &RecordBatch) -> Result<RecordBatch, Error> {
-    let key = |array: ArrayRef| SortColumn {
-        values: array,
+    let key = |values: ArrayRef| SortColumn {
+        values,
         options: Some(SortOptions { descending: false, nulls_first: true }),
     };
-    let named = |name: &str| key(Arc::clone(column(batch, name)));
-    let keys = match table {
+    let keys: Vec<_> = row_keys(table, batch).into_iter().map(key).collect();
+    let order = lexsort_to_indices(&keys, None).map_err(Error::arrow(CONTEXT))?;
+    take_record_batch(batch, &order).map_err(Error::arrow(CONTEXT))
+}
+
+/// What rows of `table` are sorted by.
+pub(crate) fn row_keys(table: Table, batch: &RecordBatch) -> Vec<ArrayRef> {
+    let named = |name: &str| Arc::clone(column(batch, name));
+    match table {
         Table::Spans => {
             let times = column(batch, columns::TIME).as_primitive::<TimestampNanosecondType>();
             let bucket = times.values().iter().map(|time| time.div_euclid(SPAN_BUCKET_NS));
-            vec![
-                key(Arc::new(Int64Array::from_iter_values(bucket))),
-                named(columns::SERVICE_NAME),
-                named(columns::NAME),
-                named(columns::TIME),
-            ]
+            let rest = [columns::SERVICE_NAME, columns::NAME, columns::TIME];
+            let bucket: ArrayRef = Arc::new(Int64Array::from_iter_values(bucket));
+            std::iter::once(bucket).chain(rest.map(named)).collect()
         }
         Table::Logs => {
             vec![named(columns::SERVICE_NAME), named(columns::TIME), named(columns::INGEST_SEQ)]
         }
-        Table::Exemplars => {
-            vec![named(columns::METRIC), named(columns::SERIES_ID), named(columns::TIME)]
-        }
-        _ => crate::segment::recipe::sort_columns(table).iter().map(|name| named(name)).collect(),
+        _ => sort_columns(table).iter().map(|name| named(name)).collect(),
+    }
+}
+
+/// What rows that are arranged together have in common: of metric tables the series, else all they are sorted by.
+pub(crate) fn group_keys(table: Table, batch: &RecordBatch) -> Vec<ArrayRef> {
+    let mut keys = row_keys(table, batch);
+    if matches!(table, Table::Samples | Table::HistPoints | Table::HistBuckets) {
+        keys.truncate(2);
+    }
+    keys
+}
+
+/// What tells a row from every other of its table, where rows may come twice; empty where they may be equal.
+fn identity(table: Table, batch: &RecordBatch) -> Vec<ArrayRef> {
+    let names: &[&str] = match table {
+        Table::Spans => &[columns::TRACE_ID, columns::SPAN_ID],
+        Table::Exemplars => &[columns::VALUE, columns::TRACE_ID, columns::SPAN_ID],
+        _ => &[],
     };
-    let order = lexsort_to_indices(&keys, None).map_err(Error::arrow(CONTEXT))?;
+    names.iter().map(|name| Arc::clone(column(batch, name))).collect()
+}
+
+/// Rows of `n_runs` sorted runs, one after the other, as one. Of rows with one identity the last stays.
+pub(crate) fn merge(
+    table: Table,
+    batch: &RecordBatch,
+    n_runs: usize,
+) -> Result<RecordBatch, Error> {
+    let identity = identity(table, batch);
+    if n_runs == 1 && identity.is_empty() {
+        return Ok(batch.clone());
+    }
+    let mut keys = row_keys(table, batch);
+    keys.extend(identity.iter().cloned());
+    let fields = keys.iter().map(|key| SortField::new(key.data_type().clone())).collect();
+    let converter = RowConverter::new(fields).map_err(Error::arrow(CONTEXT))?;
+    let rows = converter.convert_columns(&keys).map_err(Error::arrow(CONTEXT))?;
+    let mut order: Vec<(u32, Row<'_>)> = (0_u32..).zip(rows.iter()).collect();
+    order.sort_by(|a, b| a.1.cmp(&b.1)); // A stable sort merges what is sorted already.
+    if !identity.is_empty() {
+        keep_last(&mut order, |(_, row)| *row);
+    }
+    let order = UInt32Array::from_iter_values(order.into_iter().map(|(place, _)| place));
     take_record_batch(batch, &order).map_err(Error::arrow(CONTEXT))
 }
 

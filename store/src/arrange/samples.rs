@@ -79,18 +79,7 @@ pub(crate) fn from_segments(
     batches: &[RecordBatch],
     registry: &Registry,
 ) -> Result<RecordBatch, Error> {
-    let mut keys = Vec::new();
-    for batch in batches {
-        let metrics = column(batch, columns::METRIC).as_string::<i32>();
-        let ids = series_ids(batch);
-        let mut last = None;
-        for (row, id) in ids.iter().enumerate() {
-            if last.replace(*id) != Some(*id) {
-                keys.push(SeriesKey::new(registry, *id, Some(metrics.value(row))));
-            }
-        }
-    }
-    let ranks = Ranks::new(keys);
+    let ranks = Ranks::new(keys_of(batches, registry));
     let mut places = Vec::with_capacity(batches.iter().map(RecordBatch::num_rows).sum());
     let mut payloads = Vec::with_capacity(places.capacity());
     let mut arrival = 0_u32;
@@ -116,13 +105,32 @@ pub(crate) fn from_segments(
     })
 }
 
+/// Keys of the series in segment batches. One that the registry forgot is a counter if it was written as one.
+pub(crate) fn keys_of(batches: &[RecordBatch], registry: &Registry) -> Vec<SeriesKey> {
+    let mut keys = Vec::new();
+    for batch in batches {
+        let metrics = column(batch, columns::METRIC).as_string::<i32>();
+        let counts =
+            batch.column_by_name(columns::V_CTR).or_else(|| batch.column_by_name("count_v_ctr"));
+        let mut row = 0;
+        for run in series_ids(batch).chunk_by(|a, b| a == b) {
+            let is_counter =
+                counts.is_some_and(|counts| (row..row + run.len()).any(|row| counts.is_valid(row)));
+            let key = SeriesKey::new(registry, run[0], Some(metrics.value(row)));
+            keys.push(if is_counter { key.or_counter() } else { key });
+            row += run.len();
+        }
+    }
+    keys
+}
+
 /// Sorts `places`, keeps one winner for each (series, time), and builds the segment's columns.
 fn build(
     mut places: Vec<Place>,
     ranks: &Ranks,
     payload: impl Fn(u32) -> Payload,
 ) -> Result<RecordBatch, Error> {
-    places.sort_unstable();
+    places.sort(); // A stable sort merges what is sorted already.
     keep_last(&mut places, |place| (place.0, place.1));
     let n_rows = places.len();
     let mut metrics = StringBuilder::with_capacity(n_rows, 16 * n_rows);

@@ -36,6 +36,16 @@ pub(crate) fn page_rows(table: Table, level: u8) -> usize {
     }
 }
 
+/// Whether rows of `table` are mostly text.
+fn is_wide(table: Table) -> bool {
+    matches!(table, Table::Logs | Table::Spans | Table::TraceIndex | Table::Resources)
+}
+
+/// Rows a row group: it is held whole by the writer.
+pub(crate) fn group_rows(table: Table) -> usize {
+    if is_wide(table) { 131_072 } else { 1_048_576 }
+}
+
 /// Columns rows are sorted by, as far as columns go.
 pub(crate) fn sort_columns(table: Table) -> &'static [&'static str] {
     match table {
@@ -66,8 +76,7 @@ pub(crate) fn properties(
     schema: &SchemaDescriptor,
     metadata: Vec<KeyValue>,
 ) -> Result<WriterProperties, Error> {
-    let is_wide =
-        matches!(hints.table, Table::Logs | Table::Spans | Table::TraceIndex | Table::Resources);
+    let is_wide = is_wide(hints.table);
     let level = ZstdLevel::try_new(if hints.level == 0 { 1 } else { 3 })
         .map_err(Error::parquet("choosing zstd"))?;
     let mut builder = WriterProperties::builder()
@@ -78,7 +87,7 @@ pub(crate) fn properties(
         .set_data_page_size_limit(if is_wide { 4 << 20 } else { 32 << 20 })
         .set_write_batch_size(1_024)
         .set_dictionary_page_size_limit(4 << 20)
-        .set_max_row_group_row_count(Some(if is_wide { 131_072 } else { 1_048_576 }))
+        .set_max_row_group_row_count(Some(group_rows(hints.table)))
         .set_column_index_truncate_length(Some(64))
         .set_statistics_truncate_length(Some(64))
         .set_created_by(concat!("headrope ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -123,7 +132,8 @@ fn set_leaf(
         builder = builder
             .set_column_bloom_filter_enabled(path.clone(), true)
             .set_column_bloom_filter_fpp(path.clone(), 0.01)
-            .set_column_bloom_filter_max_ndv(path, hints.rows);
+            // There is one a row group.
+            .set_column_bloom_filter_max_ndv(path, hints.rows.min(group_rows(hints.table) as u64));
     }
     builder
 }

@@ -1,6 +1,7 @@
 //! From sorted rows, batch by batch, to a segment and its sidecar on disk. Used by the flush and by compaction.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -20,8 +21,8 @@ use crate::schema::{SCHEMA_VERSION, Table, columns, segment_schema};
 use crate::segment::puffin::{self, BLOCK};
 use crate::segment::recipe;
 
-const HOUR_NS: i64 = 3_600 * NS_PER_S;
-const DAY_NS: i64 = 24 * HOUR_NS;
+pub(crate) const HOUR_NS: i64 = 3_600 * NS_PER_S;
+pub(crate) const DAY_NS: i64 = 24 * HOUR_NS;
 /// Bytes gathered before they go to disk.
 const BUFFER: usize = 16 * BLOCK;
 const CONTEXT: &str = "writing a segment";
@@ -44,10 +45,16 @@ impl Window {
         Self { start: ns.div_euclid(len).saturating_mul(len), len }
     }
 
+    /// The window of a whole day since the epoch.
+    pub(crate) fn of_day(day: i64) -> Self {
+        Self { start: day.saturating_mul(DAY_NS), len: DAY_NS }
+    }
+
     pub(crate) fn end(self) -> i64 {
         self.start.saturating_add(self.len)
     }
 
+    /// The day (since the epoch) it begins on.
     pub(crate) fn day(self) -> i64 {
         self.start.div_euclid(DAY_NS)
     }
@@ -157,6 +164,13 @@ pub(crate) fn path(plan: &Plan, now: Timestamp) -> String {
     )
 }
 
+/// When the segment at `path` was begun, ns since the epoch: its name says so. `None` when the name is not one of ours.
+pub(crate) fn begun(path: &str) -> Option<i64> {
+    let stem = Path::new(path).file_stem()?.to_str()?;
+    let (s, ns) = Uuid::parse_str(stem).ok()?.get_timestamp()?.to_unix();
+    Some(i64::try_from(s).ok()?.saturating_mul(NS_PER_S).saturating_add(i64::from(ns)))
+}
+
 /// Writes one segment: rows come in batches in sort order and leave as row groups, in memory is one of those.
 ///
 /// Nothing is readable before [`Self::finish`]; dropped before that, it leaves nothing behind.
@@ -209,6 +223,19 @@ impl SegmentWriter {
                 if is_enough { self.begin() } else { Ok(()) }
             }
         }
+    }
+
+    /// Bytes written and encoded so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        let encoded =
+            |writer: &ArrowWriter<Sink>| writer.bytes_written() + writer.in_progress_size();
+        self.writer.as_ref().map_or(0, encoded) as u64
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn memory(&self) -> u64 {
+        let held: usize = self.held.iter().map(RecordBatch::get_array_memory_size).sum();
+        (held + self.writer.as_ref().map_or(0, ArrowWriter::memory_size) + BUFFER) as u64
     }
 
     /// Makes segment and sidecar durable.

@@ -1,0 +1,189 @@
+//! What to compact: windows whose segments are many, closed, or joined by late rows. Pure computation.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::id::TenantId;
+use model::time::{NS_PER_S, Timestamp};
+
+use crate::schema::Table;
+use crate::segment::read::Segment;
+use crate::segment::write::{DAY_NS, Plan, Window, begun, window_len};
+
+/// Level-0 segments of an open window from which they are merged.
+const INPUTS_MIN: usize = 4;
+/// How long after its end a window is taken as complete, in ns.
+const SETTLING_NS: i64 = 600 * NS_PER_S;
+/// How long late rows wait for others before their window is merged again, in ns.
+const DEBOUNCE_NS: i64 = 3_600 * NS_PER_S;
+
+/// Segments that one commit made of one window: together they are sorted, their keys are disjoint.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    /// In key order.
+    pub(crate) files: Vec<Arc<Segment>>,
+}
+
+/// Segments to replace by one run.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// What comes out.
+    pub(crate) plan: Plan,
+    /// What goes in: neighbours in commit order, oldest first. "The later commit wins" then stays a rule about order.
+    pub(crate) runs: Vec<Run>,
+    /// Whether nothing else of the window is left.
+    pub(crate) is_whole: bool,
+    /// Since when it has been due, ns since the epoch.
+    pub(crate) since: i64,
+}
+
+impl Job {
+    /// Segments that go in, oldest commit first.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<Segment>> {
+        self.runs.iter().flat_map(|run| &run.files)
+    }
+
+    /// Their numbers in the catalogue.
+    pub(crate) fn inputs(&self) -> Vec<i64> {
+        self.files().map(|file| file.id()).collect()
+    }
+}
+
+impl Run {
+    pub(crate) fn level(&self) -> u8 {
+        self.files.iter().map(|file| file.facts().level).min().unwrap_or(0)
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.facts().bytes).sum()
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.facts().rows).sum()
+    }
+
+    fn begun(&self) -> i64 {
+        self.files.iter().filter_map(|file| begun(&file.facts().path)).max().unwrap_or(i64::MIN)
+    }
+}
+
+/// Runs by the window their segments name.
+type Windows = BTreeMap<Window, Vec<Run>>;
+
+/// What is due at `now`, longest overdue first. `segments` are in commit order.
+pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
+    let mut days: BTreeMap<(TenantId, Table, i64), Windows> = BTreeMap::new();
+    for segment in segments {
+        let facts = segment.facts();
+        let runs = days
+            .entry((facts.tenant, facts.table, facts.window.day()))
+            .or_default()
+            .entry(facts.window)
+            .or_default();
+        match runs.last_mut() {
+            Some(run) if run.files[0].commit_order() == segment.commit_order() => {
+                run.files.push(Arc::clone(segment));
+            }
+            _ => runs.push(Run { files: vec![Arc::clone(segment)] }),
+        }
+    }
+    let mut jobs = Vec::new();
+    for ((tenant, table, day), windows) in days {
+        let mut planner = Planner { tenant, table, now: now.0, jobs: &mut jobs };
+        if window_len(table) == DAY_NS {
+            windows.into_iter().for_each(|(window, runs)| planner.window(window, runs));
+        } else {
+            planner.day(Window::of_day(day), windows);
+        }
+    }
+    jobs.sort_by_key(|job| job.since);
+    jobs
+}
+
+struct Planner<'a> {
+    tenant: TenantId,
+    table: Table,
+    now: i64,
+    jobs: &'a mut Vec<Job>,
+}
+
+impl Planner<'_> {
+    fn push(&mut self, window: Window, level: u8, (runs, is_whole): (Vec<Run>, bool), since: i64) {
+        let Self { tenant, table, .. } = *self;
+        if self.now >= since {
+            let rows_max = runs.iter().map(Run::rows).sum();
+            let plan = Plan { table, tenant, window, level, rows_max };
+            self.jobs.push(Job { plan, runs, is_whole, since });
+        }
+    }
+
+    /// A day of a table with hours: its hours one by one, and once all of them are sealed the day as a whole.
+    fn day(&mut self, day: Window, mut windows: Windows) {
+        let settled = day.end().saturating_add(SETTLING_NS);
+        let whole = windows.remove(&day).unwrap_or_default();
+        if whole.is_empty() {
+            let is_sealed = self.now >= settled && windows.values().all(|runs| is_sealed(runs, 1));
+            if is_sealed {
+                self.push(day, 2, (in_order(whole, windows), true), settled);
+            } else {
+                windows.into_iter().for_each(|(window, runs)| self.window(window, runs));
+            }
+        } else if windows.is_empty() {
+            if !is_sealed(&whole, 2) {
+                self.push(day, 2, (whole, true), settled);
+            }
+        } else {
+            let since = debounced(windows.values().flatten());
+            self.push(day, 2, (in_order(whole, windows), true), since);
+        }
+    }
+
+    /// One window by itself.
+    ///
+    /// Open, it is merged in tiers: whenever enough level-0 runs are there, they take along the runs before them that
+    /// are no larger than they are. Closed for a while, it is merged as a whole; rows that come even later wait.
+    fn window(&mut self, window: Window, runs: Vec<Run>) {
+        let settled = window.end().saturating_add(SETTLING_NS);
+        if self.now < settled {
+            let Some(first) = first_of_tier(&runs) else { return };
+            let since = runs.last().map_or(self.now, Run::begun).min(self.now);
+            self.push(window, 1, (runs[first..].to_vec(), first == 0), since);
+        } else if !is_sealed(&runs, 1) {
+            let was_sealed =
+                runs.first().is_some_and(|run| run.level() > 0 && run.begun() >= settled);
+            let since = if was_sealed { debounced(&runs[1..]) } else { settled };
+            self.push(window, 1, (runs, true), since);
+        }
+    }
+}
+
+/// When runs that came late have waited long enough.
+fn debounced<'a>(late: impl IntoIterator<Item = &'a Run>) -> i64 {
+    late.into_iter().map(Run::begun).min().unwrap_or(i64::MIN).saturating_add(DEBOUNCE_NS)
+}
+
+fn is_sealed(runs: &[Run], level: u8) -> bool {
+    matches!(runs, [run] if run.level() >= level)
+}
+
+/// All runs of a day in commit order.
+fn in_order(mut whole: Vec<Run>, windows: Windows) -> Vec<Run> {
+    whole.extend(windows.into_values().flatten());
+    whole.sort_by_key(|run| (run.files[0].commit_order(), run.files[0].id()));
+    whole
+}
+
+/// Where the newest tier of a window begins; `None` while it has too few level-0 runs.
+fn first_of_tier(runs: &[Run]) -> Option<usize> {
+    let n_fresh = runs.iter().rev().take_while(|run| run.level() == 0).count();
+    if n_fresh < INPUTS_MIN {
+        return None;
+    }
+    let mut first = runs.len() - n_fresh;
+    let mut bytes: u64 = runs[first..].iter().map(Run::bytes).sum();
+    while first > 0 && runs[first - 1].bytes() <= bytes {
+        first -= 1;
+        bytes += runs[first].bytes();
+    }
+    Some(first)
+}

@@ -1,0 +1,125 @@
+//! One compaction at work: what it reads, what it writes, how much memory it holds. Runs on the blocking pool.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use tokio_util::sync::CancellationToken;
+
+use crate::compact::due::Job;
+use crate::compact::duplicates;
+use crate::compact::merge::Merge;
+use crate::compact::pace::Pace;
+use crate::core::Core;
+use crate::error::Error;
+use crate::object::DurableLocal;
+use crate::registry::Registry;
+use crate::schema::Table;
+use crate::segment::write::{Facts, Origin, Plan, SegmentWriter};
+
+/// One compaction.
+pub(crate) struct Work {
+    job: Job,
+    registry: Arc<Registry>,
+    output: Output,
+    pace: Pace,
+    stop: CancellationToken,
+}
+
+/// What a compaction made.
+pub(crate) struct Done {
+    /// In key order.
+    pub(crate) facts: Vec<Facts>,
+    /// Most bytes of memory held at once.
+    pub(crate) peak: u64,
+}
+
+impl Work {
+    /// `job`, written to `paths` in turn.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        job: Job,
+        (origin, paths): (Origin, Vec<String>),
+        stop: CancellationToken,
+    ) -> Self {
+        let output = Output {
+            objects: core.objects.clone(),
+            plan: job.plan.clone(),
+            origin,
+            paths: paths.into_iter(),
+            bytes_max: core.config.compact_segment_bytes,
+            writer: None,
+            facts: Vec::new(),
+        };
+        Self { job, registry: Arc::clone(&core.registry), output, pace: Pace::new(core), stop }
+    }
+
+    /// Does it. What it wrote is durable when it returns.
+    pub(crate) fn run(mut self) -> Result<Done, Error> {
+        let Plan { table, window, .. } = self.job.plan;
+        let losers = match table {
+            Table::Spans => duplicates::losers(&self.job.runs)?,
+            _ => Vec::new(),
+        };
+        let mut merge = Merge::new((table, window), &self.job.runs, losers, &self.registry)?;
+        let mut peak = 0;
+        while let Some(batch) = merge.next()? {
+            self.output.push(&batch)?;
+            peak = peak.max(merge.memory() + self.output.memory());
+            if self.stop.is_cancelled() {
+                return Err(Error::Unavailable { reason: "the store stops".to_owned() });
+            }
+            self.pace.breathe();
+        }
+        Ok(Done { facts: self.output.finish()?, peak })
+    }
+}
+
+/// Sorted rows on their way to files of bounded size.
+struct Output {
+    objects: DurableLocal,
+    plan: Plan,
+    origin: Origin,
+    paths: std::vec::IntoIter<String>,
+    /// Bytes from which the next file begins.
+    bytes_max: u64,
+    writer: Option<SegmentWriter>,
+    facts: Vec<Facts>,
+}
+
+impl Output {
+    fn push(&mut self, batch: &RecordBatch) -> Result<(), Error> {
+        let is_full = self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.bytes_max);
+        // The last path takes whatever is left.
+        if is_full && self.paths.len() > 0 {
+            self.close()?;
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => {
+                let path = self.paths.next().ok_or_else(|| Error::Unavailable {
+                    reason: "a compaction has no path to write to".to_owned(),
+                })?;
+                let plan = self.plan.clone();
+                let writer = SegmentWriter::create(&self.objects, plan, path, &self.origin)?;
+                self.writer.insert(writer)
+            }
+        };
+        writer.write(batch)
+    }
+
+    fn close(&mut self) -> Result<(), Error> {
+        if let Some(writer) = self.writer.take() {
+            self.facts.push(writer.finish()?);
+        }
+        Ok(())
+    }
+
+    fn memory(&self) -> u64 {
+        self.writer.as_ref().map_or(0, SegmentWriter::memory)
+    }
+
+    fn finish(mut self) -> Result<Vec<Facts>, Error> {
+        self.close()?;
+        Ok(self.facts)
+    }
+}
