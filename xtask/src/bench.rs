@@ -1,163 +1,131 @@
-//! `make bench`: the figures of docs/guide/performance.md, taken on this machine with release binaries.
+//! `make bench`: release binaries measured on this machine, against the peers Debian packages. Writes a report.
 //!
-//! Everything it starts listens on loopback, works in a folder of its own below the target folder, and is ended by it.
+//! The measuring is done by the program `load` of `tests`; here are its steps, and the page they are put on.
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::{run, shell, ui};
+use crate::{install, run, shell, ui};
 
-/// How long the agent is watched when nobody says otherwise.
-const AGENT_SECONDS: u64 = 300;
-/// Kernel ticks a second in `/proc/PID/stat`, on every Linux we run on.
-const TICKS_PER_S: f64 = 100.0;
+/// What is measured, in the order of the report.
+const STEPS: [&str; 5] = ["cost", "metrics", "records", "density", "queries"];
+/// How long this host is recorded when nobody says otherwise.
+const RECORD_SECONDS: &str = "900";
 
-/// `cargo xtask bench [SECONDS]`: sizes, start-up, ingest rate, and the agent's cost over SECONDS.
+/// `cargo xtask bench [--quick] [STEP...]` or `cargo xtask bench record [SECONDS]`.
 pub(crate) fn bench(args: &[String]) -> Result<()> {
-    let seconds = match args.first() {
-        Some(text) => text.parse().with_context(|| format!("`{text}` is no number of seconds"))?,
-        None => AGENT_SECONDS,
-    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let is_quick = words.contains(&"--quick");
+    let wanted: Vec<&str> = words.iter().copied().filter(|word| *word != "--quick").collect();
+    if let ["record", rest @ ..] = &wanted[..] {
+        return record(rest.first().copied().unwrap_or(RECORD_SECONDS));
+    }
+    if let Some(unknown) = wanted.iter().find(|step| !STEPS.contains(step)) {
+        bail!("no step named `{unknown}`; there are {} and record", STEPS.join(", "));
+    }
+    let bench = prepare()?;
+    let report = bench.dir.join("report.md");
+    let mut page = heading()?;
+    for step in STEPS.into_iter().filter(|step| wanted.is_empty() || wanted.contains(step)) {
+        shell::say(&format!("== {step}"))?;
+        let section = match step {
+            "density" => bench.density(is_quick)?,
+            _ => bench.load(step, is_quick)?,
+        };
+        shell::say(&section)?;
+        page.push_str(&section);
+        page.push('\n');
+        fs::write(&report, &page)?; // After each step: a later one may fail.
+    }
+    shell::say(&format!("Written to {}", report.display()))
+}
+
+/// The programs, built, and the folder below `target` that holds what they leave.
+struct Bench {
+    release: PathBuf,
+    dir: PathBuf,
+}
+
+fn prepare() -> Result<Bench> {
+    install::install(&["build".to_owned(), "bench".to_owned()])?;
     ui::build()?;
     run::build(run::Profile::Release)?;
-    let release = shell::target_dir().join("release");
-    sizes(&release)?;
-    let work = shell::target_dir().join("bench");
-    drop(fs::remove_dir_all(&work)); // Absent at first.
-    fs::create_dir_all(&work)?;
-    start_up(&release, &work)?;
-    agent(&release, &work, seconds)?;
-    shell::say("== ingest: OTLP metrics, 8 attributes a point, fsync before the answer")?;
-    shell::run(shell::cargo().args([
-        "bench",
-        "--quiet",
-        "--package",
-        "collector",
-        "--bench",
-        "otlp",
-    ]))
+    shell::run(shell::cargo().args(["build", "--release", "--package", "tests", "--bin", "load"]))?;
+    let dir = shell::target_dir().join("bench");
+    fs::create_dir_all(&dir)?;
+    Ok(Bench { release: shell::target_dir().join("release"), dir })
 }
 
-fn sizes(release: &Path) -> Result<()> {
-    shell::say("== sizes")?;
-    for name in ["headrope", "headrope-agent"] {
-        let bytes = fs::metadata(release.join(name)).with_context(|| name.to_owned())?.len();
-        shell::say(&format!("  {name:<16}{:>7.1} MB", megabytes(bytes)))?;
-    }
-    Ok(())
-}
-
-/// A server on free ports, ended when it goes out of scope.
-struct Server {
-    child: Child,
-    data: PathBuf,
-}
-
-impl Server {
-    /// Starts one and waits until it is ready; also gives the time that took.
-    fn start(release: &Path, data: PathBuf) -> Result<(Self, Duration)> {
-        let any = "127.0.0.1:0";
-        let started = now();
-        let mut command = Command::new(release.join("headrope"));
-        command.args([
-            "run",
-            "--no-agent",
-            "--listen",
-            any,
-            "--otlp-grpc",
-            any,
-            "--otlp-http",
-            any,
-        ]);
-        command.arg("--data-dir").arg(&data).stdout(Stdio::null()).stderr(Stdio::null());
-        let child = command.spawn().context("cannot start headrope")?;
-        let mut server = Self { child, data };
-        while !server.data.join("addresses.json").exists() {
-            if let Some(status) = server.child.try_wait()? {
-                bail!("headrope ended before it was ready: {status}");
-            }
-            pause(Duration::from_millis(1));
+impl Bench {
+    /// A step of the program `load`; returns what it prints.
+    fn load(&self, step: &str, is_quick: bool) -> Result<String> {
+        let mut command = Command::new(self.release.join("load"));
+        command.arg(step).arg(self.release.join("headrope")).arg(self.dir.join("work"));
+        if is_quick {
+            command.arg("--quick");
         }
-        Ok((server, started.elapsed()))
+        shell::read(&mut command)
     }
 
-    fn address(&self, name: &str) -> Result<String> {
-        let text = fs::read_to_string(self.data.join("addresses.json"))?;
-        let value =
-            text.split(&format!("\"{name}\": \"")).nth(1).and_then(|rest| rest.split('"').next());
-        Ok(value.with_context(|| format!("no {name} in addresses.json"))?.to_owned())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.kill());
-        drop(self.child.wait());
+    /// Bytes a sample, through the store itself, against VictoriaMetrics.
+    fn density(&self, is_quick: bool) -> Result<String> {
+        let mut command = shell::cargo();
+        command.args(["bench", "--quiet", "--package", "tests", "--bench", "density", "--"]);
+        command.arg(self.dir.join("recordings")).arg(self.dir.join("work"));
+        if is_quick {
+            command.arg("--quick");
+        }
+        shell::read(&mut command)
     }
 }
 
-fn start_up(release: &Path, work: &Path) -> Result<()> {
-    let mut times = Vec::new();
-    for n in 0..5 {
-        let (_server, time) = Server::start(release, work.join(format!("start-{n}")))?;
-        times.push(time);
-    }
-    times.sort();
-    shell::say("== start to ready, empty store")?;
-    shell::say(&format!("  median of 5 {:>8.0} ms", times[2].as_secs_f64() * 1000.0))
+fn record(seconds: &str) -> Result<()> {
+    let bench = prepare()?;
+    shell::say(&format!("Recording this host for {seconds} s"))?;
+    let mut command = Command::new(bench.release.join("load"));
+    command.arg("record").arg(bench.dir.join("recordings"));
+    shell::run(command.arg(bench.release.join("headrope-agent")).arg(seconds))
 }
 
-/// What the agent costs while it sends to a server of the same release.
-fn agent(release: &Path, work: &Path, seconds: u64) -> Result<()> {
-    let (server, _) = Server::start(release, work.join("agent"))?;
-    let url = format!("http://{}", server.address("otlp_http")?);
-    let mut command = Command::new(release.join("headrope-agent"));
-    command.args(["--server", &url]).stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = command.spawn().context("cannot start headrope-agent")?;
-    shell::say(&format!("== agent, default settings, {seconds} s"))?;
-    pause(Duration::from_secs(10)); // Its start is not its steady state.
-    let before = cpu_seconds(child.id());
-    let started = now();
-    pause(Duration::from_secs(seconds));
-    let share = (cpu_seconds(child.id())? - before?) / started.elapsed().as_secs_f64();
-    let rss = resident_bytes(child.id());
-    drop(child.kill());
-    drop(child.wait());
-    shell::say(&format!("  CPU  {:>8.2} % of a core", share * 100.0))?;
-    shell::say(&format!("  RSS  {:>8.1} MB", megabytes(rss?)))
-}
-
-fn cpu_seconds(pid: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: f64 =
-        after_name.split(' ').skip(12).take(2).filter_map(|t| t.parse::<f64>().ok()).sum();
-    Ok(ticks / TICKS_PER_S)
-}
-
-fn resident_bytes(pid: u32) -> Result<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib: u64 =
-        line.and_then(|l| l.trim().split(' ').next()?.parse().ok()).context("no VmRSS")?;
-    Ok(kib * 1024)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a size for people to read")]
-fn megabytes(bytes: u64) -> f64 {
-    bytes as f64 / 1e6
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
-#[expect(clippy::disallowed_methods, reason = "there is no runtime here to sleep on")]
-fn pause(time: Duration) {
-    std::thread::sleep(time);
+/// The machine, and the versions of what ran on it.
+fn heading() -> Result<String> {
+    let line = |path: &str, name: &str| -> Option<String> {
+        let text = fs::read_to_string(Path::new(path)).ok()?;
+        let line = text.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let cpu = line("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown CPU".to_owned());
+    let memory = line("/proc/meminfo", "MemTotal").unwrap_or_default();
+    let cores = std::thread::available_parallelism().context("no count of cores")?;
+    let ask = |program: &str, args: &[&str]| {
+        let mut command = Command::new(program);
+        shell::read(command.current_dir(shell::root()).args(args))
+            .map(|text| text.trim().to_owned())
+    };
+    let kernel = ask("uname", &["-sr"])?;
+    let date = ask("date", &["-u", "+%Y-%m-%d %H:%M UTC"])?;
+    let commit = ask("git", &["describe", "--always", "--dirty"]).unwrap_or_default();
+    let rustc = ask("rustc", &["--version"])?;
+    let peers = ask(
+        "dpkg-query",
+        &[
+            "-W",
+            "-f",
+            "${Package} ${Version}\n",
+            "prometheus",
+            "prometheus-node-exporter",
+            "victoria-metrics",
+        ],
+    )
+    .unwrap_or_default()
+    .replace('\n', ", ");
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or_default();
+    Ok(format!(
+        "# Bench\n\n{date}, commit {commit}, {rustc}. {cpu}, {cores} cores, {memory}, {kernel}. {peers}. \
+         Load of the machine when it began: {load}; where others work on it, trust CPU seconds and sizes, not wall time.\n\n"
+    ))
 }

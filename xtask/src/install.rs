@@ -22,6 +22,13 @@ const TEST: &[Package] = &[
         program: "/usr/lib/python3/dist-packages/ensurepip-placeholder",
     },
 ];
+/// What the bench measures against, and the exporter it records.
+const BENCH: &[Package] = &[
+    Package { name: "prometheus", program: "prometheus" },
+    Package { name: "prometheus-node-exporter", program: "prometheus-node-exporter" },
+    Package { name: "victoria-metrics", program: "victoria-metrics" },
+];
+
 struct Package {
     name: &'static str,
     /// A program on the path, or with a leading slash a file, whose presence means that the package is there.
@@ -51,7 +58,8 @@ pub(crate) fn install(what: &[String]) -> Result<()> {
         match set.as_str() {
             "build" => packages(BUILD)?,
             "test" => packages(TEST)?,
-            other => bail!("no set of packages named `{other}`; there are build and test"),
+            "bench" => packages(BENCH)?,
+            other => bail!("no set of packages named `{other}`; there are build, test and bench"),
         }
     }
     Ok(())

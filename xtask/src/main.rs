@@ -20,8 +20,9 @@ Usage: cargo xtask TASK
   test           install what the tests need, run every test
   check          fmt, clippy, tidy, docs, wasm check: what must pass before a commit lands
   tidy           layers, versions, file shape: the part of `check` that needs no compiler
-  bench [SECONDS]  the figures of docs/guide/performance.md; SECONDS is how long the agent is watched
-  install WHAT   install Debian packages: build or test
+  bench [--quick] [STEP...]  measure against peers, write target/bench/report.md; steps: cost metrics records density queries
+  bench record [SECONDS]     record this host's exporter and agent for the density step
+  install WHAT   install Debian packages: build, test or bench
 ";
 
 fn main() -> ExitCode {

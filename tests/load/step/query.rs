@@ -1,0 +1,236 @@
+//! Queries: a fixed set of 20 PromQL over the same hour in every server, answers compared, and 10 SQL in ours.
+
+mod answer;
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use super::Setting;
+use crate::client::Client;
+use crate::clock;
+use crate::drive::send;
+use crate::fleet::Fleet;
+use crate::peer::{Kind, Peer};
+use crate::report::{Table, count, median};
+use crate::stream::{Load, Protocol, logs, metrics, spans};
+use answer::{difference, read};
+
+/// Time between two scrapes, and how many there are: an hour.
+const INTERVAL_MS: i64 = 15_000;
+const SCRAPES: i64 = 240;
+
+/// What a query asks for.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Instant,
+    /// Over the whole hour, with this step in seconds.
+    Range(i64),
+}
+use Form::{Instant, Range};
+
+/// Expression, form, and whether VictoriaMetrics means the same by it (its rates reach back before their window).
+const PROMQL: [(&str, Form, bool); 20] = [
+    (r#"node_load1{instance="host-00007.example:9100"}"#, Instant, true),
+    ("count(node_load1)", Instant, true),
+    (r#"{instance="host-00003.example:9100"}"#, Instant, true),
+    (r#"count by (__name__) ({job="node"})"#, Instant, true),
+    ("sum by (mode) (rate(node_cpu_seconds_total[5m]))", Instant, false),
+    ("topk(10, rate(node_network_receive_bytes_total[5m]))", Instant, false),
+    (
+        "histogram_quantile(0.99, sum by (le) (rate(http_request_duration_seconds_bucket[5m])))",
+        Instant,
+        false,
+    ),
+    ("node_filesystem_avail_bytes / node_filesystem_size_bytes < 0.1", Instant, true),
+    (
+        r#"node_network_receive_bytes_total{device=~"eth.*",instance=~"host-000[0-4].*"}"#,
+        Instant,
+        true,
+    ),
+    ("max_over_time(node_load1[1h])", Instant, true),
+    (r#"node_load1{instance="host-00007.example:9100"}"#, Range(15), true),
+    ("sum(rate(node_network_receive_bytes_total[5m]))", Range(60), false),
+    ("sum by (datacenter, mode) (rate(node_cpu_seconds_total[5m]))", Range(60), false),
+    (
+        "histogram_quantile(0.9, sum by (handler, le) (rate(http_request_duration_seconds_bucket[5m])))",
+        Range(60),
+        false,
+    ),
+    ("avg by (region) (node_load1)", Range(60), true),
+    (r#"1 - avg by (instance) (rate(node_cpu_seconds_total{mode="idle"}[5m]))"#, Range(60), false),
+    ("quantile(0.95, node_hwmon_temp_celsius)", Range(60), true),
+    ("sum by (team) (increase(http_request_duration_seconds_count[15m]))", Range(60), false),
+    ("topk(5, sum by (instance) (rate(node_disk_written_bytes_total[5m])))", Range(60), false),
+    ("count(max_over_time(node_systemd_unit_state[10m]) == 1)", Range(300), true),
+];
+
+const SQL: [&str; 10] = [
+    "SELECT count(*) FROM metrics",
+    "SELECT metric, count(*) AS n FROM metrics GROUP BY metric ORDER BY n DESC LIMIT 10",
+    "SELECT max(value) FROM metrics WHERE metric = 'node_load1'",
+    "SELECT date_trunc('minute', time) AS t, avg(value) FROM metrics WHERE metric = 'node_load5' GROUP BY t ORDER BY t",
+    "SELECT count(*) FROM logs",
+    "SELECT service_name, severity_text, count(*) FROM logs GROUP BY 1, 2 ORDER BY 3 DESC",
+    "SELECT time, body FROM logs WHERE body LIKE '%user 4711 %' ORDER BY time LIMIT 100",
+    "SELECT time, body FROM logs WHERE service_name = 'cart' ORDER BY time DESC LIMIT 50",
+    "SELECT service_name, count(*), approx_percentile_cont(duration, 0.99) FROM spans GROUP BY service_name ORDER BY 2 DESC",
+    "SELECT name, count(*) FROM spans WHERE is_error GROUP BY name ORDER BY 2 DESC",
+];
+
+/// Runs the queries; `Err` only where a server fails, differing answers are in the report.
+///
+/// # Errors
+///
+/// When a server does not start, or refuses the load or a query.
+pub fn query_step(setting: &Setting) -> Result<String> {
+    let (n_series, rounds) = if setting.is_quick { (5_000, 3) } else { (50_000, 7) };
+    let now_ms = clock::epoch_ms();
+    let start_ms = (now_ms - (SCRAPES + 1) * INTERVAL_MS).div_euclid(60_000) * 60_000;
+    let mut fleet = Fleet::new(n_series, INTERVAL_MS, start_ms);
+    let protocol = Protocol::RemoteWrite1;
+    let load = Load { protocol, scrapes: SCRAPES, clients: 4, targets_per_request: 10 };
+    let stream = metrics(&mut fleet, load, &setting.dir)?;
+    let mut peers = Vec::new();
+    for kind in Kind::ALL {
+        let peer = Peer::start(kind, &setting.headrope, &setting.dir)?;
+        send(&stream, &peer)?;
+        peer.publish()?;
+        peers.push(peer);
+    }
+    let hour_s = (start_ms / 1_000, (start_ms + SCRAPES * INTERVAL_MS) / 1_000 - 60);
+    let mut text = format!(
+        "## Queries\n\n{} samples: {} series, one hour at {} s, sent to each server by {}. Median wall time of {rounds} rounds, the servers in \
+         turn, caches of results off; ranges are the whole hour. *Same* tells whether our answer has the same series and, to 1e-9, the same \
+         values as Prometheus and, where both mean the same by the expression, VictoriaMetrics.\n\n",
+        count(stream.items() as f64),
+        count(n_series as f64),
+        INTERVAL_MS / 1_000,
+        protocol.name()
+    );
+    text.push_str(&promql(&peers, hour_s, rounds)?);
+    let ours = peers.swap_remove(0);
+    drop(peers);
+    text.push_str(&sql(setting, &ours, rounds)?);
+    drop(fs::remove_dir_all(ours.stop()?));
+    Ok(text)
+}
+
+fn promql(peers: &[Peer], hour_s: (i64, i64), rounds: usize) -> Result<String> {
+    let mut table = Table::new(&[
+        "PromQL",
+        "form",
+        "series",
+        "Headrope ms",
+        "VictoriaMetrics ms",
+        "Prometheus ms",
+        "ours/VM",
+        "same",
+    ]);
+    let mut cpu_s: Vec<f64> =
+        peers.iter().map(|peer| peer.cpu_seconds().map(|s| -s)).collect::<Result<_>>()?;
+    for (expression, form, is_common) in PROMQL {
+        let (mut times, mut answers) =
+            (vec![Vec::new(); peers.len()], vec![Value::Null; peers.len()]);
+        for _ in 0..rounds {
+            for (at, peer) in peers.iter().enumerate() {
+                let (answer, ms) = ask(peer, expression, form, hour_s)
+                    .with_context(|| format!("{}: {expression}", peer.kind.name()))?;
+                times[at].push(ms);
+                answers[at] = answer;
+            }
+        }
+        let all: Vec<_> = answers.iter().map(read).collect::<Result<_>>()?;
+        let mut same = vec![("Prometheus", difference(&all[0], &all[2]))];
+        if is_common {
+            same.push(("VictoriaMetrics", difference(&all[0], &all[1])));
+        }
+        let differing: Vec<String> = same
+            .into_iter()
+            .filter_map(|(name, found)| found.map(|found| format!("{name}: {found}")))
+            .collect();
+        let ms: Vec<f64> = times.into_iter().map(median).collect();
+        table.row(&[
+            format!("`{expression}`"),
+            if let Range(step) = form { format!("range, {step} s") } else { "instant".to_owned() },
+            all[0].len().to_string(),
+            format!("{:.1}", ms[0]),
+            format!("{:.1}", ms[1]),
+            format!("{:.1}", ms[2]),
+            format!("{:.2}", ms[0] / ms[1]),
+            if differing.is_empty() { "yes".to_owned() } else { differing.join("; ") },
+        ]);
+    }
+    for (cpu_s, peer) in cpu_s.iter_mut().zip(peers) {
+        *cpu_s += peer.cpu_seconds()?;
+    }
+    let mut text = table.finish();
+    text.push_str(&format!(
+        "CPU seconds for all of them, {rounds} times: Headrope {:.2}, VictoriaMetrics {:.2}, Prometheus {:.2}.\n\n",
+        cpu_s[0], cpu_s[1], cpu_s[2]
+    ));
+    Ok(text)
+}
+
+/// The answer's data and the milliseconds it took.
+fn ask(peer: &Peer, expression: &str, form: Form, hour_s: (i64, i64)) -> Result<(Value, f64)> {
+    let (path, times) = match form {
+        Instant => ("/api/v1/query", format!("time={}", hour_s.1)),
+        Range(step) => {
+            ("/api/v1/query_range", format!("start={}&end={}&step={step}", hour_s.0, hour_s.1))
+        }
+    };
+    let form = format!("query={}&nocache=1&{times}", percent(expression));
+    let mut client = Client::new(&peer.http);
+    let begin = clock::now();
+    let answer = client.post(
+        path,
+        "content-type: application/x-www-form-urlencoded\r\n",
+        form.as_bytes(),
+    )?;
+    let ms = begin.elapsed().as_secs_f64() * 1e3;
+    if !answer.is_success() {
+        bail!("{}: {}", answer.status, answer.text());
+    }
+    let mut answer: Value = serde_json::from_slice(&answer.body)?;
+    Ok((answer["data"].take(), ms))
+}
+
+fn sql(setting: &Setting, ours: &Peer, rounds: usize) -> Result<String> {
+    let n = if setting.is_quick { 10 } else { 200 };
+    let end_ns = clock::epoch_ms().unsigned_abs() * 1_000_000;
+    let n_logs = send(&logs(n, 4, end_ns, &setting.dir)?, ours)?.items;
+    let n_spans = send(&spans(n, 4, end_ns, &setting.dir)?, ours)?.items;
+    let mut table = Table::new(&["SQL", "rows", "ms"]);
+    for statement in SQL {
+        let (mut times, mut rows) = (Vec::new(), 0);
+        for _ in 0..rounds {
+            let body = json!({"query": statement, "limit": 10_000}).to_string();
+            let begin = clock::now();
+            let answer = Client::new(&ours.http).post(
+                "/api/headrope/v1/sql",
+                "content-type: application/json\r\n",
+                body.as_bytes(),
+            )?;
+            times.push(begin.elapsed().as_secs_f64() * 1e3);
+            if !answer.is_success() {
+                bail!("{statement}: {}: {}", answer.status, answer.text());
+            }
+            let answer: Value = serde_json::from_slice(&answer.body)?;
+            rows = answer["rows"].as_array().map_or(0, Vec::len);
+        }
+        table.row(&[format!("`{statement}`"), rows.to_string(), format!("{:.1}", median(times))]);
+    }
+    let head = format!("SQL over the same samples, {n_logs} logs and {n_spans} spans:\n\n");
+    Ok(head + &table.finish())
+}
+
+/// Percent-encodes everything but letters and digits.
+fn percent(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
