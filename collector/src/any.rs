@@ -266,4 +266,4 @@ fn owned_value(
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

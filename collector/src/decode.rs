@@ -36,21 +36,18 @@ pub(crate) fn decode(
     body: &Bytes,
     held: &mut Reservation,
 ) -> Result<Request, Error> {
-    held.grow(match (signal, format) {
-        (Signal::Metrics, Format::Protobuf) => footprint::of_protobuf(body),
-        // Read in place; their rows are held as they are made.
-        (Signal::Logs | Signal::Traces, Format::Protobuf) => 0,
-        (_, Format::Json) => footprint::of_json(body),
-    })?;
-    Ok(match (signal, format) {
-        (Signal::Metrics, Format::Protobuf) => Request::Metrics(protobuf(body)?),
-        (Signal::Logs, Format::Protobuf) => Request::Logs(body.clone()),
-        (Signal::Traces, Format::Protobuf) => Request::Traces(body.clone()),
-        (Signal::Metrics, Format::Json) => Request::Metrics(json::metrics(body)?),
-        (Signal::Logs, Format::Json) => Request::Logs(json::logs(body)?.encode_to_vec().into()),
-        (Signal::Traces, Format::Json) => {
-            Request::Traces(json::traces(body)?.encode_to_vec().into())
+    let body = match format {
+        Format::Protobuf => body.clone(),
+        Format::Json => json::to_protobuf(signal, body, held)?,
+    };
+    Ok(match signal {
+        Signal::Metrics => {
+            held.grow(footprint::of_protobuf(&body))?;
+            Request::Metrics(protobuf(&body)?)
         }
+        // Read in place; their rows are held as they are made.
+        Signal::Logs => Request::Logs(body),
+        Signal::Traces => Request::Traces(body),
     })
 }
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, UInt8Array, UInt64Array};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use bytes::Bytes;
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::metric::{Labels, SeriesDef};
 use model::time::Timestamp;
-use prost::Message;
 use store::schema::{Table, columns as names};
 use store::{Resolved, ResourceDef, Samples, SeriesRef, Store};
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use crate::admission::{Admission, Shared};
 use crate::admit::{Reason, Tally, Window};
 use crate::budget::Budget;
 use crate::config::Config;
-use crate::decode::Request;
+use crate::decode::{Format, Request, decode};
 use crate::error::Error;
 use crate::memory::Memory;
 use crate::registry::Registry;
@@ -92,13 +92,9 @@ impl Desk {
 
     /// Admits OTLP/JSON.
     pub(crate) fn admit(&self, signal: Signal, text: &str) -> Seen {
-        let body = text.as_bytes();
-        self.take(&match signal {
-            Signal::Metrics => Request::Metrics(json::metrics(body).unwrap()),
-            Signal::Logs => Request::Logs(json::logs(body).unwrap().encode_to_vec().into()),
-            Signal::Traces => Request::Traces(json::traces(body).unwrap().encode_to_vec().into()),
-        })
-        .unwrap()
+        let mut held = Budget::new(self.bytes_max).reserve(0).unwrap();
+        let body = Bytes::copy_from_slice(text.as_bytes());
+        self.take(&decode(signal, Format::Json, &body, &mut held).unwrap()).unwrap()
     }
 
     /// Admits a decoded request.
@@ -257,11 +253,13 @@ pub(crate) async fn collector_on(
 
 /// A request of each signal that is accepted whole, as protobuf.
 pub(crate) fn good(signal: Signal) -> Vec<u8> {
-    match signal {
-        Signal::Metrics => json::metrics(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
-        Signal::Logs => json::logs(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
-        Signal::Traces => json::traces(good_json(signal).as_bytes()).unwrap().encode_to_vec(),
-    }
+    protobuf(signal, &good_json(signal))
+}
+
+/// OTLP/JSON as protobuf.
+pub(crate) fn protobuf(signal: Signal, text: &str) -> Vec<u8> {
+    let mut held = Budget::new(usize::MAX).reserve(0).unwrap();
+    json::to_protobuf(signal, text.as_bytes(), &mut held).unwrap().to_vec()
 }
 
 /// Likewise as JSON.

@@ -1,8 +1,8 @@
 //! How much memory a body will take once decoded, told before it is: a two-byte empty span becomes a struct of hundreds
 //! of bytes, so that a body within its size limit could decode to gigabytes.
 //!
-//! Protobuf is walked tag by tag, guided by where OTLP has repeated messages; JSON is judged by its punctuation. What
-//! is no protobuf is left to the decoder, which says where.
+//! Protobuf is walked tag by tag, guided by where OTLP has repeated messages. What is no protobuf is left to the decoder,
+//! which says where.
 
 use std::mem::size_of;
 
@@ -15,9 +15,6 @@ use opentelemetry_proto::tonic::metrics::v1::{
 
 use crate::proto::{Message, Wire};
 
-/// Bytes of one node of serde_json's map, which an object with any key has.
-const JSON_OBJECT_BYTES: usize = 640;
-const JSON_VALUE_BYTES: usize = 32;
 /// Vectors grow by doubling: at worst half of one is empty.
 const SLACK: usize = 2;
 const DEPTH_MAX: usize = 100;
@@ -100,16 +97,6 @@ pub(crate) fn of_protobuf(body: &[u8]) -> usize {
     bytes
 }
 
-/// Bytes a JSON document takes once parsed, at most about.
-pub(crate) fn of_json(body: &[u8]) -> usize {
-    let of = |byte: &u8| match byte {
-        b'{' => JSON_OBJECT_BYTES,
-        b',' | b'[' => JSON_VALUE_BYTES * SLACK,
-        _ => 1,
-    };
-    body.iter().map(of).sum()
-}
-
 fn walk(message: Message<'_>, shape: &Shape, depth: usize, bytes: &mut usize) -> Option<()> {
     for field in message.fields() {
         let field = field.ok()?;
@@ -150,11 +137,6 @@ mod tests {
         let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
         assert!(body.len() < 2_100);
         assert!(of_protobuf(&body) > 1_000 * size_of::<Metric>());
-    }
-
-    #[test]
-    fn json_objects_count_with_the_maps_they_become() {
-        assert!(of_json(&b"{\"\":0},".repeat(1_000)) > 600_000);
     }
 
     proptest::proptest! {

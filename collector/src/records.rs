@@ -167,3 +167,6 @@ pub(crate) fn push_extras(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,7 +63,8 @@ async fn partial_success_reaches_the_client() {
     let half = metric(
         r#"{"name":"g","gauge":{"dataPoints":[{"asInt":1},{"asInt":2,"timeUnixNano":"1800000000000000000"}]}}"#,
     );
-    let request = crate::json::metrics(half.as_bytes()).unwrap();
+    let request = crate::fixture::protobuf(Signal::Metrics, &half);
+    let request = ExportMetricsServiceRequest::decode(&request[..]).unwrap();
     let mut client = MetricsServiceClient::new(connect(&collector).await);
     let partial = client.export(request).await.unwrap().into_inner().partial_success.unwrap();
     assert_eq!(partial.rejected_data_points, 1);

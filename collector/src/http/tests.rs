@@ -110,7 +110,7 @@ async fn the_good_part_is_kept_and_the_rest_is_told() {
     let (status, _, body) = send(&collector, post(Signal::Metrics, &[AS_JSON], half.clone())).await;
     assert_eq!(status, StatusCode::OK);
     expect![[r#"{"partialSuccess":{"errorMessage":"1 of 2 data points rejected: 1 without a time (first: metric `g`, its time is 0)","rejectedDataPoints":"1"}}"#]].assert_eq(std::str::from_utf8(&body).unwrap());
-    let half = crate::json::metrics(half.as_bytes()).unwrap().encode_to_vec();
+    let half = crate::fixture::protobuf(Signal::Metrics, &half);
     let (_, _, body) = send(&collector, post(Signal::Metrics, &[AS_PROTOBUF], half)).await;
     let partial = ExportMetricsServiceResponse::decode(body).unwrap().partial_success.unwrap();
     assert_eq!(partial.rejected_data_points, 1);

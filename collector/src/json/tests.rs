@@ -4,8 +4,31 @@ use expect_test::{Expect, expect};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message;
+
 use super::*;
+use crate::budget::Budget;
 use crate::fixture::{log, metric, span};
+
+fn read<M: Message + Default>(signal: Signal, body: &[u8]) -> Result<M, Error> {
+    let mut held = Budget::new(1 << 30).reserve(0).unwrap();
+    to_protobuf(signal, body, &mut held).map(|body| M::decode(body).unwrap())
+}
+
+fn metrics(body: &[u8]) -> Result<ExportMetricsServiceRequest, Error> {
+    read(Signal::Metrics, body)
+}
+
+fn logs(body: &[u8]) -> Result<ExportLogsServiceRequest, Error> {
+    read(Signal::Logs, body)
+}
+
+fn traces(body: &[u8]) -> Result<ExportTraceServiceRequest, Error> {
+    read(Signal::Traces, body)
+}
 
 /// From the examples of opentelemetry-proto: all integers quoted, ids in upper case.
 #[test]
@@ -127,13 +150,24 @@ fn errors_name_line_and_column_or_path() {
             "the JSON is no OTLP: $.resourceMetrics[0].scopeMetrics[0].metrics[0].gauge.dataPoints: an array is expected, not an object; compare it with https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding"
         ],
     );
-    let deep = format!("{}1{}", "[".repeat(200), "]".repeat(200));
-    check(
-        traces(deep.as_bytes()),
-        expect![
-            "the body is no JSON: recursion limit exceeded at line 1 column 128; send one JSON object in UTF-8"
-        ],
+    let deep = format!(
+        "{{\"body\":{}{{}}{}}}",
+        "{\"arrayValue\":{\"values\":[".repeat(60),
+        "]}}".repeat(60)
     );
+    let error = logs(log(&deep).as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the body is no JSON: recursion limit exceeded at line 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_document_takes_no_more_memory_than_it_may() {
+    let body = log(&vec!["{}"; 100_000].join(","));
+    let mut held = Budget::new(100_000).reserve(0).unwrap();
+    let refused = to_protobuf(Signal::Logs, body.as_bytes(), &mut held);
+    assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
 }
 
 proptest::proptest! {
