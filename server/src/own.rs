@@ -73,10 +73,18 @@ fn store(out: &mut Vec<Sample>, stats: &store::Stats) {
         ("headrope_store_flush_failures_total", stats.flush_failures_total),
         ("headrope_store_compactions_total", stats.compactions_total),
         ("headrope_store_compact_lag_seconds", stats.compact_lag_s),
-        ("headrope_store_retained_segments_total", stats.retained_segments_total),
         ("headrope_store_quarantined_segments", stats.quarantined_segments),
     ] {
         out.push(Sample::new(name, value));
+    }
+    for retained in &stats.retained {
+        for (name, value) in [
+            ("headrope_store_retained_segments_total", retained.segments_total),
+            ("headrope_store_retained_bytes_total", retained.bytes_total),
+        ] {
+            let sample = Sample::new(name, value).with("table", retained.table);
+            out.push(sample.with("reason", retained.reason));
+        }
     }
     for (limit, count) in &stats.refused_total {
         out.push(Sample::new("headrope_store_refused_total", *count).with("limit", *limit));

@@ -10,11 +10,9 @@ use tokio_util::sync::CancellationToken;
 use crate::catalogue::{Commit, DataFile};
 use crate::compact::due::{Job, due};
 use crate::compact::work::Work;
-use crate::config::Config;
 use crate::core::{Core, blocking};
 use crate::error::Error;
 use crate::flush::discard;
-use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::{Facts, Origin, path, sidecar_path};
 
@@ -23,6 +21,7 @@ mod duplicates;
 mod merge;
 mod need;
 mod pace;
+mod retain;
 mod work;
 
 /// How often there is a look for work.
@@ -146,35 +145,18 @@ async fn replace(
     Ok(())
 }
 
-/// How long rows of `table` are kept.
-fn keep(config: &Config, table: Table) -> Duration {
-    match table {
-        Table::Logs => config.retain_logs,
-        Table::Spans | Table::TraceIndex => config.retain_spans,
-        Table::Samples | Table::HistPoints | Table::HistBuckets | Table::Exemplars => {
-            config.retain_samples
-        }
-        // Definitions outlive whatever refers to them.
-        Table::Series | Table::Resources | Table::HistBounds => {
-            config.retain_samples.max(config.retain_logs).max(config.retain_spans)
-        }
-    }
-}
-
-/// Ends segments whose whole window is too old.
+/// Ends segments that are too old or too much.
 async fn retain(core: &Arc<Core>) -> Result<(), Error> {
-    let now = core.clock.now();
-    let is_old = |segment: &Arc<Segment>| {
-        let facts = segment.facts();
-        facts.window.end() < before(now, keep(&core.config, facts.table)).0
-    };
-    let old: Vec<Arc<Segment>> =
-        core.live.segments().iter().filter(|segment| is_old(segment)).cloned().collect();
-    if old.is_empty() {
+    let over = retain::over(&core.live.segments(), &core.config, core.clock.now());
+    if over.is_empty() {
         return Ok(());
     }
-    replace(core, "retain", &old, (Vec::new(), Origin::default(), None)).await?;
-    core.counters.retained.fetch_add(old.len() as u64, Ordering::Relaxed);
+    let ended: Vec<Arc<Segment>> = over.iter().map(|(segment, _)| Arc::clone(segment)).collect();
+    replace(core, "retain", &ended, (Vec::new(), Origin::default(), None)).await?;
+    for (segment, reason) in &over {
+        let facts = segment.facts();
+        core.counters.retain(facts.table, reason.name(), facts.bytes + facts.sidecar_bytes);
+    }
     Ok(())
 }
 

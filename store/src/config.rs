@@ -1,5 +1,6 @@
 //! Settings of the store, checked once when it is opened.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -58,6 +59,16 @@ pub struct Config {
     /// How long spans are kept. Default `7d`.
     #[serde(with = "duration_text")]
     pub retain_spans: Duration,
+    /// Bytes of all segments together above which the oldest windows end. Default 0: no limit.
+    pub retain_bytes_max: u64,
+    /// Likewise for samples, histograms and exemplars. Default 0.
+    pub retain_samples_bytes_max: u64,
+    /// Likewise for logs. Default 0.
+    pub retain_logs_bytes_max: u64,
+    /// Likewise for spans. Default 0.
+    pub retain_spans_bytes_max: u64,
+    /// What holds for one tenant instead, by its number.
+    pub retain_tenants: BTreeMap<String, TenantRetention>,
     /// How long files that were replaced stay readable. Default `15m`.
     #[serde(with = "duration_text")]
     pub snapshot_grace: Duration,
@@ -65,6 +76,23 @@ pub struct Config {
     pub compact_bytes_max: u64,
     /// Bytes of a compacted segment from which the next one begins. Default 256 MiB.
     pub compact_segment_bytes: u64,
+}
+
+/// How long the rows of one tenant are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantRetention {
+    /// Samples, histograms and exemplars; without it as for everybody.
+    #[serde(with = "duration_text::optional")]
+    pub samples: Option<Duration>,
+    /// Logs, likewise.
+    #[serde(with = "duration_text::optional")]
+    pub logs: Option<Duration>,
+    /// Spans, likewise.
+    #[serde(with = "duration_text::optional")]
+    pub spans: Option<Duration>,
+    /// Bytes of the tenant's segments above which its oldest windows end. Default 0: no limit of its own.
+    pub bytes_max: u64,
 }
 
 impl Default for Config {
@@ -84,6 +112,11 @@ impl Default for Config {
             retain_samples: Duration::from_secs(15 * 86_400),
             retain_logs: Duration::from_secs(7 * 86_400),
             retain_spans: Duration::from_secs(7 * 86_400),
+            retain_bytes_max: 0,
+            retain_samples_bytes_max: 0,
+            retain_logs_bytes_max: 0,
+            retain_spans_bytes_max: 0,
+            retain_tenants: BTreeMap::new(),
             snapshot_grace: Duration::from_secs(15 * 60),
             compact_bytes_max: 256 << 20,
             compact_segment_bytes: 256 << 20,
@@ -106,6 +139,9 @@ impl Config {
                 "head_bytes_max",
                 "it is below flush_bytes_max, so ingest would be refused before a flush",
             );
+        }
+        if let Some(name) = self.retain_tenants.keys().find(|name| name.parse::<u32>().is_err()) {
+            return refuse("retain_tenants", &format!("`{name}` is not the number of a tenant"));
         }
         if self.flush_bytes_max == 0 || self.series_max == 0 {
             return refuse("flush_bytes_max", "it and series_max must be above zero");
@@ -143,6 +179,28 @@ mod duration_text {
         })
     }
 
+    /// The same, where nothing may be said.
+    pub(super) mod optional {
+        use super::{Deserializer, Duration, Serializer};
+
+        #[expect(clippy::ref_option, reason = "serde asks for this signature")]
+        pub(in super::super) fn serialize<S: Serializer>(
+            duration: &Option<Duration>,
+            to: S,
+        ) -> Result<S::Ok, S::Error> {
+            match duration {
+                Some(duration) => super::serialize(duration, to),
+                None => to.serialize_none(),
+            }
+        }
+
+        pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(
+            from: D,
+        ) -> Result<Option<Duration>, D::Error> {
+            super::deserialize(from).map(Some)
+        }
+    }
+
     pub(super) fn parse(text: &str) -> Option<Duration> {
         let digits = text.find(|c: char| !c.is_ascii_digit())?;
         let (number, unit) = text.split_at(digits);
@@ -154,6 +212,20 @@ mod duration_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tenants_are_named_by_number() {
+        let read = |text| serde_json::from_str::<Config>(text).unwrap();
+        let config = read(r#"{"retain_tenants":{"7":{"logs":"3d","bytes_max":5}}}"#);
+        let own = TenantRetention {
+            logs: Some(Duration::from_secs(3 * 86_400)),
+            bytes_max: 5,
+            ..TenantRetention::default()
+        };
+        assert_eq!(config.retain_tenants["7"], own);
+        assert!(config.check().is_ok());
+        assert!(read(r#"{"retain_tenants":{"seven":{}}}"#).check().is_err());
+    }
 
     #[test]
     fn durations_read_what_they_write() {

@@ -1,6 +1,6 @@
 //! What the tasks of one store share: settings, seams, live state, log and catalogue.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,9 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::object::DurableLocal;
 use crate::registry::Registry;
+use crate::schema::Table;
 use crate::segment::read::Segment;
+use crate::stats::Retained;
 use crate::wal::writer::Wal;
 
 /// The one log shard there is.
@@ -47,6 +49,9 @@ pub(crate) struct Core {
     pub(crate) _lock: File,
 }
 
+/// Segments and their bytes.
+type Ended = (u64, u64);
+
 /// What the store has done since it was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -60,7 +65,8 @@ pub(crate) struct Counters {
     pub(crate) compact_held_bytes_max: AtomicU64,
     /// Requests to ingest and to read: while they come, compaction holds back.
     pub(crate) requests: AtomicU64,
-    pub(crate) retained: AtomicU64,
+    /// Segments and bytes that retention ended, by table and reason.
+    pub(crate) retained: Mutex<BTreeMap<(Table, &'static str), Ended>>,
     pub(crate) quarantined: AtomicU64,
     pub(crate) refused_head: AtomicU64,
     pub(crate) refused_queue: AtomicU64,
@@ -78,6 +84,26 @@ impl Counters {
         if held > reserved {
             tracing::warn!(held, reserved, "a compaction held more memory than it had reserved");
         }
+    }
+
+    /// Counts a segment that retention ended.
+    pub(crate) fn retain(&self, table: Table, reason: &'static str, bytes: u64) {
+        let mut retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        let (segments, sum) = retained.entry((table, reason)).or_default();
+        *segments += 1;
+        *sum += bytes;
+    }
+
+    /// What retention ended.
+    pub(crate) fn retained(&self) -> Vec<Retained> {
+        let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
+        let of = |(&(table, reason), &(segments_total, bytes_total)): (&(Table, _), &_)| Retained {
+            table: table.name(),
+            reason,
+            segments_total,
+            bytes_total,
+        };
+        retained.iter().map(of).collect()
     }
 
     /// Counts a refused request by its reason.

@@ -39,14 +39,27 @@ pub struct Stats {
     pub compactions_total: u64,
     /// How long the longest overdue compaction has been due, in seconds.
     pub compact_lag_s: u64,
-    /// Segments ended by retention.
-    pub retained_segments_total: u64,
+    /// Segments ended by retention, by table and reason.
+    pub retained: Vec<Retained>,
     /// Definition segments found in quarantine at start: what they name is missing from answers.
     pub quarantined_segments: u64,
     /// Requests refused, by limit.
     pub refused_total: Vec<(&'static str, u64)>,
     /// What is on disk and came in, by table.
     pub tables: Vec<TableStats>,
+}
+
+/// Segments that retention ended since start.
+#[derive(Clone, Debug, Serialize)]
+pub struct Retained {
+    /// Name of the table.
+    pub table: &'static str,
+    /// `age` or `bytes`.
+    pub reason: &'static str,
+    /// How many.
+    pub segments_total: u64,
+    /// Their bytes, sidecars included.
+    pub bytes_total: u64,
 }
 
 /// One table's share of [`Stats`].

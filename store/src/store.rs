@@ -246,7 +246,7 @@ impl Store {
             flush_failures_total: core.counters.flush_failures.load(Ordering::Relaxed),
             compact_lag_s: core.counters.compact_lag_s.load(Ordering::Relaxed),
             compactions_total: core.counters.compactions.load(Ordering::Relaxed),
-            retained_segments_total: core.counters.retained.load(Ordering::Relaxed),
+            retained: core.counters.retained(),
             quarantined_segments: core.counters.quarantined.load(Ordering::Relaxed),
             refused_total: core.counters.refused(),
             tables,

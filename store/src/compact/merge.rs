@@ -21,9 +21,9 @@ use crate::segment::read::{Blocks, Segment};
 use crate::segment::write::Window;
 
 /// Rows of a batch read from a run.
-pub(crate) const BATCH_ROWS: usize = 8_192;
+pub(crate) const BATCH_ROWS: usize = if cfg!(test) { 64 } else { 8_192 };
 /// Rows of one series gathered before they are cut by time; each part then gets a value layout of its own.
-pub(crate) const GROUP_ROWS_MAX: usize = 131_072;
+pub(crate) const GROUP_ROWS_MAX: usize = if cfg!(test) { 256 } else { 131_072 };
 
 const CONTEXT: &str = "merging segments";
 

@@ -19,7 +19,7 @@ const COPIES: u64 = 4;
 struct Need {
     /// Decoded bytes of a row.
     row: u64,
-    /// Bytes of one page of each column, as stored and as decoded.
+    /// Bytes of one page of each column, and of the one being inflated as stored.
     pages: u64,
 }
 
@@ -62,8 +62,8 @@ fn sum(job: &Job, runs: &[Run], needs: &[Need]) -> u64 {
     let read: u64 = needs.iter().map(|need| need.pages + 2 * need.row * BATCH_ROWS as u64).sum();
     let in_order = rows.min((runs.len() * BATCH_ROWS + GROUP_ROWS_MAX) as u64) * row * COPIES;
     let probe = if is_probed(table) { rows.min(PROBE_ROWS as u64) * row * 2 } else { 0 };
-    let group = stored * rows.min(group_rows(table) as u64) / rows.max(1) * 2;
-    let page = rows.min(page_rows(table, job.plan.level) as u64) * row * 2;
+    let group = stored * rows.min(group_rows(table) as u64) / rows.max(1) * 3 / 2;
+    let page = rows.min(page_rows(table, job.plan.level) as u64) * row;
     FIXED + read + in_order + probe.max(group + page)
 }
 
@@ -85,16 +85,18 @@ fn of_file(file: &Segment) -> Result<Need, Error> {
     let mut decoded = 0;
     for (i, group) in metadata.row_groups().iter().enumerate() {
         let mut pages = 0;
+        let mut stored = 0;
         for (j, column) in group.columns().iter().enumerate() {
             decoded += decoded_bytes(column);
             let n_pages = metadata.offset_index().and_then(|index| index.get(i)?.get(j));
-            let n_pages = n_pages.map_or(1, |index| index.page_locations.len().max(1)) as u64;
-            let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0);
-            // Pages differ: twice the mean.
-            pages +=
-                2 * (bytes(column.uncompressed_size()) + bytes(column.compressed_size())) / n_pages;
+            let n_pages = n_pages.map_or(1, |index| index.page_locations.len().max(1));
+            let bytes = |bytes: i64| u64::try_from(bytes).unwrap_or(0) / n_pages as u64;
+            let page = bytes(column.uncompressed_size());
+            // Pages differ, but a single one is as large as the column.
+            pages += if n_pages == 1 { page } else { page * 3 / 2 };
+            stored = stored.max(2 * bytes(column.compressed_size()));
         }
-        need.pages = need.pages.max(pages);
+        need.pages = need.pages.max(pages + stored);
     }
     need.row = decoded / rows + 1;
     Ok(need)

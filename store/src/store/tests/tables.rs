@@ -3,7 +3,7 @@
 use super::*;
 
 /// A batch of `table` in its ingest schema: `n` rows whose columns hold something, every other optional one null.
-fn generic(table: Table, n: usize, series: SeriesId) -> RecordBatch {
+pub(super) fn generic(table: Table, n: usize, series: SeriesId) -> RecordBatch {
     let schema = ingest_schema(table);
     let columns = schema.fields().iter().map(|field| column(field, n, series)).collect();
     RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
@@ -268,7 +268,7 @@ async fn logs_carry_the_sequence_they_came_with() {
 }
 
 /// Log records whose bodies do not compress.
-fn noise(n: usize, bytes: usize) -> RecordBatch {
+pub(super) fn noise(n: usize, bytes: usize) -> RecordBatch {
     let mut bits = 1_u64;
     let mut next = || {
         bits = bits.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

@@ -1,0 +1,379 @@
+//! The life of segments: however rows are split into segments and levels, the same rows come out.
+
+use arrow::array::{FixedSizeBinaryArray, TimestampNanosecondArray};
+use arrow::datatypes::{TimeUnit, TimestampMillisecondType, TimestampNanosecondType, UInt32Type};
+use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+
+use super::tables::{generic, noise};
+use std::time::Duration;
+
+use super::*;
+use crate::schema::columns::{SPAN_COUNT, SPAN_ID, STATUS_MESSAGE, TIME, TRACE_ID};
+
+const MINUTE: i64 = 60 * SECOND;
+const TABLES: [Table; 5] =
+    [Table::HistPoints, Table::HistBuckets, Table::Exemplars, Table::Logs, Table::Spans];
+
+/// What happens to a store.
+#[derive(Clone, Debug)]
+enum Op {
+    /// Samples of a series from a minute on, a second apart.
+    Samples {
+        series: usize,
+        minute: i64,
+        values: Vec<u64>,
+    },
+    /// Rows of every other table, from a minute on.
+    Rows {
+        minute: i64,
+    },
+    Flush,
+    Compact,
+    /// Minutes pass.
+    Wait(i64),
+}
+
+fn value() -> impl Strategy<Value = u64> {
+    let edges =
+        [f64::NAN.to_bits(), model::metric::STALE_NAN_BITS, 1 << 63, f64::INFINITY.to_bits(), 1];
+    prop_oneof![
+        4 => (0_u32..1_000).prop_map(|i| f64::from(i).to_bits()),
+        2 => (0_u32..100_000).prop_map(|i| (f64::from(i) * 0.001).to_bits()),
+        1 => prop::sample::select(edges.to_vec()),
+        1 => any::<u64>(),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let minute = || prop_oneof![-90_i64..90, -1_500_i64..0];
+    prop_oneof![
+        5 => (0_usize..4, minute(), prop::collection::vec(value(), 1..200))
+            .prop_map(|(series, minute, values)| Op::Samples { series, minute, values }),
+        2 => minute().prop_map(|minute| Op::Rows { minute }),
+        5 => Just(Op::Flush),
+        2 => Just(Op::Compact),
+        2 => (1_i64..1_000).prop_map(Op::Wait),
+    ]
+}
+
+/// `batch` with every time moved by `ms`.
+fn moved(batch: &RecordBatch, ms: i64) -> RecordBatch {
+    let move_column = |column: &ArrayRef| -> ArrayRef {
+        match column.data_type() {
+            DataType::Timestamp(TimeUnit::Millisecond, _) => {
+                let times = column.as_primitive::<TimestampMillisecondType>();
+                let times: TimestampMillisecondArray =
+                    times.iter().map(|time| time.map(|time| time + ms)).collect();
+                Arc::new(times.with_timezone("UTC"))
+            }
+            DataType::Timestamp(..) => {
+                let times = column.as_primitive::<TimestampNanosecondType>();
+                let times: TimestampNanosecondArray =
+                    times.iter().map(|time| time.map(|time| time + ms * 1_000_000)).collect();
+                Arc::new(times.with_timezone("UTC"))
+            }
+            _ => Arc::clone(column),
+        }
+    };
+    let columns = batch.columns().iter().map(move_column).collect();
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+/// Rows of `table` in head and segments as text, sorted.
+fn lines(store: &Store, table: Table) -> Vec<String> {
+    let snapshot = store.snapshot();
+    let mut batches = snapshot.head(table).unwrap();
+    for segment in snapshot.segments(table, TimeRange::ALL) {
+        let bytes = segment.read(0, segment.bytes as usize).unwrap();
+        let reader =
+            parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
+        batches.extend(reader.map(Result::unwrap));
+    }
+    let mut out = Vec::new();
+    for batch in &batches {
+        arrow::json::LineDelimitedWriter::new(&mut out).write(batch).unwrap();
+    }
+    let mut lines: Vec<String> =
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// Everything a reader sees that no order of commits decides about.
+fn seen(store: &Store) -> Vec<Vec<String>> {
+    let snapshot = store.snapshot();
+    let series = snapshot.select(TENANT, &[]).unwrap();
+    let all = (i64::MIN, i64::MAX);
+    let limit = ScanLimit::default();
+    let samples = snapshot.samples(&series, all, &limit).unwrap().map(|slice| {
+        let slice = slice.unwrap();
+        let bits: Vec<u64> = slice.v.iter().map(|v| v.to_bits()).collect();
+        format!(
+            "{} {:?} {bits:?} {:?} {:?}",
+            slice.series.id.0, slice.t, slice.start_t, slice.flags
+        )
+    });
+    let histograms = snapshot.histograms(&series, all, &limit).unwrap().map(|slice| {
+        let slice = slice.unwrap();
+        format!("{} {:?}", slice.series.id.0, slice.points)
+    });
+    let mut exemplars = lines(store, Table::Exemplars);
+    exemplars.dedup(); // Sent twice, kept once.
+    vec![samples.collect(), histograms.collect(), exemplars, lines(store, Table::Logs)]
+}
+
+async fn apply(store: &Store, bench: &Bench, series: &[Resolved], op: &Op) {
+    match op {
+        Op::Samples { series: i, minute, values } => {
+            let first = START_MS + minute * MINUTE;
+            let times = (0..values.len() as i64).map(|i| first + i * SECOND);
+            let rows: Vec<_> =
+                times.zip(values).map(|(t, v)| (series[*i], t, f64::from_bits(*v))).collect();
+            put(store, &rows).await.unwrap();
+        }
+        Op::Rows { minute } => {
+            let tables = TABLES
+                .map(|table| (table, moved(&generic(table, 20, series[0].id), minute * MINUTE)));
+            put_tables(store, tables.to_vec()).await.unwrap();
+        }
+        Op::Flush => store.flush().await.unwrap(),
+        Op::Compact => {
+            let before = seen(store);
+            store.compact().await.unwrap();
+            assert_eq!(seen(store), before);
+        }
+        Op::Wait(minutes) => {
+            bench.time.0.fetch_add(minutes * MINUTE, Ordering::SeqCst);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4))]
+
+    #[test]
+    fn the_same_rows_come_out_however_they_were_split(
+        ops in prop::collection::vec(op(), 1..30), segment_bytes in 3_000_u64..40_000, budget in 9_u64..14,
+    ) {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bench = Bench::new();
+            let config = Config {
+                compact_segment_bytes: segment_bytes,
+                compact_bytes_max: budget << 20,
+                ..bench.config()
+            };
+            let store = Store::open_with(config, bench.seams()).await.unwrap();
+            let series: Vec<_> = ["a", "b", "c", "d"]
+                .map(|host| store.resolve(TENANT, &def("cpu", host)).unwrap())
+                .to_vec();
+            for op in &ops {
+                apply(&store, &bench, &series, op).await;
+            }
+            // In the end everything is flushed, two days pass, and all of it is settled.
+            for op in [Op::Flush, Op::Compact, Op::Wait(2 * 1_440), Op::Compact, Op::Wait(61), Op::Compact] {
+                apply(&store, &bench, &series, &op).await;
+            }
+            let snapshot = store.snapshot();
+            for segment in snapshot.segments(Table::Samples, TimeRange::ALL) {
+                assert_eq!(segment.level, 2, "{:?}", segment.path);
+                assert!(!segment.path.display().to_string().contains("/h="));
+            }
+            assert_eq!(store.stats().compact_lag_s, 0);
+            let before = seen(&store);
+            crash(store).await;
+            let store = bench.open().await;
+            assert_eq!(seen(&store), before, "after a restart");
+            crash(store).await;
+        });
+    }
+}
+
+fn replaced(batch: &RecordBatch, name: &str, column: ArrayRef) -> RecordBatch {
+    let mut columns = batch.columns().to_vec();
+    columns[batch.schema().index_of(name).unwrap()] = column;
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+#[tokio::test]
+async fn of_spans_sent_twice_the_last_write_stays() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let first = generic(Table::Spans, 20, SeriesId(0));
+    // The second write says something else, and moves the span to another place in the order.
+    let message = arrow::array::StringArray::from(vec!["again"; 20]);
+    let second = replaced(&moved(&first, 7 * MINUTE), STATUS_MESSAGE, Arc::new(message));
+    let bytes = |width: usize, salt: u8| -> ArrayRef {
+        let ids = (0..20_u8).map(|i| vec![i ^ salt; width]);
+        Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap())
+    };
+    let other = replaced(&replaced(&first, TRACE_ID, bytes(16, 64)), SPAN_ID, bytes(8, 64));
+    for batch in [first, other, second] {
+        put_tables(&store, vec![(Table::Spans, batch)]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    assert_eq!(lines(&store, Table::Spans).len(), 60);
+    bench.time.0.fetch_add(3 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let kept = lines(&store, Table::Spans);
+    assert_eq!(kept.len(), 40);
+    assert_eq!(kept.iter().filter(|line| line.contains("again")).count(), 20);
+    bench.time.0.fetch_add(48 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(lines(&store, Table::Spans), kept);
+    let snapshot = store.snapshot();
+    assert_eq!(snapshot.segments(Table::Spans, TimeRange::ALL)[0].level, 2);
+}
+
+#[tokio::test]
+async fn late_rows_wait_for_others_and_then_join_their_window() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let series = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let levels = |store: &Store| -> Vec<u8> {
+        let segments = store.snapshot().segments(Table::Samples, TimeRange::ALL);
+        segments.iter().map(|segment| segment.level).collect()
+    };
+    let write = async |ms: i64, value: f64| {
+        put(&store, &[(series, ms, value)]).await.unwrap();
+        store.flush().await.unwrap();
+        store.compact().await.unwrap();
+    };
+    write(START_MS, 1.0).await;
+    assert_eq!(levels(&store), [0], "one segment of an open hour stays");
+    bench.time.0.fetch_add(71 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(levels(&store), [1], "sealed");
+    write(START_MS + SECOND, 2.0).await;
+    write(START_MS, 3.0).await;
+    assert_eq!(levels(&store), [1, 0, 0], "late rows wait");
+    assert_eq!(store.stats().compact_lag_s, 0);
+    bench.time.0.fetch_add(61 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(levels(&store), [1]);
+    bench.time.0.fetch_add(24 * 60 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(levels(&store), [2]);
+    write(START_MS + 2 * SECOND, 4.0).await;
+    assert_eq!(levels(&store), [2, 0]);
+    bench.time.0.fetch_add(61 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    assert_eq!(levels(&store), [2]);
+    let values: Vec<f64> = read(&store).into_values().map(f64::from_bits).collect();
+    assert_eq!(values, [3.0, 2.0, 4.0], "the later write won");
+}
+
+#[tokio::test]
+async fn a_compaction_holds_no_more_memory_than_it_reserved() {
+    let bench = Bench::new();
+    let config = Config { compact_bytes_max: 36 << 20, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    let batch = noise(3_000, 600);
+    for _ in 0..14 {
+        put_tables(&store, vec![(Table::Logs, batch.clone())]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let decoded = 14 * batch.get_array_memory_size() as u64;
+    store.compact().await.unwrap();
+    let counters = &store.core.counters;
+    let reserved = counters.compact_reserved_bytes_max.load(Ordering::Relaxed);
+    let held = counters.compact_held_bytes_max.load(Ordering::Relaxed);
+    assert!(store.stats().compactions_total > 0);
+    assert!(held > 0 && held <= reserved, "{held} of {reserved}");
+    assert!(reserved <= 36 << 20 && reserved < decoded, "{reserved} for {decoded}");
+    let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+    assert_eq!(segments.iter().map(|segment| segment.rows).sum::<u64>(), 14 * 3_000);
+}
+
+#[tokio::test]
+async fn rows_of_one_trace_fold_over_hours_and_the_day() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    for hour in 0..3 {
+        let spans = moved(&generic(Table::Spans, 20, SeriesId(0)), hour * 60 * MINUTE);
+        let ids = (0..20_u8).map(|i| vec![i ^ (hour as u8) << 5; 8]);
+        let ids: ArrayRef = Arc::new(FixedSizeBinaryArray::try_from_iter(ids).unwrap());
+        let spans = replaced(&spans, SPAN_ID, ids);
+        put_tables(&store, vec![(Table::Spans, spans)]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    assert_eq!(lines(&store, Table::TraceIndex).len(), 60);
+    bench.time.0.fetch_add(48 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let snapshot = store.snapshot();
+    let segments = snapshot.segments(Table::TraceIndex, TimeRange::ALL);
+    assert_eq!((segments.len(), segments[0].rows), (1, 20));
+    let bytes = segments[0].read(0, segments[0].bytes as usize).unwrap();
+    let mut reader =
+        parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
+    let batch = reader.next().unwrap().unwrap();
+    let counts = batch.column_by_name(SPAN_COUNT).unwrap().as_primitive::<UInt32Type>();
+    assert!(counts.values().iter().all(|count| *count == 3));
+    assert!(batch.column_by_name(TIME).is_none());
+}
+
+#[tokio::test]
+async fn the_oldest_windows_end_when_there_are_too_many_bytes() {
+    let bench = Bench::new();
+    let batch = generic(Table::Logs, 20, SeriesId(0));
+    let fill = async |store: &Store| {
+        for hour in -3..1 {
+            let rows = moved(&batch, hour * 60 * MINUTE);
+            put_tables(store, vec![(Table::Logs, rows)]).await.unwrap();
+        }
+        store.flush().await.unwrap();
+    };
+    let windows = |store: &Store| {
+        let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+        let mut first: Vec<_> = segments.iter().map(|s| s.min_time.ms() - START_MS).collect();
+        first.sort();
+        first
+    };
+    let store = bench.open().await;
+    fill(&store).await;
+    store.compact().await.unwrap();
+    let of_table = |store: &Store| store.stats().tables[Table::Logs as usize].segment_bytes;
+    let bytes = of_table(&store);
+    assert_eq!(windows(&store).len(), 4);
+    crash(store).await;
+    // A little less than four windows take: one must go, and for the narrower limit of the tenant two.
+    let limited = Config { retain_logs_bytes_max: bytes - 1, ..bench.config() };
+    let store = Store::open_with(limited, bench.seams()).await.unwrap();
+    store.compact().await.unwrap();
+    assert_eq!(windows(&store), [-2, -1, 0].map(|hour| hour * 60 * MINUTE));
+    assert!(of_table(&store) < bytes);
+    let retained = store.stats().retained;
+    assert_eq!(
+        (retained[0].table, retained[0].reason, retained[0].segments_total),
+        ("logs", "bytes", 1)
+    );
+    crash(store).await;
+    let own = crate::config::TenantRetention { bytes_max: 1, ..Default::default() };
+    let retain_tenants = [(TENANT.0.to_string(), own)].into();
+    let store =
+        Store::open_with(Config { retain_tenants, ..bench.config() }, bench.seams()).await.unwrap();
+    store.compact().await.unwrap();
+    assert_eq!(windows(&store), [0], "an open window stays whatever it takes");
+}
+
+#[tokio::test]
+async fn a_tenant_may_keep_its_rows_for_another_time() {
+    let bench = Bench::new();
+    let own = crate::config::TenantRetention {
+        logs: Some(Duration::from_secs(2 * 3_600)),
+        ..Default::default()
+    };
+    let config = Config { retain_tenants: [("9".to_owned(), own)].into(), ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    let batch = generic(Table::Logs, 20, SeriesId(0));
+    for tenant in [TENANT, TenantId(9)] {
+        let tables = vec![(Table::Logs, batch.clone())];
+        store.ingest(Ingest { tenant, tables, ..Ingest::default() }).await.unwrap();
+    }
+    store.flush().await.unwrap();
+    bench.time.0.fetch_add(4 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let snapshot = store.snapshot();
+    let n_of = |tenant| snapshot.segments_of(tenant, Table::Logs, TimeRange::ALL).len();
+    assert_eq!((n_of(TENANT), n_of(TenantId(9))), (1, 0));
+}
