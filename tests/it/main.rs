@@ -9,9 +9,13 @@ mod browser;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod duckdb;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod otlp;
+#[cfg(test)]
+mod python;
 #[cfg(test)]
 mod python_sdk;
 #[cfg(test)]

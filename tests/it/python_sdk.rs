@@ -1,47 +1,12 @@
 //! The unmodified OpenTelemetry SDK for Python, from PyPI, by gRPC and by HTTP: what applications really send.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::server::{Home, Server, target_dir};
-
-/// Runs `command` to its end and fails with what it printed.
-async fn run(mut command: Command) {
-    let output = command.kill_on_drop(true).output().await.unwrap();
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
-}
-
-fn sources() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("python")
-}
-
-/// The interpreter of an environment that holds exactly the pinned packages; made once, kept below `target`.
-async fn python() -> PathBuf {
-    let wanted = std::fs::read_to_string(sources().join("requirements.txt")).unwrap();
-    let environment = target_dir().join("python-sdk");
-    let (python, stamp) =
-        (environment.join("bin").join("python"), environment.join("installed.txt"));
-    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
-        return python;
-    }
-    let mut venv = Command::new("python3");
-    venv.args(["-m", "venv", "--clear"]).arg(&environment);
-    run(venv).await;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]);
-    pip.arg(sources().join("requirements.txt"));
-    run(pip).await;
-    std::fs::write(stamp, wanted).unwrap();
-    python
-}
+use crate::python::{python, run, sources};
+use crate::server::{Home, Server};
 
 async fn send(server: &Server, python: &Path, protocol: &str, endpoint: &str) {
     let mut script = Command::new(python);
