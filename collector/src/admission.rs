@@ -1,6 +1,6 @@
 //! One request on its way in: the limits, times and identities that metrics, logs and traces share.
 
-use model::id::TenantId;
+use model::id::{SeriesId, TenantId};
 
 use crate::admit::{Reason, Tally, Window};
 use crate::config::Config;
@@ -25,6 +25,12 @@ pub(crate) struct Admission<'a> {
     pub(crate) tally: Tally,
     /// Bytes of the key that is being hashed, kept to spare the allocation.
     pub(crate) scratch: Vec<u8>,
+    /// Whether series are looked up in the store although they are remembered: the store let one of them go.
+    pub(crate) is_repeat: bool,
+    /// How many series were remembered.
+    pub(crate) hits: u64,
+    /// How many were not.
+    pub(crate) misses: u64,
 }
 
 /// Why one item goes no further.
@@ -34,6 +40,18 @@ pub(crate) enum Refusal {
     Reject(Reason, String),
     /// The whole request fails.
     Fail(Error),
+}
+
+impl From<Refusal> for Error {
+    /// What ends a request; items that are rejected never do.
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Fail(error) => error,
+            Refusal::Reject(_, words) => {
+                Self::Internal(format!("an item was rejected uncounted: {words}"))
+            }
+        }
+    }
 }
 
 impl From<(Reason, String)> for Refusal {
@@ -56,7 +74,14 @@ impl From<Fault> for Refusal {
 
 impl<'a> Admission<'a> {
     pub(crate) fn new(shared: Shared<'a>, window: Window, tally: Tally) -> Self {
-        Self { shared, window, tally, scratch: Vec::with_capacity(1_024) }
+        let scratch = Vec::with_capacity(1_024);
+        Self { shared, window, tally, scratch, is_repeat: false, hits: 0, misses: 0 }
+    }
+
+    /// Whether one more exemplar of `series` may be kept; counts it if so.
+    pub(crate) fn takes_exemplar(&self, series: SeriesId) -> bool {
+        let limit = self.shared.config.exemplars_per_minute_max;
+        self.shared.memory.takes_exemplar(series, self.window.now(), limit)
     }
 
     /// Counts a rejection and goes on, or stops the request.

@@ -2,7 +2,7 @@
 //!
 //! The good part of a request is always kept. Whatever is dropped is counted once, under one reason.
 
-use model::time::Timestamp;
+use model::time::{NS_PER_MS, Timestamp};
 
 use crate::config::Config;
 use crate::duration;
@@ -45,6 +45,8 @@ reasons! {
     TimeDuplicate "time_duplicate" true "with the series and time of a later one";
     HistogramInconsistent "histogram_inconsistent" true "of inconsistent histograms";
     LabelsTooMany "labels_too_many" true "with too many attributes";
+    LabelsInvalid "labels_invalid" true "with invalid labels";
+    SamplesMissing "samples_missing" true "TimeSeries must contain at least one sample or histogram";
     LabelTooLong "label_too_long" true "with an attribute that is too long";
     SeriesLimit "series_limit" true "of new series over the series limit";
     TraceIdInvalid "trace_id_invalid" true "with an invalid trace id";
@@ -92,6 +94,12 @@ impl Tally {
     /// Notes a metric without data: no data point is lost, yet the sender should know.
     pub(crate) fn note_missing_data(&mut self, offender: impl FnOnce() -> String) {
         self.reject_many(Reason::DataMissing, 1, offender);
+        self.rejected -= 1;
+    }
+
+    /// Notes a series without samples likewise.
+    pub(crate) fn note_missing_samples(&mut self, offender: impl FnOnce() -> String) {
+        self.reject_many(Reason::SamplesMissing, 1, offender);
         self.rejected -= 1;
     }
 
@@ -185,7 +193,16 @@ impl Window {
             let words = format!("time {unix_nano} ns is after the year 2262");
             return Err((Reason::TimeInFuture, words));
         };
-        let at = Timestamp(ns);
+        self.judge(Timestamp(ns))
+    }
+
+    /// Likewise for a time in ms, which may be 0 and before.
+    pub(crate) fn check_ms(&self, ms: i64) -> Result<Timestamp, (Reason, String)> {
+        self.judge(Timestamp(ms.saturating_mul(NS_PER_MS)))
+    }
+
+    #[inline]
+    fn judge(&self, at: Timestamp) -> Result<Timestamp, (Reason, String)> {
         if at > self.newest {
             let words = format!(
                 "time {at}, but it is {} and {} ahead is the limit",

@@ -59,6 +59,9 @@ pub struct Config {
     pub resource_cache_max: usize,
     /// Resource attributes that become Prometheus labels of every series of the resource.
     pub promote_resource_attributes: Vec<String>,
+    /// Whether name, version, schema URL and attributes of the scope become labels `otel_scope_…` of every series of
+    /// it, and part of its identity. Default false.
+    pub promote_scope: bool,
     /// Whether literals in `db.query.text` are replaced by `?` before they are stored. Default true.
     pub redact_query_text: bool,
 }
@@ -131,6 +134,7 @@ impl Default for Config {
             ]
             .map(str::to_owned)
             .to_vec(),
+            promote_scope: false,
             redact_query_text: true,
         }
     }

@@ -1,13 +1,11 @@
 //! From a body to OTLP's messages. The framing of the whole body is checked before anything of it is admitted.
 
-use bytes::{Buf, Bytes};
-use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use prost::Message;
+use bytes::Bytes;
 
 use crate::budget::Reservation;
 use crate::error::Error;
-use crate::footprint;
 use crate::json;
+use crate::remote::Version;
 use crate::stats::Signal;
 
 /// What a body is written in.
@@ -15,21 +13,22 @@ use crate::stats::Signal;
 pub(crate) enum Format {
     Protobuf,
     Json,
+    /// Protobuf of Prometheus, metrics only.
+    RemoteWrite(Version),
 }
 
-/// A decoded request.
+/// A request as protobuf, not looked at.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Request {
-    Metrics(ExportMetricsServiceRequest),
-    /// As protobuf, not looked at.
+    Metrics(Bytes),
+    Write(Version, Bytes),
     Logs(Bytes),
-    /// As protobuf, not looked at.
     Traces(Bytes),
 }
 
-/// Decodes a body; an error says at which byte, line or path it is wrong.
+/// The request in a body; of JSON an error says at which line or path it is wrong.
 ///
-/// The memory the messages take is held before they are made.
+/// Protobuf is read in place, and rows hold their memory as they are made. What JSON takes is held before it is parsed.
 pub(crate) fn decode(
     signal: Signal,
     format: Format,
@@ -37,31 +36,14 @@ pub(crate) fn decode(
     held: &mut Reservation,
 ) -> Result<Request, Error> {
     let body = match format {
+        Format::RemoteWrite(version) => return Ok(Request::Write(version, body.clone())),
         Format::Protobuf => body.clone(),
         Format::Json => json::to_protobuf(signal, body, held)?,
     };
     Ok(match signal {
-        Signal::Metrics => {
-            held.grow(footprint::of_protobuf(&body))?;
-            Request::Metrics(protobuf(&body)?)
-        }
-        // Read in place; their rows are held as they are made.
+        Signal::Metrics => Request::Metrics(body),
         Signal::Logs => Request::Logs(body),
         Signal::Traces => Request::Traces(body),
-    })
-}
-
-fn protobuf<M: Message + Default>(body: &Bytes) -> Result<M, Error> {
-    let mut rest: &[u8] = body;
-    M::decode(&mut rest).map_err(|cause| {
-        // prost stops where it stumbles: what it has not read yet tells where that was.
-        let offset = body.len() - rest.remaining();
-        let name = std::any::type_name::<M>().rsplit("::").next().unwrap_or_default();
-        Error::Malformed(format!(
-            "the body of {} bytes is no protobuf {name}: {cause} (at byte {offset}); check that the body was sent \
-             whole, to the path of its signal, and that Content-Encoding names its compression",
-            body.len()
-        ))
     })
 }
 
@@ -98,9 +80,9 @@ mod tests {
         };
         let mut body = good(Signal::Traces);
         body.truncate(60);
-        expect!["the body is no protobuf as OTLP has it: a field is longer than the message that holds it (at byte 1); check that the body was sent whole, to the path of its signal, and that Content-Encoding names its compression"].assert_eq(&refusal(Signal::Traces, body));
+        expect!["the body is not the protobuf that belongs here: a field is longer than the message that holds it (at byte 1); check that the body was sent whole, to the path of its kind, and that Content-Encoding names its compression"].assert_eq(&refusal(Signal::Traces, body));
         let json = b"{\"resourceLogs\":[]}".to_vec();
-        expect!["the body is no protobuf as OTLP has it: a field is longer than the message that holds it (at byte 2); check that the body was sent whole, to the path of its signal, and that Content-Encoding names its compression"].assert_eq(&refusal(Signal::Logs, json));
+        expect!["the body is not the protobuf that belongs here: a field is longer than the message that holds it (at byte 2); check that the body was sent whole, to the path of its kind, and that Content-Encoding names its compression"].assert_eq(&refusal(Signal::Logs, json));
     }
 
     #[test]

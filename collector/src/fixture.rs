@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arrow::array::{Array, ArrayRef, Float64Array, RecordBatch, UInt8Array, UInt64Array};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -23,7 +24,7 @@ use crate::error::Error;
 use crate::memory::Memory;
 use crate::registry::Registry;
 use crate::stats::Signal;
-use crate::{Collector, columns, json, logs, metrics, traces};
+use crate::{Collector, columns, json, logs, metrics, remote, traces};
 
 /// The present in tests: 2027-01-15T08:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
@@ -107,21 +108,34 @@ impl Desk {
             tenant: TenantId::default(),
         };
         let (signal, window) = match request {
-            Request::Metrics(_) => (Signal::Metrics, Window::of_samples(&self.config, NOW)),
+            Request::Metrics(_) | Request::Write(..) => {
+                (Signal::Metrics, Window::of_samples(&self.config, NOW))
+            }
             Request::Logs(_) => (Signal::Logs, Window::of_records(&self.config, NOW)),
             Request::Traces(_) => (Signal::Traces, Window::of_records(&self.config, NOW)),
         };
         let mut admission = Admission::new(shared, window, Tally::new(signal));
         let tables = match request {
             Request::Metrics(request) => {
-                let decoded = metrics::admit(&mut admission, request)?;
+                let decoded = metrics::admit(&mut admission, request, &mut held)?;
+                let samples = (!decoded.samples.is_empty()).then(|| batch(&decoded.samples));
+                samples.into_iter().chain(decoded.tables).collect()
+            }
+            Request::Write(version, request) => {
+                let decoded = remote::admit(&mut admission, *version, request, &mut held)?;
                 let samples = (!decoded.samples.is_empty()).then(|| batch(&decoded.samples));
                 samples.into_iter().chain(decoded.tables).collect()
             }
             Request::Logs(body) => logs::admit(&mut admission, body, &mut held)?,
             Request::Traces(body) => traces::admit(&mut admission, body, &mut held)?,
         };
+        self.memory.count(admission.hits, admission.misses);
         Ok(Seen { tables, tally: admission.tally })
+    }
+
+    /// How many series were remembered when they were looked up, and how many were not.
+    pub(crate) fn looked_up(&self) -> (u64, u64) {
+        (self.memory.hits.load(Ordering::Relaxed), self.memory.misses.load(Ordering::Relaxed))
     }
 
     /// The series made so far: number, Prometheus form, native form and nature.

@@ -45,10 +45,10 @@ async fn traces(State(collector): State<Arc<Collector>>, request: Request) -> Re
 }
 
 /// A refusal before or after the body was looked at.
-struct Refusal {
-    status: StatusCode,
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
     code: Code,
-    message: String,
+    pub(crate) message: String,
     retry: Option<Duration>,
 }
 
@@ -68,7 +68,9 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
         Ok(outcome) => {
             let body = match format {
                 Some(Format::Protobuf) => success::protobuf(signal, &outcome),
-                Some(Format::Json) | None => success::json(signal, &outcome),
+                Some(Format::Json | Format::RemoteWrite(_)) | None => {
+                    success::json(signal, &outcome)
+                }
             };
             respond(StatusCode::OK, format, body)
         }
@@ -76,7 +78,8 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
     }
 }
 
-async fn take(
+/// Reads the body and stores what it holds.
+pub(crate) async fn take(
     collector: &Arc<Collector>,
     signal: Signal,
     (format, encoding): (Format, Encoding),
@@ -136,12 +139,18 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Option<u64> {
     text(headers.get(CONTENT_LENGTH))?.parse().ok()
 }
 
-fn text(value: Option<&HeaderValue>) -> Option<&str> {
+/// A header's value, if it is text.
+pub(crate) fn text(value: Option<&HeaderValue>) -> Option<&str> {
     value.and_then(|value| value.to_str().ok())
 }
 
 impl Refusal {
-    fn of(error: &Error, retry_after: Duration) -> Self {
+    /// A refusal that retrying does not mend.
+    pub(crate) fn plain(status: StatusCode, message: String) -> Self {
+        Self { status, code: Code::InvalidArgument, message, retry: None }
+    }
+
+    pub(crate) fn of(error: &Error, retry_after: Duration) -> Self {
         let code = crate::grpc::code(error);
         let status = match (error, error.kind()) {
             (Error::TooLarge(_), _) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -161,29 +170,34 @@ impl Refusal {
     }
 
     /// In the encoding of the request; to a type we do not know in JSON, which people can read.
-    fn respond(self, format: Option<Format>) -> Response {
-        let status = RpcStatus::new(self.code, self.message, self.retry);
+    fn respond(&self, format: Option<Format>) -> Response {
+        let status = RpcStatus::new(self.code, self.message.clone(), self.retry);
         let body = match format {
             Some(Format::Protobuf) => status.to_protobuf(),
-            Some(Format::Json) | None => status.to_json(self.retry),
+            Some(Format::Json | Format::RemoteWrite(_)) | None => status.to_json(self.retry),
         };
         let mut response = respond(self.status, format, body);
+        self.headers(response.headers_mut());
+        response
+    }
+
+    /// The headers that go with the status.
+    pub(crate) fn headers(&self, headers: &mut HeaderMap) {
         if let Some(delay) = self.retry {
             // Whole seconds, rounded up: coming back early would be refused again.
             let seconds = delay.as_secs() + u64::from(delay.subsec_nanos() > 0);
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
-            response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+            headers.insert(ALLOW, HeaderValue::from_static("POST"));
         }
-        response
     }
 }
 
 fn respond(status: StatusCode, format: Option<Format>, body: Bytes) -> Response {
     let content_type = match format {
         Some(Format::Protobuf) => PROTOBUF,
-        Some(Format::Json) | None => JSON,
+        Some(Format::Json | Format::RemoteWrite(_)) | None => JSON,
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

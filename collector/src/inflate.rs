@@ -22,6 +22,8 @@ pub(crate) enum Encoding {
     Identity,
     Gzip,
     Zstd,
+    /// The block format, not the framed one; of remote write only.
+    Snappy,
 }
 
 impl Encoding {
@@ -40,6 +42,7 @@ impl Encoding {
             Self::Identity => "identity",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Snappy => "snappy",
         }
     }
 }
@@ -66,7 +69,25 @@ pub(crate) fn inflate(
             reader.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|cause| broken(&cause))?;
             read_bounded(reader, wire_bytes, config, held)?.map_err(|cause| broken(&cause))
         }
+        Encoding::Snappy => snappy(&body, config, held),
     }
+}
+
+/// A block says how large it is before anything is made of it.
+fn snappy(body: &[u8], config: &Config, held: &mut Reservation) -> Result<Bytes, Error> {
+    let broken = |cause: snap::Error| {
+        broken(Encoding::Snappy, body.len(), &io::Error::new(io::ErrorKind::InvalidData, cause))
+    };
+    let bytes = snap::raw::decompress_len(body).map_err(broken)?;
+    if bytes > config.decoded_bytes_max {
+        return Err(Error::Malformed(format!(
+            "the decompressed body is larger than {} bytes; send smaller batches, or raise `decoded_bytes_max`",
+            config.decoded_bytes_max
+        )));
+    }
+    held.grow(bytes)?;
+    let out = snap::raw::Decoder::new().decompress_vec(body).map_err(broken)?;
+    Ok(out.into())
 }
 
 /// Reads to the end in steps, so that a bomb is noticed one step after it passed a bound. The outer error is a bound
@@ -140,6 +161,19 @@ mod tests {
         zstd::encode_all(data, 3).unwrap().into()
     }
 
+    fn snappy(data: &[u8]) -> Bytes {
+        snap::raw::Encoder::new().compress_vec(data).unwrap().into()
+    }
+
+    #[test]
+    fn a_snappy_block_that_claims_too_much_is_refused_unread() {
+        let config = Config::default();
+        for body in [&[0xff, 0xff, 0xff, 0xff, 0x0f, 0][..], &[0xff; 12], &[], &[5, 0, 1]] {
+            let refused = run(Encoding::Snappy, Bytes::copy_from_slice(body), &config);
+            assert!(matches!(refused, Err(Error::Malformed(_))), "{body:?}");
+        }
+    }
+
     fn run(encoding: Encoding, body: Bytes, config: &Config) -> Result<Bytes, Error> {
         let mut held = Budget::new(usize::MAX).reserve(0).unwrap();
         inflate(encoding, body, config, &mut held)
@@ -153,6 +187,7 @@ mod tests {
             assert_eq!(run(encoding, body, &config).unwrap(), data);
         }
         assert!(run(Encoding::Zstd, zstd(&[]), &config).unwrap().is_empty());
+        assert_eq!(run(Encoding::Snappy, snappy(&data), &config).unwrap(), data);
     }
 
     #[test]

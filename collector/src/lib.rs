@@ -24,7 +24,6 @@ mod duration;
 mod error;
 #[cfg(test)]
 mod fixture;
-mod footprint;
 mod grpc;
 mod http;
 mod ids;
@@ -38,6 +37,7 @@ mod proto;
 mod recent;
 mod records;
 mod registry;
+mod remote;
 mod resource;
 mod series;
 mod sparse;
@@ -46,6 +46,7 @@ mod status;
 mod success;
 mod traces;
 mod value;
+mod write;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind};
@@ -57,6 +58,7 @@ use budget::{Budget, Reservation};
 use decode::{Format, Request};
 use inflate::Encoding;
 use memory::Memory;
+use remote::Written;
 use stats::{SignalCounters, add};
 
 /// Bodies up to here are decoded where they are read; larger ones take longer than an async task may.
@@ -79,6 +81,8 @@ pub(crate) struct Outcome {
     pub(crate) rejected: i64,
     /// Why; empty when all is well.
     pub(crate) message: String,
+    /// How many rows were stored, by kind; of remote write only.
+    pub(crate) written: Written,
 }
 
 /// A body that was read but not looked at.
@@ -92,12 +96,16 @@ pub(crate) struct Received {
 
 /// A request ready for the store.
 struct Admitted {
+    /// The body as inflated, to admit it again when the store let go of a series in between.
+    body: Bytes,
+    request: (Signal, Format),
     samples: Samples,
     tables: Vec<(store::schema::Table, arrow::array::RecordBatch)>,
     informed: Vec<Arc<resource::Emitter>>,
     tally: Tally,
+    written: Written,
     /// Given back only when the rows are in the store.
-    _held: Reservation,
+    held: Reservation,
 }
 
 impl Collector {
@@ -117,6 +125,11 @@ impl Collector {
     /// `POST /v1/metrics`, `/v1/logs` and `/v1/traces`: protobuf and JSON, plain, gzip and zstd.
     pub fn http_routes(self: &Arc<Self>) -> axum::Router {
         http::routes(self)
+    }
+
+    /// `POST /api/v1/write`, also below `/prometheus`: Prometheus' remote write 1.0 and 2.0.
+    pub fn write_routes(self: &Arc<Self>) -> axum::Router {
+        write::routes(self)
     }
 
     /// The three OTLP services over gRPC, gzip and zstd; for a listener that speaks HTTP/2.
@@ -173,29 +186,28 @@ impl Collector {
 
     async fn store(self: &Arc<Self>, received: Received) -> Result<Outcome, Error> {
         let signal = received.signal;
-        let admitted =
-            if received.body.len() <= INLINE_BYTES_MAX && received.encoding == Encoding::Identity {
-                self.admit(received)?
-            } else {
-                let collector = Arc::clone(self);
-                tokio::task::spawn_blocking(move || collector.admit(received)).await.map_err(
-                    |cause| Error::Internal(format!("decoding a request failed: {cause}")),
-                )??
-            };
-        let n_rows = |(_, batch): &(_, arrow::array::RecordBatch)| batch.num_rows();
-        let rows = admitted.samples.len() + admitted.tables.iter().map(n_rows).sum::<usize>();
-        if rows > 0 {
-            let (samples, tables) = (admitted.samples, admitted.tables);
-            let batch = Ingest { samples, tables, ..Ingest::default() };
-            if let Err(cause) = self.store.ingest(batch).await {
-                if matches!(cause, store::Error::StaleSeries { .. }) {
-                    self.memory.forget_series(); // The sender's repeat resolves them again.
-                }
-                admitted.informed.iter().for_each(|emitter| emitter.forget_info());
-                return Err(Error::Store(cause));
+        let is_small =
+            received.body.len() <= INLINE_BYTES_MAX && received.encoding == Encoding::Identity;
+        let admitted = if is_small {
+            self.inflate_and_admit(received)?
+        } else {
+            self.off_the_reactor(move |collector| collector.inflate_and_admit(received)).await?
+        };
+        let (outcome, tally, rows) = match self.keep(admitted).await {
+            Ok(kept) => kept,
+            Err(Unkept::Failed(error)) => return Err(error),
+            // The store let go of a series that we remembered: all are looked up again, once.
+            Err(Unkept::Stale { body, request, held }) => {
+                let again = move |collector: &Self| collector.admit(body, request, (held, true));
+                let admitted = self.off_the_reactor(again).await?;
+                self.keep(admitted).await.map_err(|failed| match failed {
+                    Unkept::Failed(error) => error,
+                    Unkept::Stale { .. } => {
+                        Error::Internal("a series went while it was looked up".to_owned())
+                    }
+                })?
             }
-        }
-        let tally = admitted.tally;
+        };
         self.counters(signal).count(&tally, rows);
         if tally.rejected() > 0 && self.counters(signal).may_warn(self.clock.now()) {
             tracing::warn!(
@@ -206,17 +218,55 @@ impl Collector {
                 "records rejected; the next warning comes in another minute, the counters have them all"
             );
         }
+        Ok(outcome)
+    }
+
+    /// Runs what takes processor time where it holds nobody up.
+    async fn off_the_reactor(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> Result<Admitted, Error> + Send + 'static,
+    ) -> Result<Admitted, Error> {
+        let collector = Arc::clone(self);
+        let work = tokio::task::spawn_blocking(move || work(&collector)).await;
+        work.map_err(|cause| Error::Internal(format!("decoding a request failed: {cause}")))?
+    }
+
+    /// Makes the rows durable. Returns what the sender is told, with what became of each item and how many rows it made.
+    async fn keep(&self, admitted: Admitted) -> Result<(Outcome, Tally, usize), Unkept> {
+        let Admitted { body, request, samples, tables, informed, tally, written, held } = admitted;
+        let n_rows = |(_, batch): &(_, arrow::array::RecordBatch)| batch.num_rows();
+        let rows = samples.len() + tables.iter().map(n_rows).sum::<usize>();
+        if rows > 0 {
+            let batch = Ingest { samples, tables, ..Ingest::default() };
+            if let Err(cause) = self.store.ingest(batch).await {
+                informed.iter().for_each(|emitter| emitter.forget_info());
+                return Err(match cause {
+                    store::Error::StaleSeries { .. } => Unkept::Stale { body, request, held },
+                    cause => Unkept::Failed(Error::Store(cause)),
+                });
+            }
+        }
+        drop(held);
         let rejected = i64::try_from(tally.rejected()).unwrap_or(i64::MAX);
-        Ok(Outcome { rejected, message: tally.message() })
+        Ok((Outcome { rejected, message: tally.message(), written }, tally, rows))
     }
 
     /// Inflates, decodes and admits: everything that takes processor time.
-    fn admit(&self, received: Received) -> Result<Admitted, Error> {
+    fn inflate_and_admit(&self, received: Received) -> Result<Admitted, Error> {
         let Received { signal, format, encoding, body, mut held } = received;
         let body = inflate::inflate(encoding, body, &self.config, &mut held)?;
         add(&self.counters(signal).decoded_bytes, len_u64(body.len()));
+        self.admit(body, (signal, format), (held, false))
+    }
+
+    /// Decodes and admits; `is_repeat` when series must not be taken from memory.
+    fn admit(
+        &self,
+        body: Bytes,
+        (signal, format): (Signal, Format),
+        (mut held, is_repeat): (Reservation, bool),
+    ) -> Result<Admitted, Error> {
         let request = decode::decode(signal, format, &body, &mut held)?;
-        drop(body);
         let now = self.clock.now();
         let window = match signal {
             Signal::Metrics => Window::of_samples(&self.config, now),
@@ -229,22 +279,34 @@ impl Collector {
             tenant: TenantId::default(),
         };
         let mut admission = Admission::new(shared, window, Tally::new(signal));
-        let (samples, tables, informed) = match &request {
+        admission.is_repeat = is_repeat;
+        let (mut samples, mut informed, mut written) = <(Samples, Vec<_>, Written)>::default();
+        let tables = match &request {
             Request::Metrics(request) => {
-                let decoded = metrics::admit(&mut admission, request)?;
-                (decoded.samples, decoded.tables, decoded.informed)
+                let decoded = metrics::admit(&mut admission, request, &mut held)?;
+                (samples, informed) = (decoded.samples, decoded.informed);
+                decoded.tables
             }
-            Request::Logs(body) => {
-                let tables = logs::admit(&mut admission, body, &mut held)?;
-                (Samples::default(), tables, Vec::new())
+            Request::Write(version, request) => {
+                let decoded = remote::admit(&mut admission, *version, request, &mut held)?;
+                (samples, written) = (decoded.samples, decoded.written);
+                decoded.tables
             }
-            Request::Traces(body) => {
-                let tables = traces::admit(&mut admission, body, &mut held)?;
-                (Samples::default(), tables, Vec::new())
-            }
+            Request::Logs(body) => logs::admit(&mut admission, body, &mut held)?,
+            Request::Traces(body) => traces::admit(&mut admission, body, &mut held)?,
         };
-        Ok(Admitted { samples, tables, informed, tally: admission.tally, _held: held })
+        self.memory.count(admission.hits, admission.misses);
+        let (tally, request) = (admission.tally, (signal, format));
+        Ok(Admitted { body, request, samples, tables, informed, tally, written, held })
     }
+}
+
+/// Why rows were not kept.
+enum Unkept {
+    /// Series have to be looked up again.
+    Stale { body: Bytes, request: (Signal, Format), held: Reservation },
+    /// They cannot be kept.
+    Failed(Error),
 }
 
 fn len_u64(len: usize) -> u64 {

@@ -10,7 +10,9 @@ use store::Resolved;
 
 use crate::config::Config;
 use crate::recent::{KeyHasher, Recent};
+use crate::remote::Families;
 use crate::resource::Emitter;
+use crate::stats::add;
 
 /// Most series whose exemplars are counted in one minute; of further series none are kept until the next.
 const EXEMPLAR_SERIES_MAX: usize = 1 << 16;
@@ -24,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) emitters: Recent<Arc<Emitter>>,
     /// Series by the hash of resource, metric and attributes as sent.
     pub(crate) series: Recent<Resolved>,
+    /// Metric families by name, as remote write describes them.
+    pub(crate) families: Families,
     /// How often a series was found there.
     pub(crate) hits: AtomicU64,
     /// How often not.
@@ -43,15 +47,17 @@ impl Memory {
             hasher: KeyHasher::new(),
             emitters: Recent::new(config.resource_cache_max),
             series: Recent::new(config.series_cache_max),
+            families: Families::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
             exemplars: Mutex::default(),
         }
     }
 
-    /// Forgets all series: the store let some of them go, and they must be resolved again.
-    pub(crate) fn forget_series(&self) {
-        self.series.clear();
+    /// Counts look-ups of series: those that were remembered, and the others.
+    pub(crate) fn count(&self, hits: u64, misses: u64) {
+        add(&self.hits, hits);
+        add(&self.misses, misses);
     }
 
     /// Whether one more exemplar of `series` may be kept in the minute of `now`; counts it if so.

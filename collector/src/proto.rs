@@ -4,8 +4,11 @@
 //! unknown fields, groups, which are skipped); every [`Fault`] names the byte of the body where it stands.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::Error;
+
+pub(crate) mod shape;
 
 /// How deep groups may nest, as in prost.
 const GROUP_DEPTH_MAX: usize = 100;
@@ -27,6 +30,7 @@ enum What {
     Unexpected(u32),
     Group,
     Depth,
+    Text,
 }
 
 impl fmt::Display for Fault {
@@ -36,9 +40,10 @@ impl fmt::Display for Fault {
             What::Cut => f.write_str("a field is longer than the message that holds it"),
             What::FieldNumber => f.write_str("a field has no valid number"),
             What::WireType(wire) => write!(f, "wire type {wire} does not exist"),
-            What::Unexpected(number) => write!(f, "field {number} has another type than in OTLP"),
+            What::Unexpected(number) => write!(f, "field {number} has another type than it should"),
             What::Group => f.write_str("a group ends that did not begin"),
             What::Depth => f.write_str("messages nest too deep"),
+            What::Text => f.write_str("a text is no UTF-8"),
         }?;
         write!(f, " (at byte {})", self.at)
     }
@@ -47,8 +52,8 @@ impl fmt::Display for Fault {
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         Self::Malformed(format!(
-            "the body is no protobuf as OTLP has it: {fault}; check that the body was sent whole, to the path of its \
-             signal, and that Content-Encoding names its compression"
+            "the body is not the protobuf that belongs here: {fault}; check that the body was sent whole, to the path of its \
+             kind, and that Content-Encoding names its compression"
         ))
     }
 }
@@ -85,6 +90,8 @@ pub(crate) enum Wire<'a> {
     Fixed32(u32),
     /// A message, text, bytes or packed numbers.
     Bytes(Message<'a>),
+    /// A group, which was skipped: nothing we know of is one.
+    Group,
 }
 
 impl<'a> Message<'a> {
@@ -97,6 +104,12 @@ impl<'a> Message<'a> {
     #[inline]
     pub(crate) fn bytes(self) -> &'a [u8] {
         &self.body[self.start..]
+    }
+
+    /// Bytes of the body, up to the end of the message at most.
+    #[inline]
+    pub(crate) fn slice(self, span: Range<usize>) -> &'a [u8] {
+        &self.body[span]
     }
 
     /// Its fields.
@@ -116,24 +129,20 @@ impl<'a> Iterator for Fields<'a> {
 
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
-        while self.at < self.body.len() {
-            match self.field() {
-                Ok(Some(field)) => return Some(Ok(field)),
-                Ok(None) => {}
-                Err(fault) => {
-                    self.at = self.body.len();
-                    return Some(Err(fault));
-                }
-            }
+        if self.at >= self.body.len() {
+            return None;
         }
-        None
+        let field = self.field();
+        if field.is_err() {
+            self.at = self.body.len();
+        }
+        Some(field)
     }
 }
 
 impl<'a> Fields<'a> {
-    /// The next field, `None` after a group.
     #[inline]
-    fn field(&mut self) -> Result<Option<Field<'a>>, Fault> {
+    fn field(&mut self) -> Result<Field<'a>, Fault> {
         let at = self.at;
         let (number, wire) = self.tag()?;
         let value = match wire {
@@ -141,9 +150,12 @@ impl<'a> Fields<'a> {
             1 => Wire::Fixed64(u64::from_le_bytes(self.fixed()?)),
             2 => Wire::Bytes(self.message()?),
             5 => Wire::Fixed32(u32::from_le_bytes(self.fixed()?)),
-            _ => return self.group(at, (number, wire)).map(|()| None),
+            _ => {
+                self.group(at, (number, wire))?;
+                Wire::Group
+            }
         };
-        Ok(Some(Field { number, value, at }))
+        Ok(Field { number, value, at })
     }
 
     /// A field's number and wire type.
@@ -289,10 +301,67 @@ impl<'a> Field<'a> {
         self.message().map(Message::bytes)
     }
 
+    /// Text.
+    pub(crate) fn text(&self) -> Result<&'a str, Fault> {
+        let message = self.message()?;
+        std::str::from_utf8(message.bytes())
+            .map_err(|cause| Fault { at: message.start + cause.valid_up_to(), what: What::Text })
+    }
+
+    /// Where the field stands in the body, from its tag to the end of its bytes; only of a field that holds bytes.
+    #[inline]
+    pub(crate) fn span(&self) -> Result<Range<usize>, Fault> {
+        Ok(self.at..self.message()?.body.len())
+    }
+
+    /// Gives each of repeated 64-bit numbers, packed or not.
+    pub(crate) fn each_fixed64(&self, mut take: impl FnMut(u64)) -> Result<(), Fault> {
+        let Wire::Bytes(message) = self.value else {
+            take(self.fixed64()?);
+            return Ok(());
+        };
+        let (numbers, rest) = message.bytes().as_chunks();
+        if !rest.is_empty() {
+            return Err(Fault { at: message.body.len() - rest.len(), what: What::Cut });
+        }
+        numbers.iter().for_each(|number| take(u64::from_le_bytes(*number)));
+        Ok(())
+    }
+
+    /// Gives each of repeated varints, packed or not.
+    pub(crate) fn each_varint(&self, mut take: impl FnMut(u64)) -> Result<(), Fault> {
+        let Wire::Bytes(message) = self.value else {
+            take(self.varint()?);
+            return Ok(());
+        };
+        let mut numbers = message.fields();
+        while numbers.at < numbers.body.len() {
+            take(numbers.varint()?);
+        }
+        Ok(())
+    }
+
     #[cold]
     fn unexpected(&self) -> Fault {
         Fault { at: self.at, what: What::Unexpected(self.number) }
     }
+}
+
+/// The 32 low bits, which is what 32-bit fields keep of a varint.
+pub(crate) const fn low_u32(value: u64) -> u32 {
+    let [a, b, c, d, ..] = value.to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+/// An `sint32`.
+pub(crate) const fn zigzag_32(value: u64) -> i32 {
+    let bits = low_u32(value);
+    (bits >> 1).cast_signed() ^ -(bits & 1).cast_signed()
+}
+
+/// An `sint64`.
+pub(crate) const fn zigzag_64(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
 }
 
 #[cfg(test)]

@@ -92,15 +92,6 @@ impl<V: Clone> Recent<V> {
         self.put(&mut shard, key, value);
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&self) {
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-            shard.young.clear();
-            shard.old.clear();
-        }
-    }
-
     fn put(&self, shard: &mut Shard<V>, key: u128, value: V) {
         if shard.young.len() >= self.n_young_max {
             shard.old = std::mem::take(&mut shard.young);

@@ -9,18 +9,19 @@ use arrow::array::{ArrayRef, UInt64Array};
 use model::id::ResourceId;
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use model::semconv;
-use opentelemetry_proto::tonic::common::v1::{InstrumentationScope, KeyValue};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
 use store::ResourceDef;
 use store::schema::columns;
 
-use crate::admission::Admission;
-use crate::admit::{Reason, Tally};
+use crate::admission::{Admission, Refusal};
 use crate::any;
 use crate::attributes;
 use crate::config::Config;
+use crate::error::Error;
 use crate::prometheus;
-use crate::proto::{Fault, Message};
+use crate::proto::{Fault, Message, shape};
 use crate::records::Scope;
 use crate::sparse::Texts;
 use crate::value;
@@ -37,6 +38,9 @@ const TEXT_KEYS: [&[&str]; columns::EMITTER_TEXTS.len()] = [
 
 const IDENTIFYING: [&str; 3] =
     [semconv::SERVICE_NAME, semconv::SERVICE_NAMESPACE, semconv::SERVICE_INSTANCE_ID];
+
+/// Before the bytes of a resource as sent, to keep their hashes apart from those of its attributes.
+const RAW_RESOURCE: &[u8; 16] = b"resource as sent";
 
 /// How often `target_info` is written for a resource that keeps sending: half of PromQL's look-back, in ms.
 const TARGET_INFO_INTERVAL_MS: i64 = 150_000;
@@ -106,6 +110,39 @@ impl Admission<'_> {
         }
         let attributes = any::owned_pairs(resource, &mut self.tally)?;
         let emitter = self.emitter(Some(&Resource { attributes, ..Resource::default() }));
+        self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
+        Ok(emitter)
+    }
+
+    /// The emitter of a `ResourceMetrics`, recognised by the bytes of its resource.
+    pub(crate) fn emitter_of_metrics(
+        &mut self,
+        of_resource: Message<'_>,
+    ) -> Result<Arc<Emitter>, Refusal> {
+        self.scratch.clear();
+        self.scratch.extend(RAW_RESOURCE);
+        self.scratch.extend(self.shared.tenant.0.to_le_bytes());
+        let start = self.scratch.len();
+        for field in of_resource.fields() {
+            let field = field?;
+            if field.number == 1 {
+                // Messages one after the other are one message: what a field that repeats means.
+                self.scratch.extend_from_slice(field.bytes()?);
+            }
+        }
+        let key = self.shared.memory.hasher.hash(&self.scratch);
+        if let Some(emitter) = self.shared.memory.emitters.find(key) {
+            return Ok(emitter);
+        }
+        for field in of_resource.fields() {
+            let field = field?;
+            if field.number == 1 {
+                shape::check(field.message()?, &shape::RESOURCE, shape::DEPTH_MAX - 2)?;
+            }
+        }
+        let resource = Resource::decode(&self.scratch[start..])
+            .map_err(|cause| Refusal::Fail(Error::Internal(format!("a resource: {cause}"))))?;
+        let emitter = self.emitter(Some(&resource));
         self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
         Ok(emitter)
     }
@@ -235,12 +272,5 @@ impl EmitterColumns {
             out.push((name, column.finish(rows)));
         }
         out
-    }
-}
-
-/// Notes attributes of a scope: they have no column yet.
-pub(crate) fn note_scope(scope: Option<&InstrumentationScope>, tally: &mut Tally) {
-    if scope.is_some_and(|scope| !scope.attributes.is_empty()) {
-        tally.adjust(Reason::ScopeAttributesDropped);
     }
 }

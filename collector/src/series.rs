@@ -1,30 +1,117 @@
 //! From a data point's attributes to the id of its series: by a remembered hash, else by translation and the store.
 
 use std::cell::OnceCell;
+use std::ops::Range;
 
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use opentelemetry_proto::tonic::common::v1::KeyValue;
-use opentelemetry_proto::tonic::metrics::v1::Metric;
+use prost::Message as _;
 use store::Resolved;
 
 use crate::admission::{Admission, Refusal};
 use crate::admit::Reason;
 use crate::error::Error;
+use crate::metrics::scope::Scope;
 use crate::prometheus;
+use crate::proto::{Fault, Field, Message, shape};
+use crate::recent::KeyHasher;
 use crate::resource::Emitter;
-use crate::stats::add;
 use crate::value;
 
-/// One metric of one resource.
+/// How deep an attribute stands in a request: one below its point.
+const PAIR_LEVEL: u32 = 6;
+
+/// One metric of one resource and scope.
 pub(crate) struct MetricContext<'a> {
-    pub(crate) emitter: &'a Emitter,
-    pub(crate) metric: &'a Metric,
-    pub(crate) kind: MetricKind,
-    pub(crate) temporality: Temporality,
-    /// Whether it is a sum: those that are not monotonic are gauges, yet never get a gauge's `_ratio`.
-    pub(crate) is_sum: bool,
+    emitter: &'a Emitter,
+    scope: &'a Scope,
+    metric: Described<'a>,
     key: u128,
     prom_name: OnceCell<String>,
+}
+
+/// A metric without its points.
+#[derive(Clone, Copy)]
+pub(crate) struct Described<'a> {
+    pub(crate) name: &'a str,
+    pub(crate) help: &'a str,
+    pub(crate) unit: &'a str,
+    pub(crate) nature: Nature,
+}
+
+/// The attributes of a point as they stand in the request.
+#[derive(Clone, Copy)]
+pub(crate) struct Attributes<'a> {
+    point: Message<'a>,
+    number: u32,
+}
+
+/// Hash of fields as sent: of each run of fields that stand one after the other, added up. So another order is another
+/// hash, yet runs in any order are one, and nothing is copied.
+pub(crate) struct RawHash<'a> {
+    message: Message<'a>,
+    hasher: &'a KeyHasher,
+    run: Range<usize>,
+    sum: u128,
+}
+
+impl<'a> RawHash<'a> {
+    /// The hash of no fields of `message`.
+    #[inline]
+    pub(crate) fn new(message: Message<'a>, hasher: &'a KeyHasher) -> Self {
+        Self { message, hasher, run: 0..0, sum: 0 }
+    }
+
+    /// Adds a field of the message; it must hold bytes.
+    #[inline]
+    pub(crate) fn add(&mut self, field: &Field<'a>) -> Result<(), Fault> {
+        let span = field.span()?;
+        if span.start == self.run.end {
+            self.run.end = span.end;
+        } else {
+            self.flush();
+            self.run = span;
+        }
+        Ok(())
+    }
+
+    /// The hash of all that was added.
+    #[inline]
+    pub(crate) fn finish(mut self) -> u128 {
+        self.flush();
+        self.sum
+    }
+
+    #[inline]
+    fn flush(&mut self) {
+        if !self.run.is_empty() {
+            let hash = self.hasher.hash(self.message.slice(self.run.clone()));
+            self.sum = self.sum.wrapping_add(hash);
+        }
+    }
+}
+
+impl<'a> Attributes<'a> {
+    /// The attributes in field `number` of `point`.
+    pub(crate) const fn new(point: Message<'a>, number: u32) -> Self {
+        Self { point, number }
+    }
+
+    /// The attributes as messages, after they were found to be well-formed.
+    pub(crate) fn decode(self) -> Result<Vec<KeyValue>, Refusal> {
+        let mut pairs = Vec::new();
+        for field in self.point.fields() {
+            let field = field?;
+            if field.number == self.number {
+                let pair = field.message()?;
+                shape::check(pair, &shape::KEY_VALUE, shape::DEPTH_MAX - PAIR_LEVEL)?;
+                pairs.push(KeyValue::decode(pair.bytes()).map_err(|cause| {
+                    Refusal::Fail(Error::Internal(format!("an attribute: {cause}")))
+                })?);
+            }
+        }
+        Ok(pairs)
+    }
 }
 
 /// Which series of a point: a summary has several.
@@ -49,15 +136,14 @@ impl Part {
         }
     }
 
-    fn write_key(self, out: &mut Vec<u8>) {
+    /// What is added to the hash of the point.
+    #[inline]
+    fn key(self, hasher: &KeyHasher) -> u128 {
         match self {
-            Self::Whole => out.push(0),
-            Self::Sum => out.push(1),
-            Self::Count => out.push(2),
-            Self::Quantile(quantile) => {
-                out.push(3);
-                out.extend(quantile.to_bits().to_le_bytes());
-            }
+            Self::Whole => 0,
+            Self::Sum => hasher.hash(b"sum"),
+            Self::Count => hasher.hash(b"count"),
+            Self::Quantile(quantile) => hasher.hash(&quantile.to_bits().to_le_bytes()),
         }
     }
 }
@@ -73,35 +159,40 @@ pub(crate) struct Nature {
 impl<'a> MetricContext<'a> {
     pub(crate) fn new(
         admission: &mut Admission<'_>,
-        emitter: &'a Emitter,
-        metric: &'a Metric,
-        nature: Nature,
+        (emitter, scope): (&'a Emitter, &'a Scope),
+        metric: Described<'a>,
     ) -> Self {
-        let Nature { kind, temporality, is_sum } = nature;
+        let Nature { kind, temporality, is_sum } = metric.nature;
         let scratch = &mut admission.scratch;
         scratch.clear();
         scratch.extend(emitter.key.to_le_bytes());
+        scratch.extend(scope.key.to_le_bytes());
         scratch.extend([kind as u8, temporality as u8, u8::from(is_sum)]);
         value::write_bytes(scratch, 0, metric.name.as_bytes());
         value::write_bytes(scratch, 0, metric.unit.as_bytes());
         let key = admission.shared.memory.hasher.hash(scratch);
-        Self { emitter, metric, kind, temporality, is_sum, key, prom_name: OnceCell::new() }
+        Self { emitter, scope, metric, key, prom_name: OnceCell::new() }
+    }
+
+    /// Totals or increments.
+    pub(crate) const fn temporality(&self) -> Temporality {
+        self.metric.nature.temporality
     }
 
     fn prom_name(&self) -> &str {
         self.prom_name.get_or_init(|| {
-            let (name, unit) = (&self.metric.name, &self.metric.unit);
-            if self.is_sum {
-                prometheus::sum_name(name, unit, self.kind == MetricKind::Counter)
+            let Described { name, unit, nature, .. } = self.metric;
+            if nature.is_sum {
+                prometheus::sum_name(name, unit, nature.kind == MetricKind::Counter)
             } else {
-                prometheus::metric_name(name, unit, self.kind)
+                prometheus::metric_name(name, unit, nature.kind)
             }
         })
     }
 
     /// How messages name a point.
     pub(crate) fn describe(&self, pairs: &[KeyValue]) -> String {
-        let mut out = format!("metric `{}`", crop(&self.metric.name));
+        let mut out = format!("metric `{}`", crop(self.metric.name));
         for (i, pair) in pairs.iter().take(3).enumerate() {
             let value = pair.value.as_ref().map(value::text).unwrap_or_default();
             out.push_str(if i == 0 { " {" } else { ", " });
@@ -116,33 +207,46 @@ impl<'a> MetricContext<'a> {
     }
 }
 
+fn has_repeated_key(pairs: &[KeyValue]) -> bool {
+    pairs.iter().enumerate().any(|(i, pair)| pairs[..i].iter().any(|seen| seen.key == pair.key))
+}
+
 /// The beginning of a text that a sender chose, short enough for a message.
 pub(crate) fn crop(text: &str) -> &str {
     &text[..text.floor_char_boundary(64)]
 }
 
 impl Admission<'_> {
-    /// The series of a data point with attributes `pairs`.
+    /// The series of a data point with these attributes, whose hash is given beside them.
+    #[inline]
     pub(crate) fn series(
         &mut self,
         context: &MetricContext<'_>,
-        pairs: &[KeyValue],
+        (attributes, hash): (Attributes<'_>, u128),
         part: Part,
     ) -> Result<Resolved, Refusal> {
-        self.scratch.clear();
-        self.scratch.extend(context.key.to_le_bytes());
-        part.write_key(&mut self.scratch);
-        value::write_key(&mut self.scratch, pairs);
-        let key = self.shared.memory.hasher.hash(&self.scratch);
-        if let Some(series) = self.shared.memory.series.find(key) {
-            add(&self.shared.memory.hits, 1);
+        let memory = self.shared.memory;
+        let key = context.key.wrapping_add(hash).wrapping_add(part.key(&memory.hasher));
+        if let Some(series) = self.remembered(key) {
             return Ok(series);
         }
-        add(&self.shared.memory.misses, 1);
-        let def = self.define(context, pairs, part)?;
+        let pairs = attributes.decode()?;
+        let def = self.define(context, &pairs, part)?;
         let series = self.resolve(&def)?;
-        self.shared.memory.series.insert(key, series);
+        // Hashes of the same runs in another order are equal: of a repeated key another value would win then.
+        if !has_repeated_key(&pairs) {
+            memory.series.insert(key, series);
+        }
         Ok(series)
+    }
+
+    /// The series remembered under `key`, if there is one and it may be used.
+    #[inline]
+    pub(crate) fn remembered(&mut self, key: u128) -> Option<Resolved> {
+        let found = self.shared.memory.series.find(key).filter(|_| !self.is_repeat);
+        self.hits += u64::from(found.is_some());
+        self.misses += u64::from(found.is_none());
+        found
     }
 
     /// The store's name for a series; a full registry rejects the point, not the request.
@@ -162,6 +266,7 @@ impl Admission<'_> {
         part: Part,
     ) -> Result<SeriesDef, Refusal> {
         let mut labels = self.labels(pairs)?;
+        labels.splice(..0, context.scope.labels.iter().cloned());
         if let Part::Quantile(quantile) = part {
             labels.push(("quantile".to_owned(), value::double(quantile)));
         }
@@ -184,10 +289,10 @@ impl Admission<'_> {
             resource_id: emitter.id,
             prom_name: format!("{}{}", context.prom_name(), part.suffix()),
             prom_labels: Labels::new(prom_labels),
-            kind: context.kind,
-            temporality: context.temporality,
-            unit: context.metric.unit.clone(),
-            help: context.metric.description.clone(),
+            kind: context.metric.nature.kind,
+            temporality: context.metric.nature.temporality,
+            unit: context.metric.unit.to_owned(),
+            help: context.metric.help.to_owned(),
         })
     }
 
@@ -212,6 +317,9 @@ impl Admission<'_> {
             }
             if pair.key.is_empty() {
                 self.tally.adjust(Reason::AttributeInvalid);
+            } else if labels.iter().any(|(key, _)| *key == pair.key) {
+                self.tally.adjust(Reason::AttributeInvalid); // The last one stays.
+                labels.push((pair.key.clone(), text.into_owned()));
             } else {
                 labels.push((pair.key.clone(), text.into_owned()));
             }

@@ -18,7 +18,7 @@ use crate::stats::Signal;
 
 /// The answer as protobuf.
 pub(crate) fn protobuf(signal: Signal, outcome: &Outcome) -> Bytes {
-    let Outcome { rejected, message } = outcome;
+    let Outcome { rejected, message, .. } = outcome;
     let error_message = message.clone();
     let is_partial = !message.is_empty();
     let body = match signal {

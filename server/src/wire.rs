@@ -144,7 +144,9 @@ impl Doors {
         collector: &Arc<collector::Collector>,
         stop: &CancellationToken,
     ) {
-        let main = crate::http::router(Arc::clone(app)).merge(collector.http_routes());
+        let main = crate::http::router(Arc::clone(app))
+            .merge(collector.http_routes())
+            .merge(collector.write_routes());
         let guard = || {
             axum::middleware::from_fn_with_state(Arc::clone(app), crate::http::no_foreign_origin)
         };

@@ -195,7 +195,7 @@ async fn malformed_bodies_are_refused_with_where_they_break() {
     let swapped = post(Signal::Traces, &[AS_PROTOBUF], good_json(Signal::Traces));
     check(Config::default(), swapped, expect![[r#"
         400 Bad Request application/x-protobuf
-        code 3 the body is no protobuf as OTLP has it: wire type 6 does not exist (at byte 120); check that the body was sent whole, to the path of its signal, and that Content-Encoding names its compression
+        code 3 the body is not the protobuf that belongs here: wire type 6 does not exist (at byte 120); check that the body was sent whole, to the path of its kind, and that Content-Encoding names its compression
     "#]]).await;
     let bad = post(Signal::Traces, &[AS_JSON], "{\"resourceSpans\":\n [1]}");
     check(Config::default(), bad, expect![[r#"

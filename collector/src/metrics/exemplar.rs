@@ -2,64 +2,105 @@
 
 use model::id::SeriesId;
 use model::time::Timestamp;
-use opentelemetry_proto::tonic::metrics::v1::{Exemplar, exemplar};
 
-use super::Metrics;
 use super::rows::ExemplarRow;
+use super::{Metrics, POINT_LEVEL};
+use crate::admission::Refusal;
 use crate::admit::Reason;
 use crate::attributes;
 use crate::ids;
+use crate::proto::Message;
+use crate::proto::shape;
+use crate::series::Attributes;
+
+/// An `Exemplar` as it stands in the request.
+#[derive(Default)]
+struct Raw<'b> {
+    value: Option<f64>,
+    time_unix_nano: u64,
+    trace_id: &'b [u8],
+    span_id: &'b [u8],
+}
 
 impl Metrics<'_, '_> {
-    /// Keeps exemplars up to the limit of the series; what cannot be kept is counted.
-    pub(super) fn exemplars(&mut self, series: SeriesId, at: Timestamp, exemplars: &[Exemplar]) {
-        for exemplar in exemplars {
-            if self.exemplar(series, at, exemplar).is_none() {
+    /// Keeps the exemplars of a point, which stand in its field `number`, up to the limit of the series; what cannot be
+    /// kept is counted.
+    pub(super) fn exemplars(
+        &mut self,
+        series: SeriesId,
+        at: Timestamp,
+        (point, number): (Message<'_>, u32),
+    ) -> Result<(), Refusal> {
+        for field in point.fields() {
+            let field = field?;
+            if field.number != number {
+                continue;
+            }
+            let exemplar = field.message()?;
+            shape::check(exemplar, &shape::EXEMPLAR, shape::DEPTH_MAX - POINT_LEVEL - 1)?;
+            if self.exemplar(series, at, exemplar)?.is_none() {
                 self.admission.tally.adjust(Reason::ExemplarDropped);
             }
         }
+        Ok(())
     }
 
-    fn exemplar(&mut self, series: SeriesId, at: Timestamp, exemplar: &Exemplar) -> Option<()> {
-        let value = match exemplar.value? {
-            exemplar::Value::AsDouble(value) => value,
-            exemplar::Value::AsInt(value) => value as f64,
-        };
-        let time = match exemplar.time_unix_nano {
+    fn exemplar(
+        &mut self,
+        series: SeriesId,
+        at: Timestamp,
+        message: Message<'_>,
+    ) -> Result<Option<()>, Refusal> {
+        let raw = Raw::read(message)?;
+        let Some(value) = raw.value else { return Ok(None) };
+        let time = match raw.time_unix_nano {
             0 => at, // Senders that do not know it mean the time of the point.
-            unix_nano => self.admission.window.check(unix_nano).ok()?,
+            unix_nano => match self.admission.window.check(unix_nano) {
+                Ok(time) => time,
+                Err(_) => return Ok(None),
+            },
         };
-        let trace_id = ids::trace_id(&exemplar.trace_id);
-        let span_id = ids::span_id(&exemplar.span_id);
+        let trace_id = ids::trace_id(raw.trace_id);
+        let span_id = ids::span_id(raw.span_id);
         let is_whole = |found: bool, bytes: &[u8], len| found || ids::is_absent(bytes, len);
-        if !is_whole(trace_id.is_some(), &exemplar.trace_id, 16)
-            || !is_whole(span_id.is_some(), &exemplar.span_id, 8)
+        if !is_whole(trace_id.is_some(), raw.trace_id, 16)
+            || !is_whole(span_id.is_some(), raw.span_id, 8)
+            || !self.admission.takes_exemplar(series)
         {
-            return None;
+            return Ok(None);
         }
-        let shared = self.admission.shared;
-        let (now, limit) = (self.admission.window.now(), shared.config.exemplars_per_minute_max);
-        if !shared.memory.takes_exemplar(series, now, limit) {
-            return None;
-        }
-        let tally = &mut self.admission.tally;
-        let kept = attributes::within_limits(&exemplar.filtered_attributes, shared.config, tally);
-        let attributes = kept
+        let pairs = Attributes::new(message, 7).decode()?;
+        let (config, tally) = (self.admission.shared.config, &mut self.admission.tally);
+        let attributes = attributes::within_limits(&pairs, config, tally)
             .iter()
-            .map(|pair| {
-                let text = attributes::text(pair, shared.config, tally);
-                (pair.key.clone(), text.into_owned())
-            })
+            .map(|pair| (pair.key.clone(), attributes::text(pair, config, tally).into_owned()))
             .collect();
-        let (series, time_ns) = (series.0, time.0);
         self.rows.exemplars.push(ExemplarRow {
-            series,
-            time_ns,
+            series: series.0,
+            time_ns: time.0,
             value,
             trace_id,
             span_id,
             attributes,
         });
-        Some(())
+        Ok(Some(()))
+    }
+}
+
+impl<'b> Raw<'b> {
+    fn read(message: Message<'b>) -> Result<Self, Refusal> {
+        let mut raw = Self::default();
+        for field in message.fields() {
+            let field = field?;
+            match field.number {
+                2 => raw.time_unix_nano = field.fixed64()?,
+                3 => raw.value = Some(field.double()?),
+                4 => raw.span_id = field.bytes()?,
+                5 => raw.trace_id = field.bytes()?,
+                6 => raw.value = Some(field.fixed64()?.cast_signed() as f64),
+                _ => {}
+            }
+        }
+        Ok(raw)
     }
 }

@@ -9,116 +9,148 @@ use arrow::array::{
 };
 use model::id::{SpanId, TraceId};
 use store::schema::{self, Table, columns as names};
-use store::{Resolved, Samples};
+use store::{Samples, SeriesRef};
 
-use super::{BoundsById, Stamp};
+use super::{BoundsById, Stamp, fold};
 use crate::admit::{Reason, Tally};
 use crate::attributes::end_row;
+use crate::budget::Reservation;
 use crate::columns::{self, Column};
 use crate::error::Error;
 
+/// `starts` of a sample whose start is not known.
+const START_UNKNOWN: i64 = i64::MIN;
+/// Rows are counted in steps of so many, and memory is held for each step.
+const STEP_ROWS: usize = 256;
+/// What a sample or a bucket takes at most about: vectors grow by doubling, and buckets become columns besides.
+const ROW_BYTES: usize = 72;
+/// How many times as much a histogram point or an exemplar takes.
+const WIDE_ROW: usize = 8;
+
 /// A row of `samples`.
 #[derive(Clone, Copy)]
-pub(super) struct SampleRow {
-    series: Resolved,
-    time_ms: i64,
-    start_ms: Option<i64>,
-    value: f64,
-    flags: u8,
-    /// Whether losing it loses a data point; of a summary's rows that is one.
-    is_item: bool,
+pub(crate) struct SampleRow {
+    pub(crate) series: SeriesRef,
+    pub(crate) stamp: Stamp,
+    pub(crate) value: f64,
 }
 
 /// A row of `hist_points`; its buckets are `buckets` of [`Rows::buckets`].
 #[derive(Clone)]
-pub(super) struct HistRow {
-    pub(super) series: u64,
-    pub(super) time_ms: i64,
-    pub(super) start_ms: Option<i64>,
-    pub(super) flags: u8,
-    pub(super) count: f64,
-    pub(super) sum: Option<f64>,
-    pub(super) min: Option<f64>,
-    pub(super) max: Option<f64>,
-    pub(super) zero_count: Option<i64>,
-    pub(super) zero_threshold: f64,
-    pub(super) exp_scale: i8,
-    pub(super) bounds_id: Option<u64>,
-    pub(super) reset_hint: u8,
-    pub(super) buckets: std::ops::Range<usize>,
+pub(crate) struct HistRow {
+    pub(crate) series: u64,
+    pub(crate) time_ms: i64,
+    pub(crate) start_ms: Option<i64>,
+    pub(crate) flags: u8,
+    pub(crate) count: f64,
+    pub(crate) sum: Option<f64>,
+    pub(crate) min: Option<f64>,
+    pub(crate) max: Option<f64>,
+    pub(crate) zero_count: Option<i64>,
+    pub(crate) zero_threshold: f64,
+    pub(crate) exp_scale: i8,
+    pub(crate) bounds_id: Option<u64>,
+    pub(crate) reset_hint: u8,
+    pub(crate) buckets: std::ops::Range<usize>,
 }
 
 /// Part of a row of `hist_buckets`.
 #[derive(Clone, Copy)]
-pub(super) struct BucketRow {
-    pub(super) side: i8,
-    pub(super) bucket: i32,
-    pub(super) count: f64,
+pub(crate) struct BucketRow {
+    pub(crate) side: i8,
+    pub(crate) bucket: i32,
+    pub(crate) count: f64,
 }
 
 /// A row of `exemplars`.
-pub(super) struct ExemplarRow {
-    pub(super) series: u64,
-    pub(super) time_ns: i64,
-    pub(super) value: f64,
-    pub(super) trace_id: Option<TraceId>,
-    pub(super) span_id: Option<SpanId>,
-    pub(super) attributes: Vec<(String, String)>,
+pub(crate) struct ExemplarRow {
+    pub(crate) series: u64,
+    pub(crate) time_ns: i64,
+    pub(crate) value: f64,
+    pub(crate) trace_id: Option<TraceId>,
+    pub(crate) span_id: Option<SpanId>,
+    pub(crate) attributes: Vec<(String, String)>,
 }
 
 /// The rows of one request.
-#[derive(Default)]
-pub(super) struct Rows {
-    pub(super) samples: Vec<SampleRow>,
-    pub(super) points: Vec<HistRow>,
-    pub(super) buckets: Vec<BucketRow>,
-    pub(super) bounds: BoundsById,
-    pub(super) exemplars: Vec<ExemplarRow>,
+pub(crate) struct Rows<'r> {
+    pub(crate) samples: Samples,
+    /// Which samples are one of several of their data point, so that losing one loses no point. Ascending.
+    parts: Vec<usize>,
+    pub(crate) points: Vec<HistRow>,
+    pub(crate) buckets: Vec<BucketRow>,
+    pub(crate) bounds: BoundsById,
+    pub(crate) exemplars: Vec<ExemplarRow>,
     /// Newest time of a row since this was last cleared, in ms.
-    pub(super) newest_ms: Option<i64>,
+    pub(crate) newest_ms: Option<i64>,
+    held: &'r mut Reservation,
+    /// How many rows memory is held for.
+    n_held: usize,
 }
 
-impl SampleRow {
-    pub(super) fn new(series: Resolved, stamp: Stamp, value: f64) -> Self {
+impl<'r> Rows<'r> {
+    /// No rows; memory for those to come is taken from `held`.
+    pub(crate) fn new(held: &'r mut Reservation) -> Self {
         Self {
-            series,
-            time_ms: stamp.time.ms(),
-            start_ms: stamp.start_ms,
-            value,
-            flags: stamp.flags,
-            is_item: true,
+            samples: Samples::default(),
+            parts: Vec::new(),
+            points: Vec::new(),
+            buckets: Vec::new(),
+            bounds: BoundsById::new(),
+            exemplars: Vec::new(),
+            newest_ms: None,
+            held,
+            n_held: 0,
         }
     }
 
-    /// The row as one of several of its data point.
-    pub(super) fn as_part(self) -> Self {
-        Self { is_item: false, ..self }
+    /// Holds the memory of the rows so far. Called after each point: a point is small.
+    #[inline]
+    pub(crate) fn hold(&mut self) -> Result<(), Error> {
+        let n_wide = self.points.len() + self.exemplars.len();
+        let n_rows = self.samples.len() + self.buckets.len() + n_wide * WIDE_ROW;
+        if n_rows <= self.n_held {
+            return Ok(());
+        }
+        let more = (n_rows - self.n_held).next_multiple_of(STEP_ROWS);
+        self.held.grow(more * ROW_BYTES)?;
+        self.n_held += more;
+        Ok(())
     }
-}
 
-impl Rows {
-    pub(super) fn push_sample(&mut self, row: SampleRow) {
-        self.newest_ms = self.newest_ms.max(Some(row.time_ms));
-        self.samples.push(row);
+    /// Holds memory for something besides rows.
+    pub(crate) fn hold_bytes(&mut self, bytes: usize) -> Result<(), Error> {
+        self.held.grow(bytes)
     }
 
-    pub(super) fn push_point(&mut self, row: HistRow) {
+    #[inline]
+    pub(crate) fn push_sample(&mut self, row: SampleRow) {
+        let SampleRow { series, stamp, value } = row;
+        let time_ms = stamp.time.ms();
+        self.newest_ms = self.newest_ms.max(Some(time_ms));
+        self.samples.series.push(series);
+        self.samples.times.push(time_ms);
+        self.samples.values.push(value);
+        self.samples.starts.push(stamp.start_ms.unwrap_or(START_UNKNOWN));
+        self.samples.flags.push(stamp.flags);
+    }
+
+    /// Marks the last sample as one of several of its data point.
+    pub(crate) fn last_is_part(&mut self) {
+        self.parts.extend(self.samples.len().checked_sub(1));
+    }
+
+    pub(crate) fn push_point(&mut self, row: HistRow) {
         self.newest_ms = self.newest_ms.max(Some(row.time_ms));
         self.points.push(row);
     }
 
     /// Of two rows of one series in one millisecond the later one in the request stays.
-    pub(super) fn fold_duplicates(&mut self, tally: &mut Tally) {
-        let mut lost = 0;
-        let is_item: Vec<bool> = self.samples.iter().map(|row| row.is_item).collect();
-        keep_last(
-            &mut self.samples,
-            |row| (row.series.id.0, row.time_ms),
-            |i| {
-                lost += usize::from(is_item[i]);
-            },
-        );
-        keep_last(&mut self.points, |row| (row.series, row.time_ms), |_| lost += 1);
+    pub(crate) fn fold_duplicates(&mut self, tally: &mut Tally) {
+        let double = fold::earlier_twins(&self.samples);
+        let mut lost = double.iter().filter(|row| self.parts.binary_search(row).is_err()).count();
+        fold::remove(&mut self.samples, &double);
+        lost += keep_last(&mut self.points, |row| (row.series, row.time_ms));
         if lost > 0 {
             tally.reject_many(Reason::TimeDuplicate, lost, || {
                 "two points of one metric with the same attributes in the same millisecond; give them \
@@ -129,7 +161,7 @@ impl Rows {
     }
 
     /// The samples, and the batches of the other tables, none for a table without rows.
-    pub(super) fn finish(self) -> Result<(Samples, Vec<(Table, RecordBatch)>), Error> {
+    pub(crate) fn finish(self) -> Result<(Samples, Vec<(Table, RecordBatch)>), Error> {
         let mut tables = Vec::new();
         if !self.points.is_empty() {
             tables.push(columns::batch(Table::HistPoints, points(&self.points))?);
@@ -144,35 +176,22 @@ impl Rows {
         if !self.exemplars.is_empty() {
             tables.push(columns::batch(Table::Exemplars, exemplars(&self.exemplars)?)?);
         }
-        Ok((samples(&self.samples), tables))
+        Ok((self.samples, tables))
     }
 }
 
-/// Keeps the last row of each key, order unchanged; `lose` gets the index of each row that goes.
-fn keep_last<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> (u64, i64), mut lose: impl FnMut(usize)) {
-    let mut last = HashMap::with_capacity(rows.len());
-    for (i, row) in rows.iter().enumerate() {
-        if let Some(earlier) = last.insert(key(row), i) {
-            lose(earlier);
-        }
-    }
-    if last.len() < rows.len() {
+/// Keeps the last row of each key, order unchanged. Returns how many went.
+fn keep_last<T>(rows: &mut Vec<T>, key: impl Fn(&T) -> (u64, i64)) -> usize {
+    let last: HashMap<_, _> = rows.iter().enumerate().map(|(i, row)| (key(row), i)).collect();
+    let lost = rows.len() - last.len();
+    if lost > 0 {
         let mut i = 0;
         rows.retain(|row| {
             i += 1;
             last.get(&key(row)) == Some(&(i - 1))
         });
     }
-}
-
-fn samples(rows: &[SampleRow]) -> Samples {
-    Samples {
-        series: rows.iter().map(|row| row.series.at).collect(),
-        times: rows.iter().map(|row| row.time_ms).collect(),
-        values: rows.iter().map(|row| row.value).collect(),
-        starts: rows.iter().map(|row| row.start_ms.unwrap_or(i64::MIN)).collect(),
-        flags: rows.iter().map(|row| row.flags).collect(),
-    }
+    lost
 }
 
 fn points(rows: &[HistRow]) -> Vec<Column> {

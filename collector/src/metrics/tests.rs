@@ -1,6 +1,7 @@
 //! Each kind of metric, from OTLP/JSON to rows; and everything that is rejected.
 
 use expect_test::{Expect, expect};
+use model::metric::is_stale;
 
 use super::*;
 use crate::config::Config;

@@ -113,12 +113,12 @@ fn faults_name_their_byte() {
     );
     assert_eq!(fault(&[0x0e, 0]), "wire type 6 does not exist (at byte 0)");
     assert_eq!(fault(&[0x00]), "a field has no valid number (at byte 0)");
-    assert_eq!(fault(&[0x10, 1]), "field 2 has another type than in OTLP (at byte 0)");
+    assert_eq!(fault(&[0x10, 1]), "field 2 has another type than it should (at byte 0)");
     assert_eq!(fault(&[0x0c]), "a group ends that did not begin (at byte 0)");
     assert_eq!(fault(&[0xff; 11]), "a varint does not end within ten bytes (at byte 0)");
     assert_eq!(fault(&[0x33; 101]), "messages nest too deep (at byte 100)");
     let deep = Error::from(Message::of_body(&[0; 3]).too_deep()).to_string();
     assert!(deep.starts_with(
-        "the body is no protobuf as OTLP has it: messages nest too deep (at byte 0); check"
+        "the body is not the protobuf that belongs here: messages nest too deep (at byte 0); check"
     ));
 }
