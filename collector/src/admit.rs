@@ -49,6 +49,7 @@ reasons! {
     SamplesMissing "samples_missing" true "TimeSeries must contain at least one sample or histogram";
     LabelTooLong "label_too_long" true "with an attribute that is too long";
     SeriesLimit "series_limit" true "of new series over the series limit";
+    RecordTooLarge "record_too_large" true "that are too large";
     TraceIdInvalid "trace_id_invalid" true "with an invalid trace id";
     SpanIdInvalid "span_id_invalid" true "with an invalid span id";
     ParentSpanIdInvalid "parent_span_id_invalid" true "with an invalid parent span id";

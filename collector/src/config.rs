@@ -45,6 +45,8 @@ pub struct Config {
     pub attribute_bytes_max: usize,
     /// Longest attribute key, in bytes; an attribute with a longer one is dropped. Default 512.
     pub key_bytes_max: usize,
+    /// Largest log record or span on the wire, in bytes; larger ones are rejected. Default 4 MiB.
+    pub record_bytes_max: usize,
     /// Longest body of a log record, in bytes; longer is cut. Default 1 MiB.
     pub log_body_bytes_max: usize,
     /// Most events, and most links, of a span; the rest is dropped. Default 1 024.
@@ -82,6 +84,7 @@ impl Config {
             ("attributes_max", self.attributes_max),
             ("attribute_bytes_max", self.attribute_bytes_max),
             ("key_bytes_max", self.key_bytes_max),
+            ("record_bytes_max", self.record_bytes_max),
             ("log_body_bytes_max", self.log_body_bytes_max),
             ("buckets_max", self.buckets_max),
         ];
@@ -117,6 +120,7 @@ impl Default for Config {
             attributes_max: 256,
             attribute_bytes_max: 64 << 10,
             key_bytes_max: 512,
+            record_bytes_max: 4 << 20,
             log_body_bytes_max: 1 << 20,
             events_max: 1_024,
             buckets_max: 4_096,

@@ -4,9 +4,11 @@
 use std::sync::Arc;
 
 use crate::admission::Admission;
+use crate::admit::{Reason, Tally};
 use crate::any::{self, Any};
-use crate::attributes::{Kept, Pair, TypedMaps};
+use crate::attributes::{self, Kept, Pair, TypedMaps};
 use crate::budget::Reservation;
+use crate::config::Config;
 use crate::error::Error;
 use crate::proto::{Fault, Message};
 use crate::resource::{Emitter, EmitterColumns};
@@ -76,6 +78,8 @@ fn of_scope<'a>(
 ) -> Result<usize, Error> {
     let scope = Scope::read(last(message, 1)?, admission)?;
     let (mut due, mut n_records, first) = (0, 0, rows.len());
+    // What comes from around a record is copied into each row.
+    let row_bytes = ROW_BYTES + COPIES * (emitter.row_bytes() + scope.row_bytes());
     for field in message.fields() {
         let field = field?;
         if field.number != 2 {
@@ -83,11 +87,18 @@ fn of_scope<'a>(
         }
         let record = field.message()?;
         n_records += 1;
-        due += ROW_BYTES + COPIES * record.bytes().len();
+        due += row_bytes + COPIES * record.bytes().len();
         if due >= STEP_BYTES {
             held.grow(std::mem::take(&mut due))?;
         }
-        rows.record(admission, &scope, record)?;
+        let bytes_max = admission.shared.config.record_bytes_max;
+        if record.bytes().len() > bytes_max {
+            admission.tally.reject(Reason::RecordTooLarge, || {
+                format!("one of {} bytes, {bytes_max} is the limit", record.bytes().len())
+            });
+        } else {
+            rows.record(admission, &scope, record)?;
+        }
     }
     admission.tally.receive(n_records);
     let n_rows = rows.len() - first;
@@ -117,22 +128,35 @@ pub(crate) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
+    /// Bytes of what each row takes from it.
+    fn row_bytes(&self) -> usize {
+        let of_pair = |(key, value): &(String, Any<'_>)| key.len() + value.text().len();
+        let attributes: usize = self.attributes.iter().map(of_pair).sum();
+        self.name.len() + self.version.len() + attributes
+    }
+
     fn read(message: Option<Message<'a>>, admission: &mut Admission<'_>) -> Result<Self, Fault> {
         let Some(message) = message else { return Ok(Self::default()) };
-        let tally = &mut admission.tally;
+        let (config, tally) = (admission.shared.config, &mut admission.tally);
         let (mut scope, mut messages, mut dropped) = (Self::default(), Vec::new(), 0);
         for field in message.fields() {
             let field = field?;
             match field.number {
-                1 => scope.name = any::text(field.bytes()?, tally).into_owned(),
-                2 => scope.version = any::text(field.bytes()?, tally).into_owned(),
+                1 => scope.name = text(field.bytes()?, config, tally),
+                2 => scope.version = text(field.bytes()?, config, tally),
                 3 => messages.push(field.message()?),
                 4 => dropped = field.varint32()?,
                 _ => {}
             }
         }
         let mut kept = Kept::default();
-        kept.refill(&messages, admission.shared.config, tally)?;
+        let bytes: usize = messages.iter().map(|message| message.bytes().len()).sum();
+        if bytes > config.attribute_bytes_max {
+            // They would be written with every record.
+            messages.clear();
+            tally.adjust(Reason::AttributesOverLimit);
+        }
+        kept.refill(&messages, config, tally)?;
         let prefixed = |pair: Pair<'a>| (format!("otel.scope.{}", pair.key), pair.value);
         scope.attributes = kept.into_pairs().into_iter().map(prefixed).collect();
         if dropped > 0 {
@@ -141,6 +165,11 @@ impl<'a> Scope<'a> {
         }
         Ok(scope)
     }
+}
+
+fn text(bytes: &[u8], config: &Config, tally: &mut Tally) -> String {
+    let text = any::text(bytes, tally);
+    attributes::cut(&text, config.attribute_bytes_max, Reason::AttributeCut, tally).to_owned()
 }
 
 // What a record says besides its attributes and has no column: kept beside the attributes, under OpenTelemetry's names
@@ -168,5 +197,7 @@ pub(crate) fn push_extras(
     Ok(())
 }
 
+#[cfg(test)]
+mod bad_input;
 #[cfg(test)]
 mod tests;

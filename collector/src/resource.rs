@@ -64,6 +64,11 @@ pub(crate) struct Emitter {
 }
 
 impl Emitter {
+    /// Bytes of what each log record and span takes from it.
+    pub(crate) fn row_bytes(&self) -> usize {
+        self.texts.iter().flatten().map(String::len).sum()
+    }
+
     /// Whether `target_info` has to be written for a sample at `ms`: once for each interval.
     pub(crate) fn is_info_due(&self, ms: i64) -> bool {
         let interval = ms.div_euclid(TARGET_INFO_INTERVAL_MS);
