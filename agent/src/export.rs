@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::http::HeaderValue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -14,10 +15,12 @@ use crate::queue::{Batch, Queue};
 use crate::{Config, Error};
 
 mod backoff;
+mod delivery;
 mod grpc;
 mod http;
 mod target;
 
+pub(crate) use delivery::Deliveries;
 pub(crate) use target::Target;
 
 use backoff::Backoff;
@@ -47,6 +50,7 @@ pub(crate) struct Exporter {
     timeout: Duration,
     flush_timeout: Duration,
     backoff: Backoff,
+    deliveries: Deliveries,
     plain: bool,
     /// Said once each: a collector that refuses one batch a second must not fill the log.
     complaints: BTreeSet<String>,
@@ -58,7 +62,11 @@ const COMPLAINTS_MAX: usize = 64;
 
 impl Exporter {
     /// Sets up the client; connects with the first batch.
-    pub(crate) fn new(config: &Config, seed: u64, ledger: Arc<Ledger>) -> Result<Self, Error> {
+    pub(crate) fn new(
+        config: &Config,
+        deliveries: Deliveries,
+        ledger: Arc<Ledger>,
+    ) -> Result<Self, Error> {
         // A second agent in the process, or a server around it, has installed one already: that is as good.
         drop(rustls::crypto::ring::default_provider().install_default());
         let target = Target::new(config)?;
@@ -71,7 +79,8 @@ impl Exporter {
             endpoint: config.endpoint.clone(),
             timeout: config.timeout,
             flush_timeout: config.flush_timeout,
-            backoff: Backoff::new(config.retry_min, config.retry_max, seed),
+            backoff: Backoff::new(config.retry_min, config.retry_max, deliveries.seed()),
+            deliveries,
             plain: false,
             complaints: BTreeSet::new(),
             ledger,
@@ -106,8 +115,9 @@ impl Exporter {
 
     async fn deliver(&mut self, batch: &Batch, queue: &Queue) {
         let mut tries = 0_u32;
+        let name = self.deliveries.next();
         loop {
-            let (after, reason, message) = match self.request(batch).await {
+            let (after, reason, message) = match self.request(batch, &name).await {
                 Answer::Accepted { rejected, message } => {
                     if tries > 0 {
                         info!(
@@ -146,7 +156,7 @@ impl Exporter {
         }
     }
 
-    async fn request(&mut self, batch: &Batch) -> Answer {
+    async fn request(&mut self, batch: &Batch, name: &HeaderValue) -> Answer {
         let plain;
         let batch = match self.plain && batch.zstd {
             false => batch,
@@ -163,8 +173,8 @@ impl Exporter {
         let begun = Instant::now();
         let request = async {
             match &mut self.wire {
-                Wire::Grpc(client) => client.send(batch).await,
-                Wire::Http(client) => client.send(batch).await,
+                Wire::Grpc(client) => client.send(batch, name).await,
+                Wire::Http(client) => client.send(batch, name).await,
             }
         };
         let answer = tokio::time::timeout(self.timeout, request).await.unwrap_or_else(|_| {

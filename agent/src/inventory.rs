@@ -14,6 +14,8 @@ const ID_BYTES_MAX: usize = 128;
 pub(crate) struct Inventory {
     /// Attributes, in the order they are sent; keys are unique.
     pub resource: Vec<(String, String)>,
+    /// The kernel's name of this boot; empty when it has none.
+    pub boot_id: String,
 }
 
 impl Inventory {
@@ -22,7 +24,9 @@ impl Inventory {
         let host_name = config.host_name.clone().unwrap_or_else(|| host_name(roots));
         let host_id = host_id(roots).unwrap_or_else(|| host_name.clone());
         let system = System::read(roots);
-        let mut inventory = Self { resource: Vec::new() };
+        let boot_id = roots.proc("sys/kernel/random/boot_id");
+        let boot_id = std::fs::read_to_string(boot_id).unwrap_or_default();
+        let mut inventory = Self { resource: Vec::new(), boot_id };
         inventory.put(semconv::SERVICE_NAME, "headrope-agent");
         inventory.put(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION"));
         inventory.put(semconv::SERVICE_INSTANCE_ID, &host_id);
@@ -53,13 +57,10 @@ impl Inventory {
         found.map_or("", |(_, value)| value)
     }
 
-    /// A number that differs between hosts.
-    pub(crate) fn seed(&self) -> u64 {
-        let bytes = self.resource.iter().flat_map(|(_, value)| value.bytes());
-        // FNV-1a.
-        bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
+    /// `host.id`.
+    pub(crate) fn host_id(&self) -> &str {
+        let found = self.resource.iter().find(|(key, _)| key == semconv::HOST_ID);
+        found.map_or("", |(_, value)| value)
     }
 
     fn put(&mut self, key: &str, value: &str) {

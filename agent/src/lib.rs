@@ -27,7 +27,7 @@ pub use error::{Error, ErrorKind};
 pub use survey::{Survey, survey};
 
 use encode::Encoder;
-use export::Exporter;
+use export::{Deliveries, Exporter};
 use inventory::Inventory;
 use kernel::Roots;
 use ledger::Ledger;
@@ -58,8 +58,8 @@ pub async fn run(
     let inventory = Inventory::read(&roots, &config);
     let ledger = Arc::new(Ledger::new());
     let queue = Queue::new(config.queue_bytes_max, Arc::clone(&ledger));
-    let seed = inventory.seed() ^ clock.now().0.cast_unsigned();
-    let exporter = Exporter::new(&config, seed, Arc::clone(&ledger))?;
+    let deliveries = Deliveries::begin(inventory.host_id(), &inventory.boot_id, clock.now());
+    let exporter = Exporter::new(&config, deliveries, Arc::clone(&ledger))?;
     let encoder = Encoder::new(&inventory.resource, config.compression);
     let sampler = Sampler::new(&config, &roots, clock.now(), Arc::clone(&ledger));
     info!(endpoint = config.endpoint, host = inventory.host_name(), "agent started");

@@ -60,19 +60,20 @@ impl Client {
     }
 
     /// One try.
-    pub(super) async fn send(&mut self, batch: &Batch) -> Answer {
-        match self.call(batch).await {
+    pub(super) async fn send(&mut self, batch: &Batch, name: &HeaderValue) -> Answer {
+        match self.call(batch, name).await {
             Ok(message) => accepted(&message),
             Err(status) => failed(&status, batch.zstd),
         }
     }
 
-    async fn call(&mut self, batch: &Batch) -> Result<Bytes, Status> {
+    async fn call(&mut self, batch: &Batch, name: &HeaderValue) -> Result<Bytes, Status> {
         let mut request = Request::new(Body::new(Full::new(frame(batch)?)));
         *request.method_mut() = Method::POST;
         *request.version_mut() = Version::HTTP_2;
         *request.uri_mut() = ::http::Uri::from_static(PATH);
         *request.headers_mut() = self.headers.clone();
+        request.headers_mut().insert(super::delivery::HEADER, name.clone());
         if batch.zstd {
             request.headers_mut().insert("grpc-encoding", HeaderValue::from_static("zstd"));
         }

@@ -44,11 +44,12 @@ impl Client {
     }
 
     /// One try.
-    pub(super) async fn send(&self, batch: &Batch) -> Answer {
+    pub(super) async fn send(&self, batch: &Batch, name: &HeaderValue) -> Answer {
         let mut request = self
             .client
             .post(&self.url)
             .header(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"))
+            .header(super::delivery::HEADER, name)
             .body(batch.body.clone());
         if batch.zstd {
             request = request.header(CONTENT_ENCODING, HeaderValue::from_static("zstd"));

@@ -19,8 +19,8 @@ use tonic::{Code, Request, Response, Status};
 
 use super::*;
 
-/// A request and the `authorization` that came with it.
-type Sighting = (ResourceMetrics, Option<String>);
+/// A request, and the `authorization` and name that came with it.
+type Sighting = (ResourceMetrics, Option<String>, String);
 type Reply = Result<ExportMetricsServiceResponse, Status>;
 
 /// Answers as scripted, then with success, and remembers what it was sent.
@@ -39,8 +39,10 @@ impl MetricsService for Collector {
     ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
         let token = request.metadata().get("authorization");
         let token = token.map(|value| value.to_str().expect("text").to_owned());
+        let name = request.metadata().get(delivery::HEADER).expect("each request is named");
+        let name = name.to_str().expect("text").to_owned();
         let metrics = request.into_inner().resource_metrics.remove(0);
-        self.seen.lock().expect("no panic").push((metrics, token));
+        self.seen.lock().expect("no panic").push((metrics, token, name));
         self.arrived.notify_one();
         let reply = self.script.lock().expect("no panic").pop_front();
         reply.unwrap_or_else(|| Ok(ExportMetricsServiceResponse::default())).map(Response::new)
@@ -64,7 +66,7 @@ impl Collector {
     }
 
     fn names(&self) -> Vec<String> {
-        self.seen.lock().expect("no panic").iter().map(|(m, _)| m.schema_url.clone()).collect()
+        self.seen.lock().expect("no panic").iter().map(|(m, ..)| m.schema_url.clone()).collect()
     }
 }
 
@@ -86,6 +88,10 @@ fn config(endpoint: String) -> Config {
     }
 }
 
+fn deliveries() -> Deliveries {
+    Deliveries::begin("host", "boot", model::time::Timestamp(7))
+}
+
 async fn listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
@@ -102,7 +108,7 @@ async fn export(
     let queue = Queue::new(1 << 20, Arc::clone(&ledger));
     batches.into_iter().for_each(|batch| queue.push(batch));
     queue.close();
-    let exporter = Exporter::new(&config, 1, Arc::clone(&ledger)).expect("set up");
+    let exporter = Exporter::new(&config, deliveries(), Arc::clone(&ledger)).expect("set up");
     let stop = CancellationToken::new();
     tokio::select! {
         () = exporter.run(&queue, &stop) => {}
@@ -131,7 +137,14 @@ async fn what_fails_for_now_is_sent_again_in_order_and_compressed() {
     assert_eq!(account.duration.counts.iter().sum::<u64>(), 6);
     assert!(account.dropped.is_empty() && account.queue_bytes == 0);
     let seen = collector.seen.lock().expect("no panic");
-    assert!(seen.iter().all(|(_, token)| token.as_deref() == Some("Bearer t0ken")));
+    assert!(seen.iter().all(|(_, token, _)| token.as_deref() == Some("Bearer t0ken")));
+    let ends = |(_, _, name): &Sighting| name.rsplit('-').next().map(str::to_owned);
+    let numbers: Vec<String> = seen.iter().filter_map(ends).collect();
+    assert_eq!(
+        numbers,
+        ["1", "1", "1", "2", "2", "3"],
+        "a repeat carries the name of the first try"
+    );
 }
 
 #[tokio::test]
@@ -182,7 +195,7 @@ async fn a_collector_that_comes_late_gets_everything() {
         let config = config(format!("http://{address}"));
         let probe = Target::new(&config).expect("valid");
         let mut client = grpc::Client::new(&probe, &config).expect("set up");
-        let refused = client.send(&batch("probe", true)).await;
+        let refused = client.send(&batch("probe", true), &deliveries().next()).await;
         assert!(matches!(refused, Answer::Retry { reason: "unavailable", .. }), "{refused:?}");
         let listener = TcpListener::bind(address).await.expect("still free");
         collector.serve(listener, true).await;
@@ -202,7 +215,7 @@ async fn a_stop_waits_for_the_flush_but_no_longer() {
     // Accepts connections and never says a word.
     let (_listener, address) = listener().await;
     let config = Config { timeout: Duration::from_mins(1), ..config(format!("http://{address}")) };
-    let exporter = Exporter::new(&config, 1, Arc::clone(&ledger)).expect("set up");
+    let exporter = Exporter::new(&config, deliveries(), Arc::clone(&ledger)).expect("set up");
     let stop = CancellationToken::new();
     stop.cancel();
     let begun = Instant::now();
@@ -261,6 +274,11 @@ async fn http_honours_retry_after_and_falls_back_to_plain() {
     let heads = heads.into_inner().expect("no panic");
     assert!(heads.iter().all(|head| head.starts_with("post /otlp/v1/metrics ")), "{heads:?}");
     assert!(heads.iter().all(|head| head.contains("authorization: bearer t0ken")), "{heads:?}");
+    let name = |head: &String| {
+        head.lines().find_map(|l| Some(l.strip_prefix("headrope-delivery: ")?.to_owned()))
+    };
+    let names: Vec<_> = heads.iter().filter_map(name).collect();
+    assert!(names[0] == names[1] && names[1] == names[2] && names[2] != names[3], "{names:?}");
     let zstd: Vec<_> = heads.iter().map(|h| h.contains("content-encoding: zstd")).collect();
     assert_eq!(zstd, [true, true, false, false]);
     assert_eq!((account.batches, account.retries), (1, 1));
@@ -297,7 +315,7 @@ async fn a_whole_agent_delivers_its_host_until_it_is_stopped() {
     let seen = collector.seen.lock().expect("no panic");
     assert_eq!(seen[0].0, seen[1].0, "what failed came again");
     let mut last = 0;
-    for (batch, _) in &seen[1..] {
+    for (batch, ..) in &seen[1..] {
         let resource = batch.resource.as_ref().expect("a resource");
         let host = resource.attributes.iter().find(|pair| pair.key == "host.name");
         assert!(format!("{host:?}").contains("db-7"), "{host:?}");
