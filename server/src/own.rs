@@ -66,6 +66,8 @@ fn store(out: &mut Vec<Sample>, stats: &store::Stats) {
         ("headrope_store_wal_queue_bytes", stats.wal_queue_bytes),
         ("headrope_store_wal_behind_bytes", stats.wal_behind_bytes),
         ("headrope_store_wal_poisoned", u64::from(stats.wal_poisoned)),
+        ("headrope_store_repeated_batches_total", stats.repeated_batches_total),
+        ("headrope_store_disk_full", u64::from(stats.disk_full)),
         ("headrope_store_head_bytes", stats.head_bytes),
         ("headrope_store_head_rows", stats.head_rows),
         ("headrope_store_series", stats.series),

@@ -17,11 +17,13 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use crate::catalogue::schema::{FORMAT_VERSION, MIGRATIONS};
+use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::schema::{SCHEMA_VERSION, Table, columns};
 use crate::segment::puffin;
 use crate::segment::write::{Facts, Origin, RETENTION, SORT_VERSION, Window, sidecar_path};
 
+mod deliveries;
 pub(crate) mod schema;
 
 /// Name of the catalogue in the data directory.
@@ -67,6 +69,8 @@ pub(crate) struct Commit<'a> {
     pub(crate) commit_order: Option<i64>,
     /// Moves the watermark from `origin.lo` to `origin.hi`.
     pub(crate) checkpoint: Option<Checkpoint>,
+    /// Numbered batches among the rows.
+    pub(crate) deliveries: &'a Deliveries,
 }
 
 impl Catalogue {
@@ -150,6 +154,11 @@ impl Catalogue {
         find_checkpoint(&mut *self.connection().await?, &self.node.to_string(), shard).await
     }
 
+    /// How far numbered streams have come.
+    pub(crate) async fn deliveries(&self) -> Result<Deliveries, Error> {
+        deliveries::load(&mut *self.connection().await?).await
+    }
+
     /// Every file that is live, and every ended one that still has to be deleted.
     pub(crate) async fn files(&self) -> Result<Vec<DataFile>, Error> {
         let wrap = || Error::catalogue("list segments");
@@ -229,6 +238,7 @@ impl Catalogue {
         if let Some(checkpoint) = commit.checkpoint {
             self.move_watermark(&mut tx, checkpoint, commit.origin).await?;
         }
+        deliveries::raise(&mut tx, commit.deliveries, commit.now).await?;
         let snapshot: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) + 1 FROM snapshot")
             .fetch_one(&mut *tx)
             .await

@@ -11,10 +11,11 @@ use crate::catalogue::{Commit, DataFile};
 use crate::compact::due::{Job, due};
 use crate::compact::work::Work;
 use crate::core::{Core, blocking};
+use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::flush::discard;
 use crate::segment::read::Segment;
-use crate::segment::write::{Facts, Origin, path, sidecar_path};
+use crate::segment::write::{Facts, Origin, path};
 
 mod due;
 mod duplicates;
@@ -136,6 +137,7 @@ async fn replace(
         ended: &ended,
         commit_order,
         checkpoint: None,
+        deliveries: &Deliveries::default(),
     };
     let files = core.catalogue.commit(&commit).await?;
     let segments = files.into_iter().map(|file| Arc::new(Segment::new(file, &core.dir))).collect();
@@ -176,13 +178,7 @@ async fn sweep(core: &Arc<Core>) -> Result<(), Error> {
         return Ok(());
     }
     let (objects, doomed) = (core.objects.clone(), free.clone());
-    blocking(move || {
-        doomed.iter().try_for_each(|(_, path)| {
-            objects.delete(path)?;
-            objects.delete(&sidecar_path(path))
-        })
-    })
-    .await?;
+    blocking(move || objects.delete_segments(doomed.iter().map(|(_, path)| path))).await?;
     let ids: Vec<i64> = free.iter().map(|(id, _)| *id).collect();
     core.catalogue.bury(&ids).await
 }

@@ -30,10 +30,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// When the log is forced to disk. Default `sync`.
     pub wal_sync: WalSync,
-    /// Bytes of log records that may wait for the disk; more are refused. Default 64 MiB.
+    /// Bytes of log records and their rows that may wait for the disk; more are refused. Default 64 MiB.
     pub wal_queue_bytes_max: u64,
     /// Bytes of log behind the segments that make the head flush. Default 256 MiB.
     pub wal_behind_bytes_max: u64,
+    /// Bytes of a log file, and of the space set aside for a full disk; 64 KiB to 64 MiB. Default 64 MiB.
+    pub wal_file_bytes: u64,
     /// Accept the loss of damaged, acknowledged log records: the file is moved to quarantine. Default false.
     pub wal_repair: bool,
     /// Bytes in the head that make it flush. Default 64 MiB.
@@ -102,6 +104,7 @@ impl Default for Config {
             wal_sync: WalSync::Sync,
             wal_queue_bytes_max: 64 << 20,
             wal_behind_bytes_max: 256 << 20,
+            wal_file_bytes: 64 << 20,
             wal_repair: false,
             flush_bytes_max: 64 << 20,
             flush_bytes_min: 1 << 20,
@@ -133,6 +136,9 @@ impl Config {
         }
         if self.wal_queue_bytes_max < 1 << 20 {
             return refuse("wal_queue_bytes_max", "at least 1 MiB is needed");
+        }
+        if !(64 << 10..=64 << 20).contains(&self.wal_file_bytes) {
+            return refuse("wal_file_bytes", "it must be between 64 KiB and 64 MiB");
         }
         if self.head_bytes_max < self.flush_bytes_max {
             return refuse(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use model::time::Clock;
@@ -57,6 +57,8 @@ type Ended = (u64, u64);
 pub(crate) struct Counters {
     pub(crate) flushes: AtomicU64,
     pub(crate) flush_failures: AtomicU64,
+    /// Whether the last flush found no room on the disk.
+    pub(crate) flush_disk_full: AtomicBool,
     pub(crate) compactions: AtomicU64,
     /// How long the longest overdue compaction has been due.
     pub(crate) compact_lag_s: AtomicU64,

@@ -24,6 +24,8 @@ pub(crate) trait Disk: Send + Sync + fmt::Debug {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Bytes an unprivileged process may still write below `path`.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+    /// The log's thread has nothing to do: only a simulation, which drives it, wants to know.
+    fn idle(&self) {}
 }
 
 /// A file open for writing.
@@ -111,3 +113,5 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 
 #[cfg(test)]
 pub(crate) mod faulty;
+#[cfg(test)]
+pub(crate) mod sim;

@@ -3,6 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::disk::is_full;
+
+/// SQLite's code for a disk without room.
+const SQLITE_FULL: &str = "13";
+
 /// What a caller does about an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -234,11 +239,10 @@ impl Error {
             | Self::Regex { .. }
             | Self::Setting { .. }
             | Self::NewerFormat { .. } => ErrorKind::Invalid,
-            Self::Full { .. } | Self::DiskFull { .. } | Self::ScanLimit { .. } => {
-                ErrorKind::Exhausted
-            }
+            Self::Full { .. } | Self::ScanLimit { .. } => ErrorKind::Exhausted,
             Self::Locked { .. }
             | Self::Directory { .. }
+            | Self::DiskFull { .. }
             | Self::Unavailable { .. }
             | Self::StaleSeries { .. }
             | Self::Io { .. }
@@ -253,6 +257,19 @@ impl Error {
             | Self::Definitions { .. }
             | Self::CatalogueMissing { .. }
             | Self::CatalogueCorrupt { .. } => ErrorKind::Corrupt,
+        }
+    }
+
+    /// Whether it is for want of room on the disk.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        match self {
+            Self::DiskFull { .. } => true,
+            Self::Io { source, .. } => is_full(source),
+            Self::Catalogue { source, .. } => source
+                .as_database_error()
+                .and_then(|error| error.code())
+                .is_some_and(|code| code == SQLITE_FULL),
+            _ => false,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::head::HeadView;
 use crate::head::drafts::{Marks, drafts};
 use crate::segment::read::Segment;
-use crate::segment::write::{Draft, Facts, Origin, SegmentWriter, path, sidecar_path};
+use crate::segment::write::{Draft, Facts, Origin, SegmentWriter, path};
 
 /// How often the conditions for a flush are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -29,10 +29,12 @@ pub(crate) async fn flush(core: &Arc<Core>) -> Result<bool, Error> {
     match write(core, &view, &mut checkpoint).await {
         Ok(()) => {
             core.counters.flushes.fetch_add(1, Ordering::Relaxed);
+            core.counters.flush_disk_full.store(false, Ordering::Relaxed);
             Ok(true)
         }
         Err(error) => {
             core.counters.flush_failures.fetch_add(1, Ordering::Relaxed);
+            core.counters.flush_disk_full.store(error.is_disk_full(), Ordering::Relaxed);
             Err(error)
         }
     }
@@ -62,6 +64,7 @@ async fn write(
         ended: &[],
         commit_order: None,
         checkpoint: Some(*checkpoint),
+        deliveries: &core.live.delivered_frozen(),
     };
     // Should this fail, whether it took effect is unknown: the files stay, and the next start finds out.
     let files = core.catalogue.commit(&commit).await?;
@@ -115,13 +118,7 @@ pub(crate) async fn write_segments(
 /// Removes files that no commit names. What cannot be removed now is found again at the next start.
 pub(crate) async fn discard(core: &Arc<Core>, paths: &[String]) {
     let (objects, doomed) = (core.objects.clone(), paths.to_vec());
-    let removed = blocking(move || {
-        doomed.iter().try_for_each(|path| {
-            objects.delete(path)?;
-            objects.delete(&sidecar_path(path))
-        })
-    })
-    .await;
+    let removed = blocking(move || objects.delete_segments(&doomed)).await;
     let forgotten = match removed {
         Ok(()) => core.catalogue.forget_pending(paths).await,
         Err(error) => Err(error),
@@ -159,7 +156,11 @@ fn is_due(core: &Core) -> bool {
     let config = &core.config;
     let load = core.live.load();
     let age = load.since.map_or(Duration::ZERO, |since| Instant::now().duration_since(since));
+    // On a full disk a flush frees log: segments are smaller.
+    let is_disk_full =
+        core.wal.get().is_some_and(|wal| wal.counters().disk_full.load(Ordering::Relaxed));
     load.is_frozen
+        || is_disk_full
         || load.head_bytes >= config.flush_bytes_max
         || load.wal_bytes >= config.wal_behind_bytes_max
         || (age >= config.flush_age && load.head_bytes > config.flush_bytes_min)

@@ -11,6 +11,7 @@ use arrow::compute::concat_batches;
 use model::id::TenantId;
 use tokio::time::Instant;
 
+use crate::delivery::Delivery;
 use crate::head::chunk::Chunk;
 use crate::registry::{Bounds, Resource, Series};
 use crate::sample::SampleRows;
@@ -33,6 +34,8 @@ pub(crate) struct Rows {
     pub(crate) tables: Vec<(Table, RecordBatch)>,
     pub(crate) seen: Seen,
     pub(crate) defined: Defined,
+    /// Which batch of which sender these rows complete.
+    pub(crate) delivery: Option<Delivery>,
 }
 
 /// Series and resources of rows outside `samples`, with the newest time in ms.

@@ -20,6 +20,7 @@ use crate::definition::resource::{read_resources, resource_rows};
 use crate::definition::{
     Sighting, bounds_rows, column, read_bounds, read_series, series_ids, series_rows,
 };
+use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::head::{Defined, Rows, Seen};
 use crate::registry::{Registry, Resource, Series};
@@ -27,7 +28,7 @@ use crate::sample::{SampleRows, Samples};
 use crate::schema::{Table, columns, ingest_schema};
 use crate::segment::write::day_of_ms;
 use crate::wal::payload;
-use crate::wal::record::{Codec, Encoded, FLAG_CONTINUES, Kind, RECORD_HEADER, RECORD_MAX};
+use crate::wal::record::{Codec, Encoded, FLAG_CONTINUES, Kind, PAYLOAD_MAX};
 use crate::wal::writer::Pending;
 
 /// Most bytes of log records one batch may need: they must fit into one log file.
@@ -44,17 +45,6 @@ pub struct Ingest {
     pub tables: Vec<(Table, RecordBatch)>,
     /// Which batch of which agent this is; `None` from senders that repeat without saying so.
     pub delivery: Option<Delivery>,
-}
-
-/// Exactly-once identity of a batch: a repeat of a sequence already durable is acknowledged without rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Delivery {
-    /// The agent, as it named itself.
-    pub agent: u128,
-    /// Which life of the agent's queue: sequences begin anew with each.
-    pub epoch: u64,
-    /// Number of the batch within the epoch.
-    pub seq: u64,
 }
 
 type Tables = Vec<(Table, RecordBatch)>;
@@ -78,6 +68,11 @@ pub(crate) fn prepare(registry: &Registry, batch: Ingest, day: i64) -> Result<Re
     let n_parts = records.len();
     for (record, _) in records.iter_mut().take(n_parts.saturating_sub(1)) {
         record.flags |= FLAG_CONTINUES;
+    }
+    // The last record completes the batch: only then has it come.
+    if let Some((record, rows)) = records.last_mut() {
+        record.delivery = batch.delivery;
+        rows.delivery = batch.delivery;
     }
     Ok(records)
 }
@@ -149,7 +144,7 @@ fn encode(
     }
     bundle.extend(tables.iter().filter(|(table, _)| *table != Table::HistBounds).cloned());
     let payload = payload::encode(&bundle, Codec::Lz4)?;
-    if RECORD_HEADER + payload.len() <= RECORD_MAX {
+    if payload.len() <= PAYLOAD_MAX {
         return Ok(vec![(Encoded::new(Kind::Data, Codec::Lz4, tenant.0, payload), rows)]);
     }
     let samples = rows.samples;

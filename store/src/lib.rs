@@ -9,6 +9,7 @@ mod compact;
 mod config;
 mod core;
 mod definition;
+mod delivery;
 mod disk;
 mod error;
 mod flush;
@@ -27,8 +28,9 @@ mod verify;
 mod wal;
 
 pub use config::{Config, WalSync};
+pub use delivery::Delivery;
 pub use error::{Error, ErrorKind};
-pub use ingest::{Delivery, Ingest};
+pub use ingest::Ingest;
 pub use registry::{Resource, ResourceDef, Series, resource_id};
 pub use sample::{Resolved, Samples, SeriesRef};
 pub use snapshot::Snapshot;

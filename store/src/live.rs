@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use model::time::Timestamp;
 use tokio::time::Instant;
 
+use crate::delivery::Deliveries;
 use crate::head::{Head, HeadView, Rows};
 use crate::registry::Registry;
 use crate::schema::Table;
@@ -25,6 +27,10 @@ struct State {
     frozen: Option<Arc<HeadView>>,
     segments: Arc<Vec<Arc<Segment>>>,
     watermark: u64,
+    /// Numbered batches in the head...
+    delivered: Deliveries,
+    /// ...and in the frozen one.
+    delivered_frozen: Arc<Deliveries>,
 }
 
 /// One version: each acknowledged row is in exactly one of its parts.
@@ -67,6 +73,8 @@ impl Live {
             frozen: None,
             segments: Arc::new(segments),
             watermark,
+            delivered: Deliveries::default(),
+            delivered_frozen: Arc::default(),
         };
         Self { registry, state: Mutex::new(state), ingested: Default::default() }
     }
@@ -115,9 +123,15 @@ impl Live {
         if state.frozen.is_none() && state.head.rows() > 0 {
             let view = state.head.view();
             state.head = Head::new(view.hi);
+            state.delivered_frozen = Arc::new(std::mem::take(&mut state.delivered));
             state.frozen = Some(view);
         }
         state.frozen.clone()
+    }
+
+    /// Numbered batches in the frozen head.
+    pub(crate) fn delivered_frozen(&self) -> Arc<Deliveries> {
+        Arc::clone(&self.state().delivered_frozen)
     }
 
     /// Replaces the frozen head by the segments it was written to.
@@ -157,6 +171,10 @@ impl Sink for Live {
         let samples = rows.samples.slots.iter().zip(&rows.samples.times);
         samples.for_each(|(slot, ms)| view.series(*slot).seen(*ms));
         drop(view);
-        self.state().head.append(seq, bytes, rows);
+        let mut state = self.state();
+        if let Some(delivery) = rows.delivery {
+            state.delivered.note(&delivery, Timestamp::default());
+        }
+        state.head.append(seq, bytes, rows);
     }
 }

@@ -1,24 +1,31 @@
 //! Files that are durable once written: staging, fsync, rename, fsync of every directory concerned.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::disk::{Disk, DiskFile};
 use crate::error::Error;
+use crate::segment::write::sidecar_path;
 
 /// Directory of files that have no name yet; emptied at start.
 pub(crate) const STAGING: &str = "staging";
+
+/// Directories remembered: a year of hours of one table.
+const SYNCED_MAX: usize = 8_760;
 
 /// Durable files below one directory.
 #[derive(Clone, Debug)]
 pub(crate) struct DurableLocal {
     dir: PathBuf,
     disk: Arc<dyn Disk>,
+    /// Directories whose names we know to be durable: one that is merely there may be of a run that was cut short.
+    synced: Arc<Mutex<HashSet<PathBuf>>>,
 }
 
 impl DurableLocal {
     pub(crate) fn new(dir: &Path, disk: Arc<dyn Disk>) -> Self {
-        Self { dir: dir.to_owned(), disk }
+        Self { dir: dir.to_owned(), disk, synced: Arc::default() }
     }
 
     /// Writes `bytes` to `path` (below the directory, never used before). Durable when it returns. Blocks.
@@ -39,21 +46,36 @@ impl DurableLocal {
         Ok(Staged { disk, file: Some(file), staged, target, len: 0 })
     }
 
-    /// Removes the file at `path`; fine when it is gone. An orphan that comes back is found again at start.
-    pub(crate) fn delete(&self, path: &str) -> Result<(), Error> {
-        let target = self.dir.join(path);
-        self.disk.remove(&target).map_err(Error::io("remove", &target))
+    /// Removes the segments at `paths` and their sidecars; fine when they are gone. They stay gone when it returns: once
+    /// the catalogue has forgotten them, nobody would look for one that came back. Blocks.
+    pub(crate) fn delete_segments<'a>(
+        &self,
+        paths: impl IntoIterator<Item = &'a String>,
+    ) -> Result<(), Error> {
+        let mut dirs = BTreeSet::new();
+        for path in paths {
+            for target in [self.dir.join(path), self.dir.join(sidecar_path(path))] {
+                self.disk.remove(&target).map_err(Error::io("remove", &target))?;
+                dirs.extend(target.parent().filter(|dir| dir.is_dir()).map(Path::to_owned));
+            }
+        }
+        dirs.iter().try_for_each(|dir| self.disk.sync_dir(dir).map_err(Error::io("sync", dir)))
     }
 
     fn make_dirs(&self, path: &Path) -> Result<(), Error> {
-        if path.is_dir() {
+        let synced = || self.synced.lock().unwrap_or_else(PoisonError::into_inner);
+        if path == self.dir || synced().contains(path) {
             return Ok(());
         }
         let Some(parent) = path.parent() else { return Ok(()) };
         self.make_dirs(parent)?;
-        if self.disk.create_dir(path).map_err(Error::io("create", path))? {
-            self.disk.sync_dir(parent).map_err(Error::io("sync", parent))?;
+        self.disk.create_dir(path).map_err(Error::io("create", path))?;
+        self.disk.sync_dir(parent).map_err(Error::io("sync", parent))?;
+        let mut synced = synced();
+        if synced.len() >= SYNCED_MAX {
+            synced.clear();
         }
+        synced.insert(path.to_owned());
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use model::id::TenantId;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use crate::catalogue::{Catalogue, Checkpoint};
 use crate::config::{Config, WalSync};
 use crate::core::{Core, Counters, SHARD, blocking};
+use crate::delivery::{Deliveries, Delivery};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::flush::flush;
@@ -24,9 +26,8 @@ use crate::object::{DurableLocal, STAGING};
 use crate::registry::Registry;
 use crate::schema::Table;
 use crate::segment::read::Segment;
-use crate::segment::write::sidecar_path;
 use crate::wal::payload;
-use crate::wal::record::{FILE_HEADER, FLAG_AGENT, FLAG_CONTINUES, Kind, Seed};
+use crate::wal::record::{FILE_HEADER, FLAG_CONTINUES, Kind, Seed};
 use crate::wal::replay::{Damage, Log, Scanned, load, next_record, scan};
 use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
 
@@ -38,8 +39,8 @@ const QUARANTINE: &str = "quarantine";
 pub(crate) struct Seams {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) disk: Arc<dyn Disk>,
-    /// Bytes of a log file.
-    pub(crate) wal_file_bytes: u64,
+    /// How long the log may be idle before a marker is written.
+    pub(crate) wal_idle: Duration,
 }
 
 /// Opens the store in `config.data_dir`; the log takes batches when it returns.
@@ -84,8 +85,9 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         registry,
         catalogue,
     });
-    let closed = replay(&core, &wal_dir, checkpoint).await?;
-    start_wal(&core, &seams, wal_dir, checkpoint.epoch, closed)?;
+    let deliveries = core.catalogue.deliveries().await?;
+    let replayed = replay(&core, &wal_dir, checkpoint, deliveries).await?;
+    start_wal(&core, &seams, wal_dir, checkpoint.epoch, replayed)?;
     Ok(core)
 }
 
@@ -94,7 +96,7 @@ fn start_wal(
     seams: &Seams,
     dir: PathBuf,
     epoch: u64,
-    (next_seq, closed): (u64, Vec<ClosedFile>),
+    replayed: Replayed,
 ) -> Result<(), Error> {
     if core.config.wal_sync != WalSync::Sync {
         tracing::warn!(mode = ?core.config.wal_sync, "log is not synced before acknowledgement, a power cut loses data");
@@ -104,11 +106,13 @@ fn start_wal(
         node: *core.catalogue.node.as_bytes(),
         shard: SHARD,
         epoch,
-        next_seq,
-        closed,
-        file_bytes: seams.wal_file_bytes,
+        next_seq: replayed.next_seq,
+        closed: replayed.closed,
+        deliveries: replayed.deliveries,
+        file_bytes: core.config.wal_file_bytes,
         queue_bytes_max: core.config.wal_queue_bytes_max,
         sync: core.config.wal_sync,
+        idle: seams.wal_idle,
     };
     let sink: Arc<dyn Sink> = Arc::clone(&core.live) as Arc<dyn Sink>;
     let wal = Wal::start(start, Arc::clone(&seams.disk), Arc::clone(&seams.clock), sink)?;
@@ -166,13 +170,7 @@ async fn remove_pending(catalogue: &Catalogue, objects: &DurableLocal) -> Result
         return Ok(());
     }
     let (doomed, objects) = (pending.clone(), objects.clone());
-    blocking(move || {
-        doomed.iter().try_for_each(|path| {
-            objects.delete(path)?;
-            objects.delete(&sidecar_path(path))
-        })
-    })
-    .await?;
+    blocking(move || objects.delete_segments(&doomed)).await?;
     catalogue.forget_pending(&pending).await
 }
 
@@ -224,12 +222,21 @@ fn unreadable(segment: &Segment, error: Error, quarantine: &Path) -> Error {
     Error::Definitions { path, offset, reason, quarantine }
 }
 
-/// Replays the log above the watermark, flushing on the way. Returns the next sequence and the files to keep.
+/// Where the log goes on.
+struct Replayed {
+    next_seq: u64,
+    /// Files to keep until their records are in segments.
+    closed: Vec<ClosedFile>,
+    deliveries: Deliveries,
+}
+
+/// Replays the log above the watermark, flushing on the way. `deliveries` are those of the catalogue.
 async fn replay(
     core: &Arc<Core>,
     wal_dir: &Path,
     checkpoint: Checkpoint,
-) -> Result<(u64, Vec<ClosedFile>), Error> {
+    deliveries: Deliveries,
+) -> Result<Replayed, Error> {
     let dir = wal_dir.to_owned();
     let watermark = checkpoint.watermark;
     let log = blocking(move || scan(&dir, watermark)).await?;
@@ -241,7 +248,7 @@ async fn replay(
         let Damage { path, offset, first_seq, last_seq } = healed;
         tracing::error!(path = %path.display(), offset, first_seq, last_seq, "log damaged, its rows are in segments");
     }
-    let mut position = Position { seq: watermark, n_dropped: 0, is_repair };
+    let mut position = Position { seq: watermark, n_dropped: 0, is_repair, deliveries };
     for file in &log.files {
         if file.is_broken && !is_repair {
             truncate(core, file)?;
@@ -269,7 +276,8 @@ async fn replay(
         last_seq: file.range.map_or(last_seq, |(_, last)| if is_repair { last_seq } else { last }),
         is_whole: false,
     });
-    Ok((last_seq + 1, closed.collect()))
+    let (next_seq, closed) = (last_seq + 1, closed.collect());
+    Ok(Replayed { next_seq, closed, deliveries: position.deliveries })
 }
 
 /// How far replay has come.
@@ -278,6 +286,7 @@ struct Position {
     n_dropped: u64,
     /// Whether rows whose definitions were lost are dropped instead of refused.
     is_repair: bool,
+    deliveries: Deliveries,
 }
 
 /// Refuses damage unless repair was asked for, which moves a copy of each damaged file to quarantine.
@@ -340,16 +349,20 @@ async fn replay_file(
     let seed = Seed::new(file.epoch, file.number);
     let mut at = FILE_HEADER;
     let mut parts = Vec::new();
+    let mut deliveries = std::mem::take(&mut position.deliveries);
     while at < bytes.len() {
         let (task, source) = (Arc::clone(core), Arc::clone(&bytes));
         let (path, is_repair) = (file.path.clone(), position.is_repair);
-        let mut step = Step { path, seed, at, seq: position.seq, parts, is_repair };
+        let seq = position.seq;
+        let mut step = Step { path, seed, at, seq, parts, deliveries, is_repair };
         let step = blocking(move || replay_some(&task, &source, &mut step).map(|()| step)).await?;
-        (at, position.seq, parts) = (step.at, step.seq, step.parts);
+        (at, position.seq) = (step.at, step.seq);
+        (parts, deliveries) = (step.parts, step.deliveries);
         if core.live.load().head_bytes >= core.config.flush_bytes_max {
             flush(core).await?;
         }
     }
+    position.deliveries = deliveries;
     position.n_dropped += parts.len() as u64;
     Ok(())
 }
@@ -362,6 +375,7 @@ struct Step {
     seq: u64,
     /// Records of a batch whose last part was not met yet.
     parts: Vec<Part>,
+    deliveries: Deliveries,
     is_repair: bool,
 }
 
@@ -371,6 +385,7 @@ struct Part {
     bytes: u64,
     tenant: TenantId,
     place: usize,
+    delivery: Option<Delivery>,
     tables: Vec<(Table, RecordBatch)>,
 }
 
@@ -387,14 +402,10 @@ fn replay_some(core: &Core, bytes: &[u8], step: &mut Step) -> Result<(), Error> 
             core.live.apply(step.seq, len, Rows::default());
             continue;
         }
-        let tables = if record.flags & FLAG_AGENT == 0 {
-            payload::decode(record.payload)
-        } else {
-            Err("records of agents are not known to this release".to_owned())
-        };
+        let tables = payload::decode(record.payload);
         let tables = tables.map_err(|reason| corrupt(step, place, reason))?;
-        let tenant = TenantId(record.tenant);
-        step.parts.push(Part { seq: record.seq, bytes: len, tenant, place, tables });
+        let (tenant, delivery) = (TenantId(record.tenant), record.delivery);
+        step.parts.push(Part { seq: record.seq, bytes: len, tenant, place, delivery, tables });
         if record.flags & FLAG_CONTINUES == 0 {
             apply_parts(core, step)?;
         }
@@ -415,9 +426,13 @@ fn apply_parts(core: &Core, step: &mut Step) -> Result<(), Error> {
         if step.is_repair {
             keep_known(&core.registry, part.tenant, &mut part.tables);
         }
-        let rows = logged_samples(&core.registry, part.tenant, &part.tables)
+        let mut rows = logged_samples(&core.registry, part.tenant, &part.tables)
             .and_then(|samples| rows(&core.registry, part.tenant, samples, &part.tables))
             .map_err(|error| corrupt(step, part.place, error.to_string()))?;
+        rows.delivery = part.delivery;
+        if let Some(delivery) = &part.delivery {
+            step.deliveries.note(delivery, core.clock.now());
+        }
         core.live.apply(part.seq, part.bytes, rows);
     }
     Ok(())

@@ -13,7 +13,9 @@ pub struct Stats {
     pub wal_records_total: u64,
     /// Log bytes written.
     pub wal_bytes_total: u64,
-    /// Log bytes waiting for the disk.
+    /// Batches acknowledged without rows, because their sender repeated them.
+    pub repeated_batches_total: u64,
+    /// Bytes of log records and rows waiting for the disk.
     pub wal_queue_bytes: u64,
     /// Log bytes not yet in segments.
     pub wal_behind_bytes: u64,
@@ -23,6 +25,8 @@ pub struct Stats {
     pub wal_watermark: u64,
     /// Whether the log stopped after a failed write or sync.
     pub wal_poisoned: bool,
+    /// Whether the disk has no room for the log or for segments: ingest is refused until it has.
+    pub disk_full: bool,
     /// Bytes in the heads.
     pub head_bytes: u64,
     /// Rows in the heads.

@@ -26,7 +26,7 @@ use crate::schema::Table;
 use crate::snapshot::Snapshot;
 use crate::stats::{Stats, TableStats};
 use crate::verify::{self, Report};
-use crate::wal::writer::{FILE_BYTES, Pending, Wal};
+use crate::wal::writer::{IDLE, Pending, Wal};
 
 /// Rows from which encoding a batch is too long for an async thread.
 const INLINE_ROWS_MAX: usize = 1_000;
@@ -34,9 +34,9 @@ const INLINE_ROWS_MAX: usize = 1_000;
 /// What became of an [`Ingest`]: it is on disk and queries see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
-    /// WAL sequence of its last record; 0 for a batch without rows.
+    /// WAL sequence of its last record; 0 for a batch without rows, and for one that was taken in before.
     pub seq: u64,
-    /// Rows acknowledged.
+    /// Rows in the batch; 0 for one that was taken in before.
     pub rows: u64,
 }
 
@@ -57,10 +57,7 @@ impl Store {
         config: Config,
         clock: Arc<dyn Clock>,
     ) -> BoxFuture<'static, Result<Arc<Self>, Error>> {
-        Self::open_with(
-            config,
-            Seams { clock, disk: Arc::new(HostDisk), wal_file_bytes: FILE_BYTES },
-        )
+        Self::open_with(config, Seams { clock, disk: Arc::new(HostDisk), wal_idle: IDLE })
     }
 
     pub(crate) fn open_with(
@@ -68,13 +65,20 @@ impl Store {
         seams: Seams,
     ) -> BoxFuture<'static, Result<Arc<Self>, Error>> {
         Box::pin(async move {
-            let core = open(config, seams).await?;
-            let stop = CancellationToken::new();
-            let mut tasks = JoinSet::new();
-            tasks.spawn(flush::run(Arc::clone(&core), stop.clone()));
-            tasks.spawn(compact::run(Arc::clone(&core), stop.clone()));
-            Ok(Arc::new(Self { core, stop, tasks: Mutex::new(tasks) }))
+            let store = Self::open_idle(config, seams).await?;
+            let mut tasks = store.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+            tasks.spawn(flush::run(Arc::clone(&store.core), store.stop.clone()));
+            tasks.spawn(compact::run(Arc::clone(&store.core), store.stop.clone()));
+            drop(tasks);
+            Ok(store)
         })
+    }
+
+    /// A store that flushes and compacts only when told to.
+    pub(crate) async fn open_idle(config: Config, seams: Seams) -> Result<Arc<Self>, Error> {
+        let core = open(config, seams).await?;
+        let (stop, tasks) = (CancellationToken::new(), Mutex::new(JoinSet::new()));
+        Ok(Arc::new(Self { core, stop, tasks }))
     }
 
     /// The series that `def` defines, interned when new: its id, and how [`Samples`](crate::Samples) name it.
@@ -99,8 +103,9 @@ impl Store {
     /// # Errors
     ///
     /// `StaleSeries` when samples name series that were let go: resolve them again and repeat the batch.
-    /// `Invalid` when a batch has the wrong schema, `Exhausted` when queue, head or disk is full, `Unavailable` after a
-    /// failed write. After an error the caller may send the rows again: samples and spans fold, logs may double.
+    /// `Invalid` when a batch has the wrong schema, `Exhausted` when queue or head is full, `Unavailable` when the disk is
+    /// full or after a failed write. After an error the caller may send the rows again: samples and spans fold, logs may
+    /// double unless the batch has a [`Delivery`](crate::Delivery).
     pub fn ingest(&self, batch: Ingest) -> BoxFuture<'_, Result<Ack, Error>> {
         Box::pin(async move {
             self.ingest_batch(batch).await.inspect_err(|error| self.core.counters.refuse(error))
@@ -110,6 +115,9 @@ impl Store {
     async fn ingest_batch(&self, batch: Ingest) -> Result<Ack, Error> {
         let wal = self.wal()?;
         self.core.counters.requests.fetch_add(1, Ordering::Relaxed);
+        if batch.delivery.is_some_and(|delivery| wal.is_repeat(&delivery)) {
+            return Ok(Ack { seq: 0, rows: 0 });
+        }
         self.admit()?;
         let n_rows: usize = batch.samples.len()
             + batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>();
@@ -148,6 +156,9 @@ impl Store {
             return Ok(());
         }
         self.core.flush_wanted.notify_one();
+        if self.core.counters.flush_disk_full.load(Ordering::Relaxed) {
+            return Err(Error::DiskFull { dir: self.core.dir.clone() });
+        }
         Err(Error::Full { what: "head", used: load.bytes, limit })
     }
 
@@ -247,6 +258,7 @@ impl Store {
             compact_lag_s: core.counters.compact_lag_s.load(Ordering::Relaxed),
             compactions_total: core.counters.compactions.load(Ordering::Relaxed),
             retained: core.counters.retained(),
+            disk_full: core.counters.flush_disk_full.load(Ordering::Relaxed),
             quarantined_segments: core.counters.quarantined.load(Ordering::Relaxed),
             refused_total: core.counters.refused(),
             tables,
@@ -257,8 +269,10 @@ impl Store {
             stats.wal_syncs_total = counters.syncs.load(Ordering::Relaxed);
             stats.wal_records_total = counters.records.load(Ordering::Relaxed);
             stats.wal_bytes_total = counters.bytes.load(Ordering::Relaxed);
+            stats.repeated_batches_total = counters.repeats.load(Ordering::Relaxed);
             stats.wal_queue_bytes = counters.queue_bytes.load(Ordering::Relaxed);
             stats.wal_poisoned = counters.poisoned.load(Ordering::Relaxed);
+            stats.disk_full |= counters.disk_full.load(Ordering::Relaxed);
         }
         stats
     }

@@ -14,9 +14,14 @@ pub(crate) async fn healthy() -> &'static str {
     "Headrope is healthy.\n"
 }
 
-/// The doors open only after replay, so being asked means being ready, unless the log has failed since.
+/// The doors open only after replay, so being asked means being ready, unless the log takes nothing in just now.
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.store.stats().wal_poisoned {
+    let store = app.store.stats();
+    if store.disk_full {
+        let words = "The disk is full: nothing is taken in until some space is free, queries are answered.\n";
+        return (StatusCode::SERVICE_UNAVAILABLE, words);
+    }
+    if store.wal_poisoned {
         let words = "The log failed to reach the disk and takes nothing in: free or mend the disk, then restart.\n";
         return (StatusCode::SERVICE_UNAVAILABLE, words);
     }

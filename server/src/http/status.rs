@@ -51,6 +51,10 @@ fn problems(store: &store::Stats, rejected: u64) -> Vec<Problem> {
         let message = "the log failed to reach the disk: nothing is taken in".to_owned();
         note(Severity::Error, message, "free or mend the disk, then restart");
     }
+    if store.disk_full {
+        let message = "the disk is full: nothing is taken in, queries are answered".to_owned();
+        note(Severity::Error, message, "free some space, ingest then goes on by itself");
+    }
     for (limit, count) in store.refused_total.iter().filter(|(_, count)| *count > 0) {
         let message = format!("{count} requests were refused because {limit} is full");
         note(Severity::Error, message, "raise the limit in [store], or send less");

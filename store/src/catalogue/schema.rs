@@ -1,10 +1,17 @@
 //! Tables of the catalogue and its numbered migrations (`docs/format/catalogue.md`).
 
 /// Version this release writes and the newest it reads.
-pub(crate) const FORMAT_VERSION: u64 = 1;
+pub(crate) const FORMAT_VERSION: u64 = 2;
 
 /// Statements that lead from version `i` to `i + 1`; each group runs in one transaction.
-pub(crate) const MIGRATIONS: [&[&str]; 1] = [&[
+pub(crate) const MIGRATIONS: [&[&str]; 2] = [FIRST, DELIVERIES];
+
+/// Version 2: how far numbered streams have come.
+const DELIVERIES: &[&str] =
+    &["CREATE TABLE agent_seq (agent TEXT NOT NULL, epoch BIGINT NOT NULL, seq BIGINT NOT NULL, \
+     seen BIGINT NOT NULL, row_crc BIGINT NOT NULL, PRIMARY KEY (agent, epoch))"];
+
+const FIRST: &[&str] = &[
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     "CREATE TABLE tenant (id BIGINT PRIMARY KEY, name TEXT NOT NULL, limits_json TEXT NOT NULL, created BIGINT NOT NULL)",
     "CREATE TABLE tbl (id BIGINT PRIMARY KEY, tenant BIGINT NOT NULL REFERENCES tenant (id), name TEXT NOT NULL, \
@@ -27,4 +34,4 @@ pub(crate) const MIGRATIONS: [&[&str]; 1] = [&[
     "CREATE TABLE wal_checkpoint (node TEXT NOT NULL, shard BIGINT NOT NULL, epoch BIGINT NOT NULL, \
      watermark BIGINT NOT NULL, row_crc BIGINT NOT NULL, PRIMARY KEY (node, shard))",
     "CREATE TABLE pending_file (path TEXT PRIMARY KEY, owner TEXT NOT NULL, created BIGINT NOT NULL)",
-]];
+];

@@ -26,6 +26,7 @@ mod crashes;
 mod damage;
 mod kill;
 mod lifecycle;
+mod simulation;
 mod tables;
 
 const TENANT: TenantId = TenantId(0);
@@ -58,11 +59,7 @@ impl Bench {
     }
 
     fn seams(&self) -> Seams {
-        Seams {
-            clock: Arc::new(self.time.clone()),
-            disk: Arc::new(HostDisk),
-            wal_file_bytes: 1 << 16,
-        }
+        Seams { clock: Arc::new(self.time.clone()), disk: Arc::new(HostDisk), wal_idle: IDLE }
     }
 
     async fn open(&self) -> Arc<Store> {
@@ -76,7 +73,7 @@ impl Bench {
 }
 
 fn config(dir: &Path) -> Config {
-    Config { data_dir: dir.to_owned(), ..Config::default() }
+    Config { data_dir: dir.to_owned(), wal_file_bytes: 1 << 16, ..Config::default() }
 }
 
 /// Drops a store as a crash would: no marker, no flush. Waits until its tasks let go of the lock.

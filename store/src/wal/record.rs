@@ -1,5 +1,7 @@
 //! File header and records of the log, byte by byte (`docs/format/wal.md`). Little endian, 8-byte aligned.
 
+use crate::delivery::Delivery;
+
 /// First bytes of a log file; the last one is the format version.
 pub(crate) const MAGIC: [u8; 8] = *b"HRWAL\0\0\x01";
 /// Bytes of a file header.
@@ -11,8 +13,12 @@ pub(crate) const RECORD_MAX: usize = 16 << 20;
 
 /// Flag: the batch goes on in the next record, and counts only when all of it is there.
 pub(crate) const FLAG_CONTINUES: u16 = 1 << 1;
-/// Flag: `agent_id` and `agent_seq` stand before the payload.
+/// Flag: a [`Delivery`] stands before the payload.
 pub(crate) const FLAG_AGENT: u16 = 1;
+/// Bytes of a [`Delivery`].
+const DELIVERY: usize = 32;
+/// Most bytes of a payload.
+pub(crate) const PAYLOAD_MAX: usize = RECORD_MAX - RECORD_HEADER - DELIVERY;
 
 /// Start of a log file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +132,8 @@ pub(crate) struct Encoded {
     pub(crate) codec: Codec,
     pub(crate) flags: u16,
     pub(crate) tenant: u32,
+    /// Which batch of which sender this record ends.
+    pub(crate) delivery: Option<Delivery>,
     payload: Vec<u8>,
     payload_crc: u32,
 }
@@ -133,26 +141,35 @@ pub(crate) struct Encoded {
 impl Encoded {
     pub(crate) fn new(kind: Kind, codec: Codec, tenant: u32, payload: Vec<u8>) -> Self {
         let payload_crc = crc32c::crc32c(&payload);
-        Self { kind, codec, flags: 0, tenant, payload, payload_crc }
+        Self { kind, codec, flags: 0, tenant, delivery: None, payload, payload_crc }
     }
 
     /// Bytes it takes in the log.
     pub(crate) fn len(&self) -> usize {
-        (RECORD_HEADER + self.payload.len()).next_multiple_of(8)
+        self.exact_len().next_multiple_of(8)
+    }
+
+    fn exact_len(&self) -> usize {
+        RECORD_HEADER + self.delivery.map_or(0, |_| DELIVERY) + self.payload.len()
     }
 
     /// Appends the record to `out`, whose length must be a multiple of 8.
     pub(crate) fn put(&self, out: &mut Vec<u8>, seed: Seed, seq: u64, durable_seq: u64) {
         let start = out.len();
-        let len =
-            u32::try_from(RECORD_HEADER + self.payload.len()).expect("a record is at most 16 MiB");
+        let len = u32::try_from(self.exact_len()).expect("a record is at most 16 MiB");
+        let flags = self.flags | self.delivery.map_or(0, |_| FLAG_AGENT);
         out.extend_from_slice(&len.to_le_bytes());
         out.extend_from_slice(&[0; 4]);
         out.extend_from_slice(&seq.to_le_bytes());
         out.extend_from_slice(&durable_seq.to_le_bytes());
         out.extend_from_slice(&[self.kind as u8, self.codec as u8]);
-        out.extend_from_slice(&self.flags.to_le_bytes());
+        out.extend_from_slice(&flags.to_le_bytes());
         out.extend_from_slice(&self.tenant.to_le_bytes());
+        if let Some(Delivery { agent, epoch, seq }) = self.delivery {
+            out.extend_from_slice(&agent.to_le_bytes());
+            out.extend_from_slice(&epoch.to_le_bytes());
+            out.extend_from_slice(&seq.to_le_bytes());
+        }
         let head_crc = crc32c::crc32c_append(seed.0, &out[start + 8..]);
         let crc = crc32c::crc32c_combine(head_crc, self.payload_crc, self.payload.len());
         out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
@@ -170,13 +187,15 @@ pub(crate) struct Record<'a> {
     pub(crate) codec: Codec,
     pub(crate) flags: u16,
     pub(crate) tenant: u32,
+    pub(crate) delivery: Option<Delivery>,
     pub(crate) payload: &'a [u8],
 }
 
 impl Record<'_> {
     /// Bytes it takes in the log.
     pub(crate) fn len(&self) -> usize {
-        (RECORD_HEADER + self.payload.len()).next_multiple_of(8)
+        let delivery = self.delivery.map_or(0, |_| DELIVERY);
+        (RECORD_HEADER + delivery + self.payload.len()).next_multiple_of(8)
     }
 }
 
@@ -213,15 +232,27 @@ fn parse(bytes: &[u8], len: usize, seed: Seed) -> Option<Record<'_>> {
     if u32_at(bytes, 4)? != crc32c::crc32c_append(seed.0, &bytes[8..]) {
         return None;
     }
+    let flags = u16::from_le_bytes([bytes[26], bytes[27]]);
+    let rest = &bytes[RECORD_HEADER..];
+    let (delivery, payload) = match flags & FLAG_AGENT {
+        0 => (None, rest),
+        _ => (Some(read_delivery(rest)?), &rest[DELIVERY..]),
+    };
     Some(Record {
         seq,
         durable_seq,
         kind,
         codec: Codec::from_u8(bytes[25])?,
-        flags: u16::from_le_bytes([bytes[26], bytes[27]]),
+        flags,
         tenant: u32_at(bytes, 28)?,
-        payload: &bytes[RECORD_HEADER..],
+        delivery,
+        payload,
     })
+}
+
+fn read_delivery(bytes: &[u8]) -> Option<Delivery> {
+    let agent = u128::from_le_bytes(*bytes.first_chunk()?);
+    Some(Delivery { agent, epoch: u64_at(bytes, 16)?, seq: u64_at(bytes, 24)? })
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
@@ -263,6 +294,27 @@ mod tests {
             bytes = bytes.get(record.len()..).unwrap_or(&[]);
         }
         records
+    }
+
+    #[test]
+    fn a_record_carries_the_name_of_its_batch() {
+        let seed = Seed::new(1, 2);
+        let name = Delivery { agent: u128::MAX - 5, epoch: 6, seq: 7 };
+        for len in 0..20_u8 {
+            let mut record = Encoded::new(Kind::Data, Codec::None, 4, vec![9; len.into()]);
+            record.delivery = Some(name);
+            let mut out = Vec::new();
+            record.put(&mut out, seed, 3, 2);
+            assert_eq!(out.len(), record.len());
+            let Found::Record(found) = read(&out, seed) else { panic!("no record") };
+            assert_eq!((found.delivery, found.payload.len()), (Some(name), len.into()));
+            assert_eq!(found.len(), record.len());
+            for bit in 0..(RECORD_HEADER + DELIVERY) * 8 {
+                let mut flipped = out.clone();
+                flipped[bit / 8] ^= 1 << (bit % 8);
+                assert!(!matches!(read(&flipped, seed), Found::Record(_)), "bit {bit}");
+            }
+        }
     }
 
     #[test]

@@ -8,22 +8,21 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::time::Clock;
+use model::time::{Clock, Timestamp};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::config::WalSync;
+use crate::delivery::{Deliveries, Delivery};
 use crate::disk::{Disk, DiskFile, is_full};
 use crate::error::Error;
 use crate::head::Rows;
 use crate::wal::record::{Codec, Encoded, FILE_HEADER, FileHeader, Kind, Seed};
 
-/// Bytes of a log file in production.
-pub(crate) const FILE_BYTES: u64 = 64 << 20;
 /// Most bytes taken into one group, unless one batch alone is larger.
 const GROUP_BYTES_MAX: u64 = 1 << 20;
 /// How long the log may be idle before a marker vouches for its last record.
-const IDLE: Duration = Duration::from_millis(100);
+pub(crate) const IDLE: Duration = Duration::from_millis(100);
 /// How often `WalSync::Interval` syncs.
 const INTERVAL: Duration = Duration::from_secs(5);
 /// Trimmed files kept for reuse.
@@ -46,8 +45,19 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Which batch of which sender it is; its last record says so.
+    fn delivery(&self) -> Option<Delivery> {
+        self.records.last()?.0.delivery
+    }
+
+    /// Bytes in the log.
     fn bytes(&self) -> u64 {
         self.records.iter().map(|(record, _)| record.len() as u64).sum()
+    }
+
+    /// Bytes of memory until it is in the head: records and rows.
+    fn held(&self) -> u64 {
+        self.bytes() + self.records.iter().map(|(_, rows)| rows.bytes()).sum::<u64>()
     }
 }
 
@@ -64,6 +74,10 @@ pub(crate) struct Start {
     pub(crate) file_bytes: u64,
     pub(crate) queue_bytes_max: u64,
     pub(crate) sync: WalSync,
+    /// How far numbered streams have come.
+    pub(crate) deliveries: Deliveries,
+    /// How long there may be nothing to do before a marker is written.
+    pub(crate) idle: Duration,
 }
 
 /// A file nobody writes to any more.
@@ -82,18 +96,24 @@ pub(crate) struct Counters {
     pub(crate) records: AtomicU64,
     pub(crate) bytes: AtomicU64,
     pub(crate) queue_bytes: AtomicU64,
+    /// Batches that were acknowledged without rows, because they had come before.
+    pub(crate) repeats: AtomicU64,
     pub(crate) poisoned: AtomicBool,
+    pub(crate) disk_full: AtomicBool,
 }
 
 #[derive(Default)]
 struct Queue {
     pending: VecDeque<Pending>,
+    /// Bytes held by what is pending and by the group under way.
     bytes: u64,
     is_stopping: bool,
     /// Why nothing is taken any more.
     closed: Option<String>,
     /// Whether the disk had no room at the last try.
     is_disk_full: bool,
+    #[cfg(test)]
+    is_nudged: bool,
 }
 
 #[derive(Default)]
@@ -106,6 +126,7 @@ struct Shared {
     queue: Mutex<Queue>,
     wake: Condvar,
     files: Mutex<Files>,
+    deliveries: Mutex<Deliveries>,
     counters: Counters,
     queue_bytes_max: u64,
     dir: PathBuf,
@@ -125,7 +146,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Wal {
     /// Starts the thread. The first file is made with the first batch.
     pub(crate) fn start(
-        start: Start,
+        mut start: Start,
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         sink: Arc<dyn Sink>,
@@ -135,6 +156,7 @@ impl Wal {
             queue: Mutex::default(),
             wake: Condvar::new(),
             files: Mutex::new(files),
+            deliveries: Mutex::new(std::mem::take(&mut start.deliveries)),
             counters: Counters::default(),
             queue_bytes_max: start.queue_bytes_max,
             dir: start.dir.clone(),
@@ -165,9 +187,16 @@ impl Wal {
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 
+    /// Whether this batch is durable already; counts it then.
+    pub(crate) fn is_repeat(&self, delivery: &Delivery) -> bool {
+        let is_repeat = lock(&self.shared.deliveries).is_repeat(delivery);
+        self.shared.counters.repeats.fetch_add(is_repeat.into(), Ordering::Relaxed);
+        is_repeat
+    }
+
     /// Queues a batch. Refuses when the queue or the disk is full or the log has stopped.
     pub(crate) fn push(&self, pending: Pending) -> Result<(), Error> {
-        let bytes = pending.bytes();
+        let bytes = pending.held();
         let limit = self.shared.queue_bytes_max;
         let mut queue = lock(&self.shared.queue);
         if let Some(reason) = &queue.closed {
@@ -176,7 +205,8 @@ impl Wal {
         if queue.is_disk_full {
             return Err(Error::DiskFull { dir: self.shared.dir.clone() });
         }
-        if queue.bytes + bytes > limit {
+        // One batch alone always passes, or a large one would be refused for ever.
+        if queue.bytes > 0 && queue.bytes + bytes > limit {
             return Err(Error::Full { what: "log queue", used: queue.bytes + bytes, limit });
         }
         queue.bytes += bytes;
@@ -187,17 +217,19 @@ impl Wal {
         Ok(())
     }
 
-    /// Frees or reuses files whose every record is at or below `watermark`.
+    /// Frees files whose every record is at or below `watermark`; keeps a few for reuse unless the disk is full.
     pub(crate) fn trim(&self, watermark: u64) {
+        let n_kept = if lock(&self.shared.queue).is_disk_full { 0 } else { SPARE_MAX };
+        let mut doomed = Vec::new();
         let mut files = lock(&self.shared.files);
         while files.closed.front().is_some_and(|file| file.last_seq <= watermark) {
             let Some(file) = files.closed.pop_front() else { break };
-            if file.is_whole && files.spare.len() < SPARE_MAX {
-                files.spare.push(file.path);
-            } else if let Err(error) = self.shared.disk.remove(&file.path) {
-                tracing::warn!(path = %file.path.display(), %error, "log file not removed");
-            }
+            if file.is_whole { files.spare.push(file.path) } else { doomed.push(file.path) }
         }
+        let n_kept = files.spare.len().min(n_kept);
+        doomed.extend(files.spare.split_off(n_kept));
+        drop(files); // The log's thread must not wait for files to go.
+        self.shared.remove(doomed);
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -211,11 +243,40 @@ impl Wal {
         self.join();
     }
 
+    /// Lets the log's thread do at once what it does when it has been idle.
+    #[cfg(test)]
+    pub(crate) fn nudge(&self) {
+        lock(&self.shared.queue).is_nudged = true;
+        self.shared.wake.notify_one();
+    }
+
     fn join(&self) {
         let thread = lock(&self.thread).take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("log thread panicked");
         }
+    }
+}
+
+impl Shared {
+    fn remove(&self, paths: Vec<PathBuf>) {
+        for path in paths {
+            if let Err(error) = self.disk.remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "log file not removed");
+            }
+        }
+    }
+
+    /// Gives the memory of `bytes` to later batches.
+    fn release(&self, bytes: u64) {
+        let mut queue = lock(&self.queue);
+        queue.bytes = queue.bytes.saturating_sub(bytes);
+        self.counters.queue_bytes.store(queue.bytes, Ordering::Relaxed);
+    }
+
+    fn set_disk_full(&self, is_full: bool) {
+        lock(&self.queue).is_disk_full = is_full;
+        self.counters.disk_full.store(is_full, Ordering::Relaxed);
     }
 }
 
@@ -239,6 +300,8 @@ struct OpenFile {
     path: PathBuf,
     seed: Seed,
     offset: u64,
+    /// Whether a write failed: records that nobody was promised may stand behind `offset`.
+    is_torn: bool,
 }
 
 struct Writer {
@@ -276,15 +339,25 @@ enum Failure {
 
 impl Writer {
     fn run(mut self) {
+        self.work();
+        self.disk.idle();
+    }
+
+    fn work(&mut self) {
         self.make_reserve();
         loop {
             match self.wait() {
-                Work::Group(group) => self.commit_group(group),
+                Work::Group(group) => {
+                    let bytes = group.iter().map(Pending::held).sum();
+                    self.commit_group(group);
+                    self.shared.release(bytes);
+                }
                 Work::Idle => self.idle(),
                 Work::Stop => {
                     if self.needs_marker {
                         self.commit_group(Vec::new());
                     }
+                    self.give_back();
                     self.close("the store is shut down".to_owned());
                     return;
                 }
@@ -300,6 +373,10 @@ impl Writer {
     fn wait(&self) -> Work {
         let mut queue = lock(&self.shared.queue);
         loop {
+            #[cfg(test)]
+            if std::mem::take(&mut queue.is_nudged) && queue.pending.is_empty() {
+                return Work::Idle;
+            }
             if !queue.pending.is_empty() {
                 return Work::Group(self.take(&mut queue));
             }
@@ -309,11 +386,12 @@ impl Writer {
             if queue.is_stopping {
                 return Work::Stop;
             }
+            self.disk.idle();
             if self.needs_marker || self.is_dirty || queue.is_disk_full {
                 let (again, timeout) = self
                     .shared
                     .wake
-                    .wait_timeout(queue, IDLE)
+                    .wait_timeout(queue, self.start.idle)
                     .unwrap_or_else(PoisonError::into_inner);
                 queue = again;
                 if timeout.timed_out() && queue.pending.is_empty() {
@@ -333,10 +411,8 @@ impl Writer {
             if !group.is_empty() && bytes > GROUP_BYTES_MAX {
                 break;
             }
-            queue.bytes = queue.bytes.saturating_sub(next.bytes());
             group.extend(queue.pending.pop_front());
         }
-        self.shared.counters.queue_bytes.store(queue.bytes, Ordering::Relaxed);
         group
     }
 
@@ -355,7 +431,8 @@ impl Writer {
     }
 
     /// Makes `group` durable and visible and acknowledges it; an empty group is a marker.
-    fn commit_group(&mut self, group: Vec<Pending>) {
+    fn commit_group(&mut self, mut group: Vec<Pending>) {
+        self.strip_repeats(&mut group);
         match self.write_group(&group) {
             Ok(()) => self.apply_group(group),
             Err(Failure::NoFile(error)) => {
@@ -381,6 +458,21 @@ impl Writer {
         }
     }
 
+    /// Takes the records from batches that came before, or that stand in the group already and share its fate.
+    fn strip_repeats(&self, group: &mut [Pending]) {
+        let known = lock(&self.shared.deliveries);
+        let mut here = Deliveries::default();
+        for pending in group {
+            let Some(delivery) = pending.delivery() else { continue };
+            if known.is_repeat(&delivery) || here.is_repeat(&delivery) {
+                pending.records.clear();
+                self.shared.counters.repeats.fetch_add(1, Ordering::Relaxed);
+            } else {
+                here.note(&delivery, Timestamp::default());
+            }
+        }
+    }
+
     fn write_group(&mut self, group: &[Pending]) -> Result<(), Failure> {
         let marker =
             Encoded::new(Kind::Checkpoint, Codec::None, 0, self.durable_seq.to_le_bytes().to_vec());
@@ -388,6 +480,9 @@ impl Writer {
         let records = group.iter().flat_map(|pending| &pending.records).map(|(record, _)| record);
         let bytes: u64 =
             if is_marker { marker.len() as u64 } else { group.iter().map(Pending::bytes).sum() };
+        if bytes == 0 {
+            return Ok(()); // Nothing but repeats.
+        }
         let has_room =
             self.file.as_ref().is_some_and(|file| file.offset + bytes <= self.start.file_bytes);
         if !has_room {
@@ -403,9 +498,10 @@ impl Writer {
         if file.offset + bytes + 8 <= self.start.file_bytes {
             self.buffer.extend_from_slice(&[0; 8]); // A clean end, whatever a recycled file held here.
         }
-        file.file
-            .write_at(&self.buffer, file.offset)
-            .map_err(|source| failure(source, "write", &file.path))?;
+        if let Err(source) = file.file.write_at(&self.buffer, file.offset) {
+            file.is_torn = true;
+            return Err(failure(source, "write", &file.path));
+        }
         self.is_dirty = true;
         let is_due = match self.start.sync {
             WalSync::Sync => true,
@@ -448,10 +544,15 @@ impl Writer {
         if group.is_empty() {
             self.sink.apply(self.seq, 0, Rows::default());
         }
+        let now = self.clock.now();
         for pending in group {
+            let delivery = pending.delivery();
             for (record, rows) in pending.records {
                 seq += 1;
                 self.sink.apply(seq, record.len() as u64, rows);
+            }
+            if let Some(delivery) = delivery {
+                lock(&self.shared.deliveries).note(&delivery, now);
             }
             answer(pending.ack, Ok(seq));
         }
@@ -463,8 +564,18 @@ impl Writer {
             self.sync()?; // The next file's records vouch for all of this one.
             self.durable_seq = self.seq;
         }
+        if let Some(torn) = self.file.as_ref().filter(|file| file.is_torn) {
+            // The next file gives the same sequences again: what stands here must not be taken for them.
+            torn.file
+                .truncate(torn.offset)
+                .map_err(|source| Failure::NoFile(Error::io("truncate", &torn.path)(source)))?;
+            torn.file
+                .sync()
+                .map_err(|source| Failure::Poison(Error::io("sync", &torn.path)(source)))?;
+        }
         if let Some(done) = self.file.take() {
-            let closed = ClosedFile { path: done.path, last_seq: self.seq, is_whole: true };
+            let (path, is_whole) = (done.path, !done.is_torn);
+            let closed = ClosedFile { path, last_seq: self.seq, is_whole };
             lock(&self.shared.files).closed.push_back(closed);
         }
         let number = self.number + 1;
@@ -491,7 +602,8 @@ impl Writer {
         }
         self.number = number;
         let seed = Seed::new(header.epoch, number);
-        self.file = Some(OpenFile { file, path, seed, offset: FILE_HEADER as u64 });
+        let offset = FILE_HEADER as u64;
+        self.file = Some(OpenFile { file, path, seed, offset, is_torn: false });
         Ok(())
     }
 
@@ -544,7 +656,8 @@ impl Writer {
 
     fn refuse_for_space(&mut self) {
         tracing::error!(dir = %self.start.dir.display(), "disk full, ingest refused until space is free");
-        lock(&self.shared.queue).is_disk_full = true;
+        self.shared.set_disk_full(true);
+        self.shared.remove(std::mem::take(&mut lock(&self.shared.files).spare));
         if let Err(error) = self.disk.remove(&self.start.dir.join(RESERVE)) {
             tracing::warn!(%error, "reserve not given back");
         }
@@ -557,7 +670,7 @@ impl Writer {
             return;
         }
         self.make_reserve();
-        lock(&self.shared.queue).is_disk_full = false;
+        self.shared.set_disk_full(false);
         tracing::info!(free, "disk has space again, ingest accepted");
     }
 
@@ -573,6 +686,16 @@ impl Writer {
             .and_then(|()| self.disk.create(&path)?.allocate(self.reserve_bytes()));
         if let Err(error) = made {
             tracing::warn!(%error, "no room for the reserve");
+        }
+    }
+
+    /// Gives back what is reserved and not used: nobody writes here any more.
+    fn give_back(&mut self) {
+        self.shared.remove(std::mem::take(&mut lock(&self.shared.files).spare));
+        if let Some(file) = self.file.take()
+            && let Err(error) = file.file.truncate(file.offset)
+        {
+            tracing::warn!(path = %file.path.display(), %error, "reserved space not given back");
         }
     }
 

@@ -98,7 +98,8 @@ async fn a_full_disk_refuses_until_there_is_room() {
     fuse.fill(true);
     let error = put(&store, &[(id, START_MS, 1.0)]).await.unwrap_err();
     assert!(matches!(error, Error::DiskFull { .. }), "{error}");
-    assert_eq!(error.kind(), ErrorKind::Exhausted);
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(store.stats().disk_full);
     fuse.fill(false);
     let until_accepted = async {
         while put(&store, &[(id, START_MS, 2.0)]).await.is_err() {

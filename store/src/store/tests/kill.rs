@@ -13,7 +13,7 @@ const DIR: &str = "HEADROPE_TEST_DIR";
 async fn child() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let time = Time(Arc::new(AtomicI64::new(START_MS)));
-    let seams = Seams { clock: Arc::new(time), disk: Arc::new(HostDisk), wal_file_bytes: 1 << 16 };
+    let seams = Seams { clock: Arc::new(time), disk: Arc::new(HostDisk), wal_idle: IDLE };
     let config = Config { flush_bytes_max: 2_000, ..config(Path::new(&dir)) };
     let store = Store::open_with(config, seams).await.unwrap();
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
