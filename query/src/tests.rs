@@ -3,6 +3,7 @@
 
 mod cases;
 mod fixture;
+mod golden;
 mod logs;
 mod prometheus;
 mod sql;

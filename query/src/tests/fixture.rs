@@ -36,7 +36,7 @@ pub(super) const fn ago_ms(s: i64) -> i64 {
 pub(super) struct Fixture {
     pub(super) engine: Arc<Engine>,
     pub(super) store: Arc<Store>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// A log record to put in.
@@ -70,8 +70,12 @@ impl Fixture {
         Self::with(Config { threads: 2, ..Config::default() })
     }
 
-    pub(super) fn with(mut config: Config) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+    pub(super) fn with(config: Config) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), config, NOW_S)
+    }
+
+    /// Over the store in `data` of `dir`, made when it is not there, at `now_s`.
+    pub(super) fn over(dir: TempDir, mut config: Config, now_s: i64) -> Self {
         let store_config = store::Config {
             data_dir: dir.path().join("data"),
             // Flushes happen when a test says so.
@@ -80,15 +84,25 @@ impl Fixture {
             ..store::Config::default()
         };
         config.spill_dir = Some(dir.path().join("spill"));
-        let clock = Arc::new(|| Timestamp::from_s(NOW_S));
+        let clock = Arc::new(move || Timestamp::from_s(now_s));
         let runtime = runtime();
         let store = runtime.block_on(Store::open(store_config, clock)).unwrap();
         let engine = Engine::new(store.clone(), config).unwrap();
-        Self { engine, store, _dir: dir }
+        Self { engine, store, dir }
     }
 
     pub(super) fn flush(&self) {
         runtime().block_on(self.store.flush()).unwrap();
+    }
+
+    pub(super) fn compact(&self) {
+        runtime().block_on(self.store.compact()).unwrap();
+    }
+
+    /// Closes the store and hands its folder out.
+    pub(super) fn close(self) -> TempDir {
+        runtime().block_on(self.store.shutdown()).unwrap();
+        self.dir
     }
 
     pub(super) fn ingest(&self, table: Table, columns: Vec<ArrayRef>) {

@@ -36,7 +36,7 @@ fn everywhere(check: impl Fn(&Fixture, &str)) {
 }
 
 /// The answer at the tests' clock as text, one line a series, sorted.
-fn instant(fixture: &Fixture, expr: &str) -> String {
+pub(super) fn instant(fixture: &Fixture, expr: &str) -> String {
     let query =
         InstantQuery { expr: expr.to_owned(), at_ms: NOW_S * 1_000, ..InstantQuery::default() };
     let answer =
