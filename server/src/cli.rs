@@ -1,5 +1,6 @@
 //! The command line. Exit status: 0 success, 1 failure, 2 wrong usage.
 
+mod admin;
 mod client;
 mod files;
 mod table;
@@ -45,9 +46,13 @@ enum Command {
     /// Work with rule files
     #[command(subcommand)]
     Rules(files::RulesCommand),
-    /// Look into a data folder that no server is using
+    /// Look into a data folder that no server is using, mend it, or delete rows from a running one
     #[command(subcommand)]
     Store(files::StoreCommand),
+    /// Copy everything a running server keeps to a folder
+    Backup(admin::BackupArgs),
+    /// Make a data folder of a backup
+    Restore(admin::RestoreArgs),
     /// Check or print the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -116,7 +121,9 @@ pub fn main(cli: Cli) -> ExitCode {
         Some(Command::Query(args)) => on_runtime(client::query(&args)),
         Some(Command::Promql(command)) => files::promql(&command),
         Some(Command::Rules(command)) => files::rules(&command),
-        Some(Command::Store(command)) => files::store(&command),
+        Some(Command::Store(command)) => admin::store(&command),
+        Some(Command::Backup(args)) => admin::backup(&args),
+        Some(Command::Restore(args)) => admin::restore(&args),
         Some(Command::Config(ConfigCommand::Check(args))) => check(&args),
         Some(Command::Config(ConfigCommand::Print(args))) => print(&args),
         Some(Command::Completions { shell }) => completions(shell),

@@ -24,6 +24,9 @@ pub struct Config {
     /// Names under which browsers may reach the dashboard, besides addresses and `localhost`: a proxy's name, say. `*`
     /// allows every name, and with it DNS rebinding.
     pub hosts: Vec<String>,
+    /// Whether deletes and backups may be asked for over HTTP. Default: only where `listen` is an address of this host
+    /// alone, as there is no login yet.
+    pub admin: Option<bool>,
     /// Whether this process also watches its own host.
     pub watch_host: bool,
     /// The columns.
@@ -48,6 +51,7 @@ impl Default for Config {
             otlp_grpc: SocketAddr::from(([127, 0, 0, 1], 4317)),
             otlp_http: SocketAddr::from(([127, 0, 0, 1], 4318)),
             hosts: Vec::new(),
+            admin: None,
             watch_host: true,
             store: store::Config::default(),
             collector: collector::Config::default(),

@@ -1,5 +1,6 @@
 //! The main port: dashboard, own API, Prometheus API, health and metrics. Maps requests and answers, nothing else.
 
+mod admin;
 mod alerts;
 mod assets;
 mod complete;
@@ -49,6 +50,8 @@ pub struct App {
     pub addresses: Addresses,
     /// Names of ours besides addresses and `localhost`.
     pub hosts: Vec<String>,
+    /// Whether deletes and backups may be asked for.
+    pub admin: bool,
     /// When the process started.
     pub started: Timestamp,
     /// Samples a second over the last minute.
@@ -67,12 +70,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/traces", post(traces::search))
         .route("/trace/{id}", get(traces::trace))
         .route("/alerts", get(alerts::alerts))
+        .merge(admin::routes(&app))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()
         .nest("/api/headrope/v1", own)
-        .nest("/api/v1", prometheus::routes())
-        .nest("/prometheus/api/v1", prometheus::routes())
+        .nest("/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
+        .nest("/prometheus/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
         .route("/metrics", get(health::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))

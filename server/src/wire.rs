@@ -93,6 +93,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         notifier,
         clock: Arc::clone(&clock),
         addresses: addresses.clone(),
+        admin: config.admin.unwrap_or_else(|| config.listen.ip().is_loopback()),
         hosts: config.hosts,
         started,
         rate: telemetry::Rate::default(),

@@ -24,10 +24,11 @@ use crate::segment::puffin;
 use crate::segment::write::{Facts, Origin, RETENTION, SORT_VERSION, Window, sidecar_path};
 
 mod deliveries;
+pub(crate) mod markers;
 pub(crate) mod schema;
 
 /// Name of the catalogue in the data directory.
-const FILE: &str = "catalogue.sqlite";
+pub(crate) const FILE: &str = "catalogue.sqlite";
 
 /// The catalogue of one data directory.
 pub(crate) struct Catalogue {
@@ -58,7 +59,7 @@ pub(crate) struct Checkpoint {
 
 /// What one commit changes.
 pub(crate) struct Commit<'a> {
-    /// `flush`, `compact` or `retain`.
+    /// `flush`, `compact`, `retain` or `delete`.
     pub(crate) kind: &'static str,
     pub(crate) now: Timestamp,
     pub(crate) new: &'a [Facts],
@@ -76,8 +77,13 @@ pub(crate) struct Commit<'a> {
 impl Catalogue {
     /// Opens or creates the catalogue of `dir` and brings it to this release's version.
     pub(crate) async fn open(dir: &Path, now: Timestamp) -> Result<Self, Error> {
+        refuse_orphans(dir, &dir.join(FILE))?;
+        Self::create_anew(dir, now).await
+    }
+
+    /// Opens or creates the catalogue of `dir`, whatever else is in there.
+    pub(crate) async fn create_anew(dir: &Path, now: Timestamp) -> Result<Self, Error> {
         let path = dir.join(FILE);
-        refuse_orphans(dir, &path)?;
         let wrap = || {
             let path = path.clone();
             move |source| Error::CatalogueUnreadable { path, source }
@@ -104,7 +110,7 @@ impl Catalogue {
 
     /// The connection, with no transaction open. A transaction that could not be rolled back, as on a full disk, would
     /// make every later one fail: its connection is given up for a new one.
-    async fn connection(&self) -> Result<MutexGuard<'_, SqliteConnection>, Error> {
+    pub(crate) async fn connection(&self) -> Result<MutexGuard<'_, SqliteConnection>, Error> {
         let mut connection = self.connection.lock().await;
         // The ping waits for a rollback that is still under way.
         if connection.ping().await.is_err() || connection.is_in_transaction() {
@@ -147,6 +153,53 @@ impl Catalogue {
         .map_err(wrap())?;
         tx.commit().await.map_err(wrap())?;
         Ok(new)
+    }
+
+    /// Writes a copy of the whole to `path`, which must not exist.
+    pub(crate) async fn copy(&self, path: &Path) -> Result<(), Error> {
+        let mut connection = self.connection().await?;
+        sqlx::query("VACUUM INTO $1")
+            .bind(path.display().to_string())
+            .execute(&mut *connection)
+            .await
+            .map_err(Error::catalogue("copy itself"))?;
+        Ok(())
+    }
+
+    /// Closes the file, its log taken in.
+    pub(crate) async fn close(self) -> Result<(), Error> {
+        self.connection.into_inner().close().await.map_err(Error::catalogue("close"))
+    }
+
+    /// Takes over the name of the node that wrote the segments.
+    pub(crate) async fn take_name(&mut self, node: &str) -> Result<(), Error> {
+        let name = Uuid::parse_str(node).map_err(|error| Error::CatalogueCorrupt {
+            reason: format!("node name `{node}`: {error}"),
+        })?;
+        sqlx::query("UPDATE meta SET value = $1 WHERE key = 'node'")
+            .bind(name.to_string())
+            .execute(&mut *self.connection().await?)
+            .await
+            .map_err(Error::catalogue("take a name over"))?;
+        self.node = name;
+        Ok(())
+    }
+
+    /// Says how far the log is in segments, in a catalogue that says nothing yet.
+    pub(crate) async fn put_checkpoint(&self, checkpoint: Checkpoint) -> Result<(), Error> {
+        let node = self.node.to_string();
+        sqlx::query(
+            "INSERT INTO wal_checkpoint (node, shard, epoch, watermark, row_crc) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(&node)
+        .bind(i64::from(checkpoint.shard))
+        .bind(int(checkpoint.epoch))
+        .bind(int(checkpoint.watermark))
+        .bind(checkpoint_crc(&node, checkpoint))
+        .execute(&mut *self.connection().await?)
+        .await
+        .map_err(Error::catalogue("note the watermark"))?;
+        Ok(())
     }
 
     /// How far the log of `shard` is in segments.

@@ -11,6 +11,7 @@ use crate::catalogue::{Commit, DataFile};
 use crate::compact::due::{Job, due};
 use crate::compact::work::Work;
 use crate::core::{Core, blocking};
+use crate::delete::{Due, holds_deleted, rewrite, rewrite_any};
 use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::flush::discard;
@@ -50,7 +51,7 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
     // One at a time: no window is merged twice, and one job's memory is all there is.
     let _alone = core.compacting.lock().await;
     retain(core).await?;
-    let mut outcome = Ok(());
+    let mut outcome = rewrite(core, Due::Now).await;
     let mut failed = Vec::new();
     while !stop.is_cancelled() {
         let jobs = due(&core.live.segments(), core.clock.now());
@@ -86,6 +87,9 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     };
     let now = core.clock.now();
     let inputs: Vec<Arc<Segment>> = job.files().cloned().collect();
+    if rewrite_any(core, &inputs).await? {
+        return Ok(true); // Deleted rows are out first, then the window is looked at again.
+    }
     let Some(first) = inputs.first() else { return Ok(false) };
     let origin = Origin {
         lo: inputs.iter().map(|input| input.data.origin.lo).min().unwrap_or(0),
@@ -121,7 +125,7 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
 }
 
 /// Ends `inputs` and brings in what replaces them, in one commit.
-async fn replace(
+pub(crate) async fn replace(
     core: &Arc<Core>,
     kind: &'static str,
     inputs: &[Arc<Segment>],
@@ -139,12 +143,31 @@ async fn replace(
         checkpoint: None,
         deliveries: &Deliveries::default(),
     };
+    // A delete that came while rows were merged did not reach them: its marker parts old segments from new ones.
+    let _marking = core.marking.lock().await;
+    if commit.is_merge() {
+        for input in inputs {
+            if holds_deleted(core, input).await? {
+                let reason = "rows of a merged segment were deleted meanwhile".to_owned();
+                return Err(Error::Unavailable { reason });
+            }
+        }
+    }
     let files = core.catalogue.commit(&commit).await?;
     let segments = files.into_iter().map(|file| Arc::new(Segment::new(file, &core.dir))).collect();
     let ids: Vec<i64> = inputs.iter().map(|input| input.id()).collect();
     core.live.publish_change(segments, &ids);
     core.bury(inputs);
     Ok(())
+}
+
+/// Writes every segment anew that holds deleted rows, then does whatever else is due.
+pub(crate) async fn clean(core: &Arc<Core>, stop: &CancellationToken) -> Result<(), Error> {
+    {
+        let _alone = core.compacting.lock().await;
+        rewrite(core, Due::All).await?;
+    }
+    pass(core, stop).await
 }
 
 /// Ends segments that are too old or too much.

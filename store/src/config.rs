@@ -71,6 +71,9 @@ pub struct Config {
     pub retain_spans_bytes_max: u64,
     /// What holds for one tenant instead, by its number.
     pub retain_tenants: BTreeMap<String, TenantRetention>,
+    /// How long deleted rows may stay in segments, hidden; they are taken out after half of it. Default `1d`.
+    #[serde(with = "duration_text")]
+    pub delete_within: Duration,
     /// How long files that were replaced stay readable. Default `15m`.
     #[serde(with = "duration_text")]
     pub snapshot_grace: Duration,
@@ -120,6 +123,7 @@ impl Default for Config {
             retain_logs_bytes_max: 0,
             retain_spans_bytes_max: 0,
             retain_tenants: BTreeMap::new(),
+            delete_within: crate::delete::WITHIN,
             snapshot_grace: Duration::from_secs(15 * 60),
             compact_bytes_max: 256 << 20,
             compact_segment_bytes: 256 << 20,

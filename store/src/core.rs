@@ -45,6 +45,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Held by whoever replaces segments by others: compaction, retention.
     pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// Held while a delete takes effect, and while a merge is committed: no merge passes a delete by.
+    pub(crate) marking: tokio::sync::Mutex<()>,
     /// Locked as long as the store is open.
     pub(crate) _lock: File,
 }
@@ -69,6 +71,7 @@ pub(crate) struct Counters {
     pub(crate) requests: AtomicU64,
     /// Segments and bytes that retention ended, by table and reason.
     pub(crate) retained: Mutex<BTreeMap<(Table, &'static str), Ended>>,
+    pub(crate) deletes: AtomicU64,
     pub(crate) quarantined: AtomicU64,
     pub(crate) refused_head: AtomicU64,
     pub(crate) refused_queue: AtomicU64,

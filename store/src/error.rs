@@ -48,6 +48,20 @@ pub enum Error {
         /// The compiler's words.
         reason: String,
     },
+    /// A data directory cannot be made anew.
+    #[error("data directory {} cannot be made anew: {reason}", dir.display())]
+    Restore {
+        /// The data directory.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A delete makes no sense.
+    #[error("the delete is not valid: {reason}")]
+    Delete {
+        /// Why.
+        reason: String,
+    },
     /// A setting makes no sense.
     #[error("setting {name} is not valid: {reason}")]
     Setting {
@@ -125,7 +139,7 @@ pub enum Error {
         source: io::Error,
     },
     /// There are log files or segments, but no catalogue that says which of them count.
-    #[error("data directory {} has no catalogue.sqlite, but segments or log files, as {}: restore catalogue.sqlite from a backup, or choose an empty directory", dir.display(), found.display())]
+    #[error("data directory {} has no catalogue.sqlite, but segments or log files, as {}: make a new one with `headrope store rebuild`, restore a backup, or choose an empty directory", dir.display(), found.display())]
     CatalogueMissing {
         /// The data directory.
         dir: PathBuf,
@@ -237,6 +251,8 @@ impl Error {
         match self {
             Self::Batch { .. }
             | Self::Regex { .. }
+            | Self::Delete { .. }
+            | Self::Restore { .. }
             | Self::Setting { .. }
             | Self::NewerFormat { .. } => ErrorKind::Invalid,
             Self::Full { .. } | Self::ScanLimit { .. } => ErrorKind::Exhausted,

@@ -1,5 +1,6 @@
 //! The columns: durable, immutable, compacted. Called by `collector` (ingest) and `query` (snapshots).
 
+pub mod backup;
 pub mod scan;
 pub mod schema;
 
@@ -9,15 +10,18 @@ mod compact;
 mod config;
 mod core;
 mod definition;
+mod delete;
 mod delivery;
 mod disk;
 mod error;
 mod flush;
 mod head;
 mod ingest;
+mod inventory;
 mod live;
 mod object;
 mod open;
+mod rebuild;
 mod registry;
 mod sample;
 mod segment;
@@ -28,9 +32,12 @@ mod verify;
 mod wal;
 
 pub use config::{Config, WalSync};
+pub use delete::{Delete, DeleteFrom, DeleteRecord};
 pub use delivery::Delivery;
 pub use error::{Error, ErrorKind};
 pub use ingest::Ingest;
+pub use inventory::{ColumnBytes, Inventory, Level};
+pub use rebuild::Rebuilt;
 pub use registry::{Resource, ResourceDef, Series, resource_id};
 pub use sample::{Resolved, Samples, SeriesRef};
 pub use snapshot::Snapshot;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use model::time::Timestamp;
 use tokio::time::Instant;
 
+use crate::delete::marker::Marker;
 use crate::delivery::Deliveries;
 use crate::head::{Head, HeadView, Rows};
 use crate::registry::Registry;
@@ -26,6 +27,7 @@ struct State {
     /// The head a flush is writing, until it is committed.
     frozen: Option<Arc<HeadView>>,
     segments: Arc<Vec<Arc<Segment>>>,
+    markers: Arc<[Arc<Marker>]>,
     watermark: u64,
     /// Numbered batches in the head...
     delivered: Deliveries,
@@ -39,6 +41,8 @@ pub(crate) struct Version {
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
     /// Oldest first.
     pub(crate) heads: Vec<Arc<HeadView>>,
+    /// Deletes whose rows may still be in segments, oldest first.
+    pub(crate) markers: Arc<[Arc<Marker>]>,
 }
 
 /// Sizes of the heads.
@@ -72,6 +76,7 @@ impl Live {
             head: Head::new(watermark),
             frozen: None,
             segments: Arc::new(segments),
+            markers: Arc::from([]),
             watermark,
             delivered: Deliveries::default(),
             delivered_frozen: Arc::default(),
@@ -89,6 +94,7 @@ impl Live {
         Version {
             segments: Arc::clone(&state.segments),
             heads: state.frozen.iter().cloned().chain([head]).collect(),
+            markers: Arc::clone(&state.markers),
         }
     }
 
@@ -140,6 +146,14 @@ impl Live {
         state.segments = Arc::new(changed(&state.segments, new, &[]));
         state.frozen = None;
         state.watermark = watermark;
+    }
+
+    /// Changes which deletes are in force.
+    pub(crate) fn change_markers(&self, change: impl FnOnce(&mut Vec<Arc<Marker>>)) {
+        let mut state = self.state();
+        let mut markers = state.markers.to_vec();
+        change(&mut markers);
+        state.markers = Arc::from(markers);
     }
 
     /// Replaces segments by others that hold the same rows, or fewer.

@@ -12,9 +12,11 @@ use model::time::Clock;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::backup;
 use crate::catalogue::{Catalogue, Checkpoint};
 use crate::config::{Config, WalSync};
 use crate::core::{Core, Counters, SHARD, blocking};
+use crate::delete::marker::Marker;
 use crate::delivery::{Deliveries, Delivery};
 use crate::disk::Disk;
 use crate::error::Error;
@@ -32,7 +34,7 @@ use crate::wal::replay::{Damage, Log, Scanned, load, next_record, scan};
 use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
 
 /// Directory of files that failed their checksum.
-const QUARANTINE: &str = "quarantine";
+pub(crate) const QUARANTINE: &str = "quarantine";
 
 /// What differs between production and tests.
 #[derive(Clone)]
@@ -78,6 +80,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         ended: std::sync::Mutex::default(),
         counters,
         compacting: tokio::sync::Mutex::new(()),
+        marking: tokio::sync::Mutex::new(()),
         _lock: lock,
         config,
         dir,
@@ -85,6 +88,11 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         registry,
         catalogue,
     });
+    let pending =
+        core.catalogue.markers().await?.into_iter().filter(|record| record.done.is_none());
+    let markers = pending.map(|record| Marker::new(record, &core.registry).map(Arc::new));
+    let markers = markers.collect::<Result<_, _>>()?;
+    core.live.change_markers(|known| *known = markers);
     let deliveries = core.catalogue.deliveries().await?;
     let replayed = replay(&core, &wal_dir, checkpoint, deliveries).await?;
     start_wal(&core, &seams, wal_dir, checkpoint.epoch, replayed)?;
@@ -130,6 +138,7 @@ fn prepare_dirs(dir: &Path, wal_dir: &Path) -> Result<File, Error> {
     for path in [dir.to_owned(), dir.join("wal")] {
         File::open(path).and_then(|dir| dir.sync_all()).map_err(refuse)?;
     }
+    backup::remove(&dir.join(backup::DIR))?;
     let staging = dir.join(STAGING);
     for entry in fs::read_dir(&staging).map_err(refuse)? {
         let path = entry.map_err(refuse)?.path();

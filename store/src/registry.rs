@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::registry::select::{Filter, Index};
 use crate::sample::{Resolved, SeriesRef};
 
-mod select;
+pub(crate) mod select;
 
 /// A series as the store knows it.
 #[derive(Debug)]

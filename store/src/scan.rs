@@ -7,8 +7,10 @@ use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Timestamp;
 
+pub use crate::delete::kept::Kept;
 pub use crate::scan::files::SegmentFiles;
 
+use crate::delete::marker::Marker;
 use crate::error::Error;
 use crate::registry::Series;
 use crate::schema::Table;
@@ -148,10 +150,11 @@ pub struct SegmentScan {
     /// Metrics inside, sorted; empty for tables without metrics.
     pub metrics: Arc<[Arc<str>]>,
     segment: Arc<Segment>,
+    markers: Arc<[Arc<Marker>]>,
 }
 
 impl SegmentScan {
-    pub(crate) fn new(segment: Arc<Segment>) -> Self {
+    pub(crate) fn new(segment: Arc<Segment>, markers: Arc<[Arc<Marker>]>) -> Self {
         let facts = segment.facts();
         Self {
             path: segment.file.clone(),
@@ -164,7 +167,17 @@ impl SegmentScan {
             level: facts.level,
             metrics: Arc::clone(&facts.metrics),
             segment,
+            markers,
         }
+    }
+
+    /// Rows that deletes leave, which alone may be shown; `None` when all of them. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when a block fails its checksum, naming file and offset.
+    pub fn kept(&self) -> Result<Option<Kept>, Error> {
+        self.segment.kept(&self.markers)
     }
 
     /// Reads `bytes` at `offset`, whole blocks checked against their checksums. Blocks.

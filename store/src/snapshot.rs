@@ -119,7 +119,7 @@ impl Snapshot {
             .segments
             .iter()
             .filter(|segment| is_wanted(segment.facts()))
-            .map(|segment| SegmentScan::new(Arc::clone(segment)))
+            .map(|segment| SegmentScan::new(Arc::clone(segment), Arc::clone(&self.version.markers)))
             .collect()
     }
 

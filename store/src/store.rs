@@ -12,14 +12,17 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup::{self, Backup};
 use crate::compact;
 use crate::config::Config;
 use crate::core::{Core, blocking};
+use crate::delete::{self, Delete, DeleteRecord};
 use crate::disk::HostDisk;
 use crate::error::Error;
 use crate::flush;
 use crate::ingest::{Ingest, prepare, today};
 use crate::open::{Seams, open};
+use crate::rebuild::{self, Rebuilt};
 use crate::registry::ResourceDef;
 use crate::sample::Resolved;
 use crate::schema::Table;
@@ -193,6 +196,67 @@ impl Store {
     /// When a segment or the catalogue cannot be read or written; nothing is lost then.
     pub fn compact(&self) -> BoxFuture<'_, Result<(), Error>> {
         Box::pin(async { compact::pass(&self.core, &self.stop).await })
+    }
+
+    /// Deletes rows that were acknowledged so far. They are hidden when it returns, and out of the segments before
+    /// the deadline it returns. Rows that come later stay, repeated ones too.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` when it has no matcher, a wrong expression or an empty range; when the head cannot be flushed or the
+    /// catalogue not be written: then nothing is deleted.
+    pub fn delete(&self, delete: Delete) -> BoxFuture<'_, Result<DeleteRecord, Error>> {
+        Box::pin(async { delete::delete(&self.core, delete).await })
+    }
+
+    /// Every delete on record, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the catalogue cannot be read.
+    pub fn deletes(&self) -> BoxFuture<'_, Result<Vec<DeleteRecord>, Error>> {
+        Box::pin(async { self.core.catalogue.markers().await })
+    }
+
+    /// Takes deleted rows out of the segments now. The files they stood in go after the grace.
+    ///
+    /// # Errors
+    ///
+    /// When a segment or the catalogue cannot be read or written; the rows stay hidden then.
+    pub fn clean_deleted(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { compact::clean(&self.core, &self.stop).await })
+    }
+
+    /// Puts everything a backup needs where it stays until [`Self::end_backup`], while the store goes on. One at a time:
+    /// a backup begun earlier is given up.
+    ///
+    /// # Errors
+    ///
+    /// When files cannot be linked or copied.
+    pub fn begin_backup(&self) -> BoxFuture<'_, Result<Backup, Error>> {
+        Box::pin(async { backup::begin(&self.core).await })
+    }
+
+    /// Lets go of the files of a backup.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be removed.
+    pub fn end_backup(&self) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async { backup::end(&self.core).await })
+    }
+
+    /// Makes the catalogue of a data directory anew from its segments and log; no process may have it open.
+    ///
+    /// # Errors
+    ///
+    /// When the directory is in use, or has a catalogue and `is_forced` does not say to move that aside.
+    pub fn rebuild(
+        dir: PathBuf,
+        clock: &dyn Clock,
+        is_forced: bool,
+    ) -> BoxFuture<'static, Result<Rebuilt, Error>> {
+        Box::pin(rebuild::rebuild(dir, clock.now(), is_forced))
     }
 
     /// Stops accepting, marks the log as cleanly ended and joins the tasks.

@@ -10,6 +10,7 @@ use serde::Serialize;
 use crate::catalogue::Catalogue;
 use crate::core::{SHARD, blocking};
 use crate::error::Error;
+use crate::inventory::Inventory;
 use crate::open::lock_dir;
 use crate::schema::Table;
 use crate::segment::read::Segment;
@@ -32,6 +33,8 @@ pub struct Report {
     pub segment_bytes: u64,
     /// Segments by table.
     pub tables: Vec<TableStats>,
+    /// What they are made of, by table.
+    pub inventory: Vec<Inventory>,
     /// Whatever is not as it was written; empty when all is well.
     pub problems: Vec<Problem>,
 }
@@ -68,6 +71,7 @@ pub(crate) async fn verify(dir: PathBuf) -> Result<Report, Error> {
             last_sequence: log.last_seq(watermark),
             wal_files: log.files.len() as u64,
             tables: Table::ALL.into_iter().map(TableStats::new).collect(),
+            inventory: Table::ALL.into_iter().map(Inventory::new).collect(),
             ..Report::default()
         };
         check_log(&dir, &log, &mut report);
@@ -111,7 +115,11 @@ fn check_segment(segment: &Segment, report: &mut Report) {
         stats.segment_rows += facts.rows;
         stats.segment_bytes += facts.bytes + facts.sidecar_bytes;
     }
-    if let Err(error) = segment.check() {
+    let listed = match segment.data.end_snapshot {
+        None => report.inventory[facts.table as usize].add(segment),
+        Some(_) => Ok(()),
+    };
+    if let Err(error) = listed.and_then(|()| segment.check()) {
         let (path, offset, reason) = match error {
             Error::Corrupt { path, offset, reason } => (path, offset, reason),
             other => (segment.file.clone(), 0, other.to_string()),

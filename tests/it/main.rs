@@ -13,6 +13,8 @@ mod duckdb;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod operate;
+#[cfg(test)]
 mod otlp;
 #[cfg(test)]
 mod python;

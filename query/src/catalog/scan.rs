@@ -13,7 +13,8 @@ use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::{DataSourceExec, MemorySourceConfig};
 use datafusion::datasource::physical_plan::{
-    FileGroup, FileScanConfigBuilder, ParquetSource, parquet::CachedParquetFileReaderFactory,
+    FileGroup, FileScanConfigBuilder, ParquetSource,
+    parquet::{CachedParquetFileReaderFactory, ParquetRowSelection},
 };
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::error::{DataFusionError, Result};
@@ -221,6 +222,10 @@ fn parquet(
         .zip(ranks)
         .map(|(segment, rank)| file(segment, schema, rank))
         .collect::<Result<_>>()?;
+    let rows = |file: &PartitionedFile| {
+        file.statistics.as_ref().map_or(Precision::Absent, |statistics| statistics.num_rows)
+    };
+    let n_rows = files.iter().map(rows).fold(Precision::Exact(0), |all, rows| all.add(&rows));
     let groups = FileGroup::new(files).split_files(state.config().target_partitions());
     let config = FileScanConfigBuilder::new(url, Arc::new(source))
         .with_file_groups(groups)
@@ -228,20 +233,26 @@ fn parquet(
     let config = if is_ranked {
         config.build()
     } else {
-        let rows = segments.iter().map(|s| usize::try_from(s.rows).unwrap_or(usize::MAX));
         let mut statistics = Statistics::new_unknown(schema);
-        statistics.num_rows = Precision::Exact(rows.sum());
+        statistics.num_rows = n_rows;
         config.with_statistics(statistics).build()
     };
     Ok(DataSourceExec::from_data_source(config))
 }
 
 fn file(segment: &SegmentScan, schema: &SchemaRef, rank: Option<u64>) -> Result<PartitionedFile> {
+    let kept = segment
+        .kept()
+        .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
+    let rows = kept.as_ref().map_or(segment.rows, |kept| kept.rows);
     let mut file = PartitionedFile::new(String::new(), segment.bytes);
+    if let Some(kept) = kept {
+        file = file.with_extension(ParquetRowSelection::new(kept.selection));
+    }
     file.object_meta.location = Path::from_absolute_path(&segment.path)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
     let mut statistics = Statistics::new_unknown(schema);
-    statistics.num_rows = Precision::Exact(usize::try_from(segment.rows).unwrap_or(usize::MAX));
+    statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
     if let Some(time) = time_column(schema) {
         let index = schema.index_of(time)?;
         let utc = Some(Arc::from("UTC"));

@@ -68,8 +68,8 @@ fn fill(fixture: &Fixture, part: i64) {
     let n = part as f64 + 1.0;
     fixture.histogram(explicit, at(2), [n, 2.0 * n, 3.0 * n], 9.5 * n);
     let native = fixture.series("exp.duration", &[], shop, MetricKind::ExponentialHistogram);
-    exponential(fixture, native, at(3), part);
-    exemplar(fixture, counter, at(1), part);
+    exponential(fixture, native.id, at(3), part);
+    exemplar(fixture, counter.id, at(1), part);
     let body = format!("timeout {part} after 5 s");
     let attributes = [("user.id", "42")];
     let log = |service, severity, body| Log {

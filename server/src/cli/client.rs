@@ -49,6 +49,13 @@ pub(crate) struct QueryArgs {
     /// Form of the output; arrow (an IPC stream) only with --sql
     #[arg(short, long, value_enum, default_value_t)]
     output: Output,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// Whom to ask.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ServerArgs {
     /// Address of the server
     #[arg(
         long,
@@ -88,7 +95,7 @@ enum Output {
 /// # Errors
 /// When the server cannot be reached or refuses the query.
 pub(crate) async fn query(args: &QueryArgs) -> Result<()> {
-    let server = Server::new(args)?;
+    let server = Server::new(&args.server)?;
     if args.sql {
         return sql(&server, args).await;
     }
@@ -109,28 +116,38 @@ pub(crate) async fn query(args: &QueryArgs) -> Result<()> {
     }
 }
 
-struct Server {
+/// A running server.
+pub(super) struct Server {
     client: reqwest::Client,
     url: String,
 }
 
 impl Server {
-    fn new(args: &QueryArgs) -> Result<Self> {
+    pub(super) fn new(args: &ServerArgs) -> Result<Self> {
         super::super::wire::crypto();
         let client =
             reqwest::Client::builder().timeout(Duration::from_secs(args.timeout)).build()?;
         Ok(Self { client, url: args.server.trim_end_matches('/').to_owned() })
     }
 
-    async fn get(&self, path: &str, params: &[(&str, String)]) -> Result<Value> {
+    pub(super) async fn get(&self, path: &str, params: &[(&str, String)]) -> Result<Value> {
         let url = format!("{}{path}?{}", self.url, encode(params));
         let body = self.send(self.client.get(url)).await?;
         serde_json::from_slice(&body).context("the server's answer is no JSON")
     }
 
-    async fn post(&self, path: &str, body: &Value, accept: &'static str) -> Result<Vec<u8>> {
+    pub(super) async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        accept: &'static str,
+    ) -> Result<Vec<u8>> {
         let request = self.client.post(format!("{}{path}", self.url)).json(body);
         self.send(request.header("accept", accept)).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<()> {
+        self.send(self.client.delete(format!("{}{path}", self.url))).await.map(drop)
     }
 
     /// The body of a 2xx answer; the server's own words otherwise.
@@ -161,7 +178,7 @@ fn encode(params: &[(&str, String)]) -> String {
 }
 
 /// The instant a word of the command line means, in ms since the epoch, in UTC.
-fn moment(text: Option<&str>, default: &str) -> Result<i64> {
+pub(super) fn moment(text: Option<&str>, default: &str) -> Result<i64> {
     let text = text.unwrap_or(default);
     let moment: Moment = text.parse().map_err(|error| anyhow::anyhow!("`{text}`: {error}"))?;
     Ok(moment.resolve(clock::system().now().ms(), 0))

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 
-use super::table::Table;
+use super::admin::DeleteArgs;
+use super::client::ServerArgs;
 use super::{say, warn};
 
 /// `headrope promql …`
@@ -42,11 +43,35 @@ pub(crate) enum StoreCommand {
     Verify {
         /// The data folder
         dir: PathBuf,
+        /// Print everything as JSON
+        #[arg(long)]
+        json: bool,
     },
-    /// Rows and bytes by table
+    /// Rows and bytes by table, level and column
     Stats {
         /// The data folder
         dir: PathBuf,
+        /// Print everything as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a lost catalogue anew from segments and log
+    Rebuild {
+        /// The data folder
+        dir: PathBuf,
+        /// Move a catalogue that is there aside
+        #[arg(long)]
+        force: bool,
+    },
+    /// Delete rows from a running server: hidden at once, out of the files before a deadline
+    Delete(DeleteArgs),
+    /// List deletes and how far they are
+    Deletes {
+        /// Print everything as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        server: ServerArgs,
     },
 }
 
@@ -106,47 +131,4 @@ pub(super) fn rules(command: &RulesCommand) -> Result<()> {
         bail!("{n_wrong} of {} files are wrong", files.len());
     }
     Ok(())
-}
-
-pub(super) fn store(command: &StoreCommand) -> Result<()> {
-    let (StoreCommand::Verify { dir } | StoreCommand::Stats { dir }) = command;
-    super::on_runtime(async {
-        let report = store::Store::verify(dir.clone()).await?;
-        for problem in &report.problems {
-            warn(&format!(
-                "{} at byte {}: {}",
-                problem.path.display(),
-                problem.offset,
-                problem.reason
-            ));
-        }
-        if matches!(command, StoreCommand::Stats { .. }) {
-            say(&inventory(&report).aligned())?;
-        } else {
-            say(&format!(
-                "{} segments ({} bytes), {} log files up to sequence {}",
-                report.segments, report.segment_bytes, report.wal_files, report.last_sequence
-            ))?;
-        }
-        if !report.problems.is_empty() {
-            bail!("{} problems", report.problems.len());
-        }
-        Ok(())
-    })
-}
-
-fn inventory(report: &store::Report) -> Table {
-    let mut table = Table::new(["table", "segments", "rows", "bytes", "bytes/row"]);
-    for line in &report.tables {
-        #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-        let per_row = line.segment_bytes as f64 / line.segment_rows.max(1) as f64;
-        table.rows.push(vec![
-            line.table.to_owned(),
-            line.segments.to_string(),
-            line.segment_rows.to_string(),
-            line.segment_bytes.to_string(),
-            format!("{per_row:.2}"),
-        ]);
-    }
-    table
 }

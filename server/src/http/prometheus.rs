@@ -17,8 +17,9 @@ use axum::routing::get;
 use query::{InstantQuery, RangeQuery};
 
 use super::App;
+pub(super) use answer::Failure as PrometheusFailure;
 use answer::{Failure, Success};
-use params::Params;
+pub(super) use params::Params;
 
 /// Most points a series may have in a range query; clients match on the sentence.
 const POINTS_MAX: i64 = 11_000;

@@ -54,7 +54,8 @@ fn post(postings: &mut HashMap<Box<str>, Vec<u32>>, key: &str, slot: u32) {
     }
 }
 
-enum Test {
+/// One comparison, its expression compiled.
+pub(crate) enum Test {
     Equal(String),
     NotEqual(String),
     Regex(Regex),
@@ -62,7 +63,7 @@ enum Test {
 }
 
 impl Test {
-    fn new(matcher: &Matcher) -> Result<Self, Error> {
+    pub(crate) fn new(matcher: &Matcher) -> Result<Self, Error> {
         let regex = || {
             Regex::new(&format!("^(?s:{})$", matcher.value)).map_err(|error| Error::Regex {
                 label: matcher.name.clone(),
@@ -77,7 +78,7 @@ impl Test {
         })
     }
 
-    fn holds(&self, value: &str) -> bool {
+    pub(crate) fn holds(&self, value: &str) -> bool {
         match self {
             Self::Equal(wanted) => value == wanted,
             Self::NotEqual(unwanted) => value != unwanted,

@@ -46,7 +46,8 @@ pub(crate) fn scan(
         let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         for segment in version.segments.iter() {
             if segment.facts().table == table && gather.wanted.touches(segment) {
-                for batch in PageReader::new(segment, &gather.wanted, &names)? {
+                let kept = version.kept(segment)?;
+                for batch in PageReader::new(segment, &gather.wanted, (&names, kept))? {
                     gather.add(table, &to_ingest(table, &batch?)?)?;
                 }
             }

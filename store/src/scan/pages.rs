@@ -10,6 +10,7 @@ use parquet::file::metadata::ParquetMetaData;
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 
+use crate::delete::kept::Kept;
 use crate::error::Error;
 use crate::registry::Series;
 use crate::schema::columns;
@@ -83,12 +84,15 @@ impl<'a> PageReader<'a> {
     pub(crate) fn new(
         segment: &'a Segment,
         wanted: &Wanted<'_>,
-        names: &[&str],
+        (names, kept): (&[&str], Option<Kept>),
     ) -> Result<Self, Error> {
         let blocks = segment.blocks()?;
         let builder = segment.reader(&blocks)?;
-        let (selection, n_rows) = select(builder.metadata(), wanted);
-        if n_rows == 0 {
+        let (mut selection, n_rows) = select(builder.metadata(), wanted);
+        if let Some(kept) = kept {
+            selection = selection.intersection(&kept.selection);
+        }
+        if n_rows == 0 || !selection.selects_any() {
             return Ok(Self { segment, blocks, batches: None });
         }
         let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());

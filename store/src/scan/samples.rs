@@ -57,7 +57,9 @@ pub(crate) fn scan(
     };
     for segment in version.segments.iter() {
         if segment.facts().table == Table::Samples && gather.wanted.touches(segment) {
-            for batch in PageReader::new(segment, &gather.wanted, &COLUMNS)? {
+            for batch in
+                PageReader::new(segment, &gather.wanted, (&COLUMNS, version.kept(segment)?))?
+            {
                 gather.add_batch(&batch?)?;
             }
         }

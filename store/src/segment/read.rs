@@ -17,6 +17,7 @@ use parquet::file::metadata::PageIndexPolicy;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::catalogue::DataFile;
+use crate::delete::kept::Ranges;
 use crate::error::Error;
 use crate::schema::Table;
 use crate::segment::puffin::{self, BLOCK, Sidecar};
@@ -29,12 +30,20 @@ pub(crate) struct Segment {
     pub(crate) file: PathBuf,
     footer: OnceLock<ArrowReaderMetadata>,
     crcs: OnceLock<Arc<[u32]>>,
+    /// Rows that deletes hide, by number of the delete, as far as somebody asked.
+    pub(crate) deleted: Mutex<Vec<(i64, Ranges)>>,
 }
 
 impl Segment {
     pub(crate) fn new(data: DataFile, dir: &Path) -> Self {
         let file = dir.join(&data.facts.path);
-        Self { data, file, footer: OnceLock::new(), crcs: OnceLock::new() }
+        Self {
+            data,
+            file,
+            footer: OnceLock::new(),
+            crcs: OnceLock::new(),
+            deleted: Mutex::default(),
+        }
     }
 
     pub(crate) fn facts(&self) -> &Facts {

@@ -327,15 +327,15 @@ fn metadata(plan: &Plan, origin: &Origin) -> Vec<KeyValue> {
 
 /// What the rows written so far have in common.
 #[derive(Default)]
-struct Seen {
-    rows: u64,
-    times: Option<(Timestamp, Timestamp)>,
-    metrics: Vec<Arc<str>>,
-    services: Option<(String, String)>,
+pub(crate) struct Seen {
+    pub(crate) rows: u64,
+    pub(crate) times: Option<(Timestamp, Timestamp)>,
+    pub(crate) metrics: Vec<Arc<str>>,
+    pub(crate) services: Option<(String, String)>,
 }
 
 impl Seen {
-    fn add(&mut self, table: Table, batch: &RecordBatch) {
+    pub(crate) fn add(&mut self, table: Table, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         if let Some((first, last)) = time_bounds(table, batch) {
             let (min, max) = self.times.unwrap_or((first, last));

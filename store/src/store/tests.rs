@@ -22,8 +22,10 @@ use crate::sample::{Samples, SeriesRef};
 use crate::scan::ScanLimit;
 use crate::schema::{columns, ingest_schema, segment_schema};
 
+mod backups;
 mod crashes;
 mod damage;
+mod deletes;
 mod kill;
 mod lifecycle;
 mod simulation;

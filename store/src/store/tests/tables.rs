@@ -117,7 +117,10 @@ fn shown(store: &Store, table: Table) -> Vec<String> {
 }
 
 /// A batch for each table that is ingested.
-fn of_all_tables(series: SeriesId, resource_id: ResourceId) -> Vec<(Table, RecordBatch)> {
+pub(super) fn of_all_tables(
+    series: SeriesId,
+    resource_id: ResourceId,
+) -> Vec<(Table, RecordBatch)> {
     let ingested =
         Table::ALL.into_iter().filter(|table| table.is_ingested() && *table != Table::Samples);
     let mut tables: Vec<_> = ingested.map(|table| (table, generic(table, 20, series))).collect();

@@ -1,0 +1,176 @@
+//! Backups while the store runs: hard links and copies that stay as they are, and what a folder made of them holds.
+//!
+//! `begin` puts everything a restore needs below `DATA_DIR/backup`: links to live segments, copies of the catalogue and
+//! of the log. The store may delete its own names meanwhile, the files stay. Whoever asked copies them and calls `end`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::{Catalogue, FILE};
+use crate::core::{Core, SHARD, blocking};
+use crate::error::Error;
+use crate::segment::write::sidecar_path;
+use crate::wal::replay::scan;
+
+pub mod folder;
+
+/// Directory of files a backup is taken from; emptied at start.
+pub(crate) const DIR: &str = "backup";
+/// How often a backup is begun anew because files went while they were linked.
+const ATTEMPTS: usize = 5;
+
+/// One file of a backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupFile {
+    /// Where it belongs in a data directory, with slashes.
+    pub path: String,
+    /// Its size.
+    pub bytes: u64,
+    /// CRC32C of all of it.
+    pub crc32c: u32,
+}
+
+/// What is to be copied, and from where.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Backup {
+    /// The directory that holds the files under their paths until the backup is ended.
+    pub dir: PathBuf,
+    /// Every row acknowledged up to this WAL sequence is in it.
+    pub seq: u64,
+    /// When it was begun, ns since the epoch.
+    pub created: i64,
+    /// The files; the catalogue is the last.
+    pub files: Vec<BackupFile>,
+}
+
+/// Links and copies what a restore needs. A backup that was begun before is given up.
+pub(crate) async fn begin(core: &Arc<Core>) -> Result<Backup, Error> {
+    let mut attempt = 1;
+    loop {
+        match attempt_begin(core).await {
+            // A segment was merged and swept, or a log file trimmed, between list and link.
+            Err(Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::NotFound && attempt < ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            done => return done,
+        }
+    }
+}
+
+/// Removes what a backup was taken from.
+pub(crate) async fn end(core: &Arc<Core>) -> Result<(), Error> {
+    let dir = core.dir.join(DIR);
+    blocking(move || remove(&dir)).await
+}
+
+pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn attempt_begin(core: &Arc<Core>) -> Result<Backup, Error> {
+    end(core).await?;
+    let now = core.clock.now();
+    let dir = core.dir.join(DIR);
+    let wal = Path::new("wal").join(SHARD.to_string());
+    // What is acknowledged by now is in the log copied next, or in segments of the catalogue copied after it.
+    let seq = core.live.load().seq;
+    let (from, to) = (core.dir.join(&wal), dir.join(&wal));
+    blocking(move || copy_log(&from, &to)).await?;
+    core.catalogue.copy(&dir.join(FILE)).await?;
+    let copy = Catalogue::open(&dir, now).await?;
+    let files = copy.files().await?;
+    let (live, ended): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| file.end_snapshot.is_none());
+    copy.bury(&ended.iter().map(|file| file.id).collect::<Vec<_>>()).await?;
+    copy.forget_pending(&copy.pending().await?).await?;
+    let watermark = copy.checkpoint(SHARD).await?.watermark;
+    copy.close().await?;
+    let (home, wal_dir) = (core.dir.clone(), dir.join(&wal));
+    blocking(move || {
+        let mut files = Vec::new();
+        for file in live {
+            let (path, facts) = (&file.facts.path, &file.facts);
+            link(&home.join(path), &dir.join(path))?;
+            files.push(BackupFile { path: path.clone(), bytes: facts.bytes, crc32c: facts.crc });
+            let sidecar = sidecar_path(path);
+            // Without its sidecar a segment is read as well, only slower.
+            if home.join(&sidecar).is_file() {
+                link(&home.join(&sidecar), &dir.join(&sidecar))?;
+                files.push(described(&dir, sidecar)?);
+            }
+        }
+        for name in cut_log(&wal_dir, watermark)? {
+            files.push(described(&dir, wal.join(name).to_string_lossy().into_owned())?);
+        }
+        files.push(described(&dir, FILE.to_owned())?);
+        Ok(Backup { dir, seq, created: now.0, files })
+    })
+    .await
+}
+
+fn copy_log(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir_all(to).map_err(Error::io("create", to))?;
+    for entry in fs::read_dir(from).map_err(Error::io("list", from))? {
+        let path = entry.map_err(Error::io("list", from))?.path();
+        if path.extension().is_some_and(|extension| extension == "wal") {
+            let target = to.join(path.file_name().unwrap_or_default());
+            match fs::copy(&path, &target) {
+                // Trimmed meanwhile: its rows are in segments.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                done => {
+                    done.map_err(Error::io("copy", &path))?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts each copied log file behind its last whole record, and removes those with nothing above `watermark`. Returns the
+/// names of those left.
+fn cut_log(dir: &Path, watermark: u64) -> Result<Vec<PathBuf>, Error> {
+    let log = scan(dir, watermark)?;
+    if let Some(damage) = log.damages(watermark).into_iter().next() {
+        let (path, offset) = (damage.path, damage.offset);
+        return Err(Error::Corrupt { path, offset, reason: "bad record in the log".to_owned() });
+    }
+    let mut names = Vec::new();
+    for file in log.files.iter().chain(&log.empty) {
+        if file.range.is_none_or(|(_, last)| last <= watermark) {
+            fs::remove_file(&file.path).map_err(Error::io("remove", &file.path))?;
+            continue;
+        }
+        let open = fs::OpenOptions::new().write(true).open(&file.path);
+        open.and_then(|open| open.set_len(file.end)).map_err(Error::io("truncate", &file.path))?;
+        names.extend(file.path.file_name().map(PathBuf::from));
+    }
+    Ok(names)
+}
+
+/// A second name for a file, or a copy where the file system has none.
+fn link(from: &Path, to: &Path) -> Result<(), Error> {
+    if let Some(parent) = to.parent() {
+        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    }
+    match fs::hard_link(from, to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            fs::copy(from, to).map(drop).map_err(Error::io("copy", from))
+        }
+        done => done.map_err(Error::io("link", from)),
+    }
+}
+
+fn described(dir: &Path, path: String) -> Result<BackupFile, Error> {
+    let (bytes, crc32c) = folder::sum(&dir.join(&path))?;
+    Ok(BackupFile { path, bytes, crc32c })
+}

@@ -1,0 +1,70 @@
+//! One delete in force, ready to be applied to rows.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::delete::matching::Conditions;
+use crate::delete::{DeleteFrom, DeleteRecord};
+use crate::error::Error;
+use crate::registry::Registry;
+use crate::schema::{Table, columns, segment_schema};
+use crate::segment::read::Segment;
+
+/// A delete in force.
+pub(crate) struct Marker {
+    pub(crate) record: DeleteRecord,
+    pub(crate) conditions: Conditions,
+    /// Series of a delete of metrics.
+    pub(crate) ids: HashSet<u64>,
+    /// Their native metric names.
+    metrics: HashSet<Arc<str>>,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl std::fmt::Debug for Marker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Marker").field("record", &self.record).finish_non_exhaustive()
+    }
+}
+
+impl Marker {
+    /// A marker over the series known to `registry`: every one that its segments may hold.
+    pub(crate) fn new(record: DeleteRecord, registry: &Arc<Registry>) -> Result<Self, Error> {
+        let delete = &record.delete;
+        let conditions = Conditions::new(&delete.matchers)?;
+        let series = match delete.from {
+            DeleteFrom::Metrics => registry.select(delete.tenant, &delete.matchers)?,
+            DeleteFrom::Logs | DeleteFrom::Spans => Vec::new(),
+        };
+        Ok(Self {
+            conditions,
+            ids: series.iter().map(|series| series.id.0).collect(),
+            metrics: series.iter().map(|series| Arc::from(series.def.metric.as_str())).collect(),
+            registry: Arc::clone(registry),
+            record,
+        })
+    }
+
+    /// Whether rows of `segment` may be deleted, by what the catalogue knows of it.
+    pub(crate) fn touches(&self, segment: &Segment) -> bool {
+        let facts = segment.facts();
+        let delete = &self.record.delete;
+        let is_metric = || facts.metrics.iter().any(|metric| self.metrics.contains(metric));
+        facts.tenant == delete.tenant
+            && is_about(delete.from, facts.table)
+            && segment.data.origin.hi <= self.record.seq
+            && segment.overlaps(delete.first, delete.last)
+            && (delete.from != DeleteFrom::Metrics || is_metric())
+    }
+}
+
+/// Whether deletes `from` are about rows of `table`.
+fn is_about(from: DeleteFrom, table: Table) -> bool {
+    match from {
+        DeleteFrom::Logs => table == Table::Logs,
+        DeleteFrom::Spans => table == Table::Spans,
+        DeleteFrom::Metrics => [columns::SERIES_ID, columns::TIME]
+            .iter()
+            .all(|name| segment_schema(table).column_with_name(name).is_some()),
+    }
+}

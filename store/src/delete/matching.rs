@@ -1,0 +1,159 @@
+//! Which rows of a batch a delete is about.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, FixedSizeBinaryArray, MapArray, RecordBatch, StringArray,
+};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, TimeUnit, UInt64Type};
+use model::id::{ResourceId, TenantId};
+use model::matcher::Matcher;
+use model::time::NS_PER_MS;
+
+use crate::delete::DeleteFrom;
+use crate::delete::marker::Marker;
+use crate::error::Error;
+use crate::registry::select::Test;
+use crate::registry::{Registry, Resource};
+use crate::schema::columns;
+
+/// The maps that hold attributes of logs and spans.
+const ATTRIBUTES: [&str; 5] = [
+    columns::ATTRS_STR,
+    columns::ATTRS_INT,
+    columns::ATTRS_F64,
+    columns::ATTRS_BOOL,
+    columns::ATTRS_JSON,
+];
+
+/// Matchers with their expressions compiled: name as given, name as a column, test.
+pub(crate) struct Conditions(Vec<(String, String, Test)>);
+
+impl Conditions {
+    pub(crate) fn new(matchers: &[Matcher]) -> Result<Self, Error> {
+        let condition = |matcher: &Matcher| {
+            let column = matcher.name.replace('.', "_");
+            Ok((matcher.name.clone(), column, Test::new(matcher)?))
+        };
+        matchers.iter().map(condition).collect::<Result<_, Error>>().map(Self)
+    }
+
+    /// Columns among `known` that are needed to tell.
+    pub(crate) fn columns<'a>(&self, known: &[&'a str]) -> Vec<&'a str> {
+        let is_named = |name: &&&str| self.0.iter().any(|(_, column, _)| column == **name);
+        let rest = [columns::TIME, columns::RESOURCE_ID];
+        let is_rest = |name: &&&str| rest.contains(*name) || ATTRIBUTES.contains(*name);
+        known.iter().filter(|name| is_named(name) || is_rest(name)).copied().collect()
+    }
+}
+
+/// For each row of `batch` whether `marker` deletes it.
+pub(crate) fn hits(marker: &Marker, batch: &RecordBatch) -> Result<Vec<bool>, Error> {
+    let delete = &marker.record.delete;
+    let times = times_ns(batch)?;
+    let is_in_range = |ns: &i64| delete.first.0 <= *ns && *ns <= delete.last.0;
+    let mut hits: Vec<bool> = times.iter().map(is_in_range).collect();
+    if delete.from == DeleteFrom::Metrics {
+        let ids = batch.column_by_name(columns::SERIES_ID).map(AsArray::as_primitive::<UInt64Type>);
+        for (hit, id) in
+            hits.iter_mut().zip(ids.map(|ids| ids.values().iter()).into_iter().flatten())
+        {
+            *hit &= marker.ids.contains(id);
+        }
+        return Ok(hits);
+    }
+    for (name, column, test) in &marker.conditions.0 {
+        let texts = Texts::new(batch, (name, column), (delete.tenant, &marker.registry))?;
+        for (row, hit) in hits.iter_mut().enumerate().filter(|(_, hit)| **hit) {
+            *hit = test.holds(&texts.at(row));
+        }
+    }
+    Ok(hits)
+}
+
+/// Times of the rows in ns.
+fn times_ns(batch: &RecordBatch) -> Result<Vec<i64>, Error> {
+    let times = batch
+        .column_by_name(columns::TIME)
+        .ok_or_else(|| Error::Delete { reason: "a segment has no times".to_owned() })?;
+    let unit_ns = match times.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => NS_PER_MS,
+        _ => 1,
+    };
+    let ticks = cast(times, &DataType::Int64).map_err(Error::arrow("reading times"))?;
+    let ticks = ticks.as_primitive::<Int64Type>().values();
+    Ok(ticks.iter().map(|tick| tick.saturating_mul(unit_ns)).collect())
+}
+
+/// What one name of a predicate means in a batch, tried in this order.
+struct Texts<'a> {
+    column: Option<Text>,
+    name: &'a str,
+    maps: Vec<(MapArray, StringArray)>,
+    resources: Option<(ArrayRef, TenantId, &'a Arc<Registry>)>,
+}
+
+enum Text {
+    Plain(StringArray),
+    Id(FixedSizeBinaryArray),
+}
+
+impl<'a> Texts<'a> {
+    fn new(
+        batch: &RecordBatch,
+        (name, column): (&'a str, &str),
+        (tenant, registry): (TenantId, &'a Arc<Registry>),
+    ) -> Result<Self, Error> {
+        let wrap = || Error::arrow("reading what a delete is about");
+        let column = match batch.column_by_name(column) {
+            Some(ids) if matches!(ids.data_type(), DataType::FixedSizeBinary(_)) => {
+                Some(Text::Id(ids.as_fixed_size_binary().clone()))
+            }
+            Some(map) if matches!(map.data_type(), DataType::Map(..)) => None,
+            Some(values) => {
+                let texts = cast(values, &DataType::Utf8).map_err(wrap())?;
+                Some(Text::Plain(texts.as_string::<i32>().clone()))
+            }
+            None => None,
+        };
+        let mut maps = Vec::new();
+        for name in ATTRIBUTES {
+            if let Some(map) = batch.column_by_name(name).and_then(|map| map.as_map_opt()) {
+                let values = cast(map.values(), &DataType::Utf8).map_err(wrap())?;
+                maps.push((map.clone(), values.as_string::<i32>().clone()));
+            }
+        }
+        let ids = batch.column_by_name(columns::RESOURCE_ID).cloned();
+        Ok(Self { column, name, maps, resources: ids.map(|ids| (ids, tenant, registry)) })
+    }
+
+    /// The text in `row`; empty when there is none.
+    fn at(&self, row: usize) -> Cow<'_, str> {
+        match &self.column {
+            Some(Text::Plain(texts)) if texts.is_valid(row) => return texts.value(row).into(),
+            Some(Text::Id(ids)) if ids.is_valid(row) => {
+                return ids.value(row).iter().map(|byte| format!("{byte:02x}")).collect();
+            }
+            _ => {}
+        }
+        for (map, values) in &self.maps {
+            let (first, last) = (map.value_offsets()[row], map.value_offsets()[row + 1]);
+            let keys = map.keys().as_string::<i32>();
+            for entry in usize::try_from(first).unwrap_or(0)..usize::try_from(last).unwrap_or(0) {
+                if keys.value(entry) == self.name && values.is_valid(entry) {
+                    return values.value(entry).into();
+                }
+            }
+        }
+        self.of_resource(row).unwrap_or_default().into()
+    }
+
+    fn of_resource(&self, row: usize) -> Option<String> {
+        let (ids, tenant, registry) = self.resources.as_ref()?;
+        let id = ids.as_primitive::<UInt64Type>().value(row);
+        let resource: Arc<Resource> = registry.resource(*tenant, ResourceId(id))?;
+        resource.text(self.name).map(str::to_owned)
+    }
+}

@@ -1,0 +1,151 @@
+//! Backup, restore and a lost catalogue: the same rows, once.
+
+use super::*;
+use crate::backup::folder;
+use crate::delete::{Delete, DeleteFrom};
+
+async fn open_at(bench: &Bench, dir: &Path) -> Result<Arc<Store>, Error> {
+    Store::open_with(config(dir), bench.seams()).await
+}
+
+async fn rebuild(bench: &Bench, is_forced: bool) -> Result<Rebuilt, Error> {
+    Store::rebuild(bench.dir.path().to_owned(), &bench.time, is_forced).await
+}
+
+fn lose_catalogue(bench: &Bench) {
+    for ending in ["", "-wal", "-shm"] {
+        drop(std::fs::remove_file(bench.dir.path().join(format!("catalogue.sqlite{ending}"))));
+    }
+}
+
+/// Rows in merged and fresh segments, in dead ones, and in the log.
+async fn filled(bench: &Bench) -> (Arc<Store>, Resolved) {
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for s in 0..6 {
+        put(&store, &[(id, START_MS + SECOND * s, s as f64)]).await.unwrap();
+        store.flush().await.unwrap();
+        if s == 4 {
+            store.compact().await.unwrap();
+        }
+    }
+    put(&store, &[(id, START_MS + SECOND * 6, 6.0)]).await.unwrap();
+    (store, id)
+}
+
+#[tokio::test]
+async fn a_backup_holds_what_was_acknowledged_before_it_and_the_next_one_copies_what_is_new() {
+    let bench = Bench::new();
+    let (store, id) = filled(&bench).await;
+    let expected = read(&store);
+    let backup = store.begin_backup().await.unwrap();
+    // The store goes on, merges and deletes files while they are copied.
+    for s in 7..12 {
+        put(&store, &[(id, START_MS + SECOND * s, s as f64)]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let later = |h: i64| bench.time.0.store(START_MS + h * 3_600 * SECOND, Ordering::SeqCst);
+    later(3);
+    store.compact().await.unwrap();
+    later(5);
+    store.compact().await.unwrap();
+    let (to, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let first = folder::write(&backup, to.path(), |_| {}).unwrap();
+    assert_eq!((first.kept, first.files), (0, first.files_all));
+    store.end_backup().await.unwrap();
+    let target = made.path().join("data");
+    folder::restore(to.path(), &target, |_| {}).unwrap();
+    let restored = open_at(&bench, &target).await.unwrap();
+    assert_eq!(read(&restored), expected);
+    crash(restored).await;
+    let report = Store::verify(target.clone()).await.unwrap();
+    assert_eq!(report.problems, [], "a restored store is whole");
+    // The next backup into the same folder.
+    let backup = store.begin_backup().await.unwrap();
+    let all = read(&store);
+    let second = folder::write(&backup, to.path(), |_| {}).unwrap();
+    let backup = store.begin_backup().await.unwrap();
+    let third = folder::write(&backup, to.path(), |_| {}).unwrap();
+    assert!(third.kept > 0 && third.bytes < second.bytes, "{second:?} {third:?}");
+    let error = folder::restore(to.path(), &target, |_| {}).unwrap_err();
+    assert!(error.to_string().contains("not empty"), "{error}");
+    let target = made.path().join("again");
+    folder::restore(to.path(), &target, |_| {}).unwrap();
+    assert_eq!(read(&open_at(&bench, &target).await.unwrap()), all);
+}
+
+#[tokio::test]
+async fn a_damaged_backup_is_not_restored() {
+    let bench = Bench::new();
+    let (store, _) = filled(&bench).await;
+    let backup = store.begin_backup().await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    let manifest = folder::manifest(to.path()).unwrap();
+    let file = manifest.files.iter().rfind(|file| file.path.ends_with(".parquet")).unwrap();
+    let path = to.path().join(&file.path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    let target = to.path().join("restored");
+    let error = folder::restore(to.path(), &target, |_| {}).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    // What was copied so far is not taken for a store.
+    assert!(open_at(&bench, &target).await.is_err());
+}
+
+#[tokio::test]
+async fn a_lost_catalogue_is_made_anew_from_the_files() {
+    let bench = Bench::new();
+    let (store, id) = filled(&bench).await;
+    let expected = read(&store);
+    crash(store).await;
+    assert!(rebuild(&bench, false).await.is_err(), "there is a catalogue");
+    lose_catalogue(&bench);
+    let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("store rebuild"), "{error}");
+    let rebuilt = rebuild(&bench, false).await.unwrap();
+    assert!(rebuilt.quarantined.is_empty(), "{rebuilt:?}");
+    let store = bench.open().await;
+    assert_eq!(read(&store), expected);
+    // It goes on as before: the later write wins.
+    put(&store, &[(id, START_MS, 99.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    assert_eq!(read(&store)[&("a".to_owned(), START_MS)], 99_f64.to_bits());
+    let expected = read(&store);
+    store.shutdown().await.unwrap();
+    crash(store).await;
+    rebuild(&bench, true).await.unwrap();
+    let store = bench.open().await;
+    assert_eq!(read(&store), expected, "a second time, by force");
+}
+
+#[tokio::test]
+async fn a_catalogue_made_anew_goes_on_hiding_what_was_deleted() {
+    for is_clean in [false, true] {
+        let bench = Bench::new();
+        let (store, id) = filled(&bench).await;
+        let delete = Delete {
+            tenant: TENANT,
+            from: DeleteFrom::Metrics,
+            matchers: vec![Matcher::new("host", MatchOp::Equal, "a")],
+            first: Timestamp::from_ms(START_MS),
+            last: Timestamp::from_ms(START_MS + 4 * SECOND),
+            requested_by: "test".to_owned(),
+        };
+        store.delete(delete).await.unwrap();
+        put(&store, &[(id, START_MS + SECOND, 7.0)]).await.unwrap();
+        if is_clean {
+            store.clean_deleted().await.unwrap();
+        }
+        let expected = read(&store);
+        assert_eq!(expected.len(), 3);
+        crash(store).await;
+        lose_catalogue(&bench);
+        rebuild(&bench, false).await.unwrap();
+        let store = bench.open().await;
+        assert_eq!(read(&store), expected);
+        store.clean_deleted().await.unwrap();
+        assert_eq!(read(&store), expected);
+    }
+}
