@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use model::metric::Labels;
 use query::promql::histogram::Histogram;
 use query::promql::{Reading, Value};
-use query::{Engine, InstantQuery};
+use query::{Class, Engine, InstantQuery};
 
 use crate::source::{Answer, Ask, Evaluate, Row};
 
@@ -16,6 +16,7 @@ impl Evaluate for Engine {
             expr: ask.expr.to_string(),
             at_ms: ask.at.ms(),
             timeout: Some(ask.timeout),
+            class: Class::Rule,
             ..InstantQuery::default()
         };
         let answer = Self::instant(self, query);

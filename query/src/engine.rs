@@ -13,6 +13,7 @@ use crate::catalog::{View, catalogs};
 use crate::config::Config;
 use crate::error::Error;
 use crate::result::SqlAnswer;
+use crate::runtime::{Class, QueryMemory};
 use crate::workers::Workers;
 use crate::{runtime, sql};
 
@@ -82,6 +83,13 @@ impl Engine {
     /// A session whose tables are those of `view`.
     pub(crate) fn session(&self, view: Arc<View>) -> Result<SessionState, Error> {
         let catalogs = catalogs(view).map_err(|error| Error::Internal(error.to_string()))?;
-        Ok(sql::session(&self.template, catalogs))
+        let memory = self.memory(Class::Interactive)?;
+        let env = runtime::with_memory(self.template.runtime_env(), &self.config, memory);
+        Ok(sql::session(&self.template, catalogs, env))
+    }
+
+    /// What one query of `class` may take, nothing of it held yet.
+    pub(crate) fn memory(&self, class: Class) -> Result<Arc<QueryMemory>, Error> {
+        Ok(QueryMemory::new(self.store.memory(), class)?)
     }
 }

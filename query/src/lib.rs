@@ -25,6 +25,7 @@ pub use prometheus::{
     InstantQuery, Listed, Metadata, PromAnswer, RangeQuery, SeriesQuery, StoreSource, matchers,
 };
 pub use result::{SqlAnswer, SqlStats};
+pub use runtime::Class;
 pub use search::{
     Attributes, Host, HostState, LogBucket, LogCursor, LogPage, LogQuery, LogRow, Span, SpanEvent,
     SpanLink, Trace, TraceQuery, TraceSummary,

@@ -1,6 +1,7 @@
 //! PromQL over the store: the questions of Prometheus' HTTP API, each over one snapshot, on blocking threads.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -12,6 +13,7 @@ use crate::error::{Error, Position};
 use crate::promql::duration::QueryTimes;
 use crate::promql::source::SourceError;
 use crate::promql::{self, EvalError, EvalOptions, Labels};
+use crate::runtime::{self, Class};
 
 mod cut;
 mod source;
@@ -35,6 +37,8 @@ pub struct InstantQuery {
     pub timeout: Option<Duration>,
     /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
     pub limit: Option<usize>,
+    /// Who asks.
+    pub class: Class,
 }
 
 /// A question about a stretch of time.
@@ -94,13 +98,16 @@ impl Engine {
     /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
     pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
         let view = self.view();
+        let memory = self.memory(query.class);
         let mut options = self.options(query.lookback_ms);
         let time = query.timeout.unwrap_or(self.config.timeout);
         let text_max = self.config.text_bytes_max;
         Box::pin(self.workers.run_blocking(time, move |stop| {
             options.stop = stop.clone();
+            let memory = memory?;
+            options.memory = Some(Arc::clone(&memory));
             let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples);
+            let source = StoreSource::new(view, options.max_samples, memory);
             let answer = promql::instant(&source, &parsed, query.at_ms, &options);
             Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
         }))
@@ -112,13 +119,16 @@ impl Engine {
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
         let view = self.view();
+        let memory = self.memory(Class::Interactive);
         let mut options = self.options(query.lookback_ms);
         let time = query.timeout.unwrap_or(self.config.timeout);
         let text_max = self.config.text_bytes_max;
         Box::pin(self.workers.run_blocking(time, move |stop| {
             options.stop = stop.clone();
+            let memory = memory?;
+            options.memory = Some(Arc::clone(&memory));
             let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples);
+            let source = StoreSource::new(view, options.max_samples, memory);
             let times = QueryTimes {
                 start_ms: query.start_ms,
                 end_ms: query.end_ms,
@@ -198,18 +208,11 @@ impl Engine {
         metric: Option<String>,
     ) -> BoxFuture<'_, Result<BTreeMap<String, BTreeSet<Metadata>>, Error>> {
         let view = self.view();
+        let memory = self.memory(Class::Interactive);
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
-        Box::pin(
-            self.workers.run_blocking(time, move |_| {
-                StoreSource::new(view, max).metadata(metric.as_deref())
-            }),
-        )
-    }
-
-    /// The store as it is now, as PromQL sees it, for callers that evaluate themselves. Blocks when read.
-    #[must_use]
-    pub fn source(&self) -> StoreSource {
-        StoreSource::new(self.view(), self.options(None).max_samples)
+        Box::pin(self.workers.run_blocking(time, move |_| {
+            StoreSource::new(view, max, memory?).metadata(metric.as_deref())
+        }))
     }
 
     fn list<T: Send + 'static>(
@@ -218,9 +221,10 @@ impl Engine {
         work: impl FnOnce(&StoreSource, &SeriesQuery) -> Result<Vec<T>, Error> + Send + 'static,
     ) -> BoxFuture<'_, Result<Listed<T>, Error>> {
         let view = self.view();
+        let memory = self.memory(Class::Interactive);
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
         Box::pin(self.workers.run_blocking(time, move |_| {
-            let source = StoreSource::new(view, max);
+            let source = StoreSource::new(view, max, memory?);
             let mut items = work(&source, &query)?;
             let truncated = query.limit > 0 && items.len() > query.limit;
             if truncated {
@@ -232,11 +236,14 @@ impl Engine {
 
     fn options(&self, lookback_ms: Option<i64>) -> EvalOptions {
         let configured = i64::try_from(self.config.lookback.as_millis()).unwrap_or(i64::MAX);
+        let share = runtime::share(self.store.memory(), Class::Interactive);
+        let memory_max =
+            self.config.memory_bytes_max.min(usize::try_from(share).unwrap_or(usize::MAX));
         EvalOptions {
             lookback_ms: lookback_ms.unwrap_or(configured),
             max_samples: usize::try_from(self.config.samples_max).unwrap_or(usize::MAX),
             // A query has some nodes' cells in memory at once.
-            max_cells: self.config.memory_bytes_max / 4 / promql::CELL_BYTES,
+            max_cells: memory_max / 4 / promql::CELL_BYTES,
             ..EvalOptions::default()
         }
     }

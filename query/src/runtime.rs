@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::config::SpillCompression;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
+use datafusion::execution::memory_pool::TrackConsumersPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::prelude::SessionConfig;
@@ -15,6 +15,11 @@ use crate::catalog::{CATALOG, SCHEMA};
 use crate::config::Config;
 use crate::error::Error;
 use crate::function;
+
+mod pool;
+
+pub use pool::Class;
+pub(crate) use pool::{QueryMemory, QueryPool, share};
 
 /// Consumers named in the message when memory runs out.
 const CONSUMERS_NAMED: NonZeroUsize = NonZeroUsize::new(5).expect("five is not zero");
@@ -34,8 +39,6 @@ pub(crate) fn template(config: &Config) -> Result<SessionState, Error> {
 }
 
 fn runtime_env(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {
-    let pool =
-        TrackConsumersPool::new(FairSpillPool::new(config.memory_bytes_max), CONSUMERS_NAMED);
     let mode = match &config.spill_dir {
         Some(dir) => {
             empty(dir).map_err(|error| {
@@ -49,11 +52,21 @@ fn runtime_env(config: &Config) -> Result<Arc<RuntimeEnv>, Error> {
         .with_mode(mode)
         .with_max_temp_directory_size(config.spill_bytes_max);
     RuntimeEnvBuilder::new()
-        .with_memory_pool(Arc::new(pool))
         .with_disk_manager_builder(disk)
         .with_metadata_cache_limit(config.metadata_cache_bytes_max)
         .build_arc()
         .map_err(|error| Error::Unavailable(format!("query runtime: {error}")))
+}
+
+/// `env` with the memory of one query.
+pub(crate) fn with_memory(
+    env: &RuntimeEnv,
+    config: &Config,
+    memory: Arc<QueryMemory>,
+) -> Arc<RuntimeEnv> {
+    let pool = QueryPool::new(config.memory_bytes_max, memory);
+    let pool = TrackConsumersPool::new(pool, CONSUMERS_NAMED);
+    Arc::new(RuntimeEnv { memory_pool: Arc::new(pool), ..env.clone() })
 }
 
 /// Creates `dir`, and removes what a process that died left in it.

@@ -9,6 +9,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::error::Result;
 use datafusion::execution::context::SQLOptions;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -118,13 +119,16 @@ fn scanned(plan: &dyn ExecutionPlan) -> SqlStats {
     stats
 }
 
-/// A session for one query: the shared settings and functions, and `catalog` as what it sees.
+/// A session for one query: the shared settings and functions, `catalog` as what it sees, `env` as what it may take.
 pub(crate) fn session(
     template: &SessionState,
     catalog: Arc<dyn datafusion::catalog::CatalogProviderList>,
+    env: Arc<RuntimeEnv>,
 ) -> SessionState {
-    let mut state =
-        SessionStateBuilder::new_from_existing(template.clone()).with_catalog_list(catalog).build();
+    let mut state = SessionStateBuilder::new_from_existing(template.clone())
+        .with_catalog_list(catalog)
+        .with_runtime_env(env)
+        .build();
     state.mark_start_execution(); // `now()` is the time of the query, not of the template.
     state
 }

@@ -27,6 +27,9 @@ pub struct Config {
     /// Whether deletes and backups may be asked for over HTTP. Default: only where `listen` is an address of this host
     /// alone, as there is no login yet.
     pub admin: Option<bool>,
+    /// Memory this process may take: a size as `512MiB`, at least 256 MiB, or `auto`: 60 % of the smaller of the host's
+    /// memory and the control group's limit. At the limit requests are refused with 429, queries with an error.
+    pub memory_limit: store::MemoryLimit,
     /// Whether this process also watches its own host.
     pub watch_host: bool,
     /// The columns.
@@ -52,6 +55,7 @@ impl Default for Config {
             otlp_http: SocketAddr::from(([127, 0, 0, 1], 4318)),
             hosts: Vec::new(),
             admin: None,
+            memory_limit: store::MemoryLimit::Auto,
             watch_host: true,
             store: store::Config::default(),
             collector: collector::Config::default(),

@@ -91,6 +91,22 @@ fn store(out: &mut Vec<Sample>, stats: &store::Stats) {
     for (limit, count) in &stats.refused_total {
         out.push(Sample::new("headrope_store_refused_total", *count).with("limit", *limit));
     }
+    for (name, value) in [
+        ("headrope_memory_limit_bytes", stats.memory.limit),
+        ("headrope_memory_resident_bytes", stats.memory.resident),
+        ("headrope_memory_resident_max_bytes", stats.memory.resident_max),
+    ] {
+        out.push(Sample::new(name, value));
+    }
+    for share in &stats.memory.shares {
+        for (name, value) in [
+            ("headrope_memory_share_bytes", share.size),
+            ("headrope_memory_held_bytes", share.held),
+            ("headrope_memory_refused_total", share.refused_total),
+        ] {
+            out.push(Sample::new(name, value).with("share", share.share));
+        }
+    }
     for table in &stats.tables {
         for (name, value) in [
             ("headrope_store_segments", table.segments),

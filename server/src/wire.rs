@@ -57,6 +57,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     let groups = rule_groups(&config)?;
     let doors = Doors::open(&config).await?;
     config.store.data_dir.clone_from(&config.data_dir);
+    config.store.memory_limit = config.memory_limit;
     let store = store::Store::open(config.store.clone(), Arc::clone(&clock)).await;
     let store = store.map_err(|error| anyhow!("{error}"))?;
     listen::withdraw(&config.data_dir)?;

@@ -15,6 +15,7 @@ use crate::delete::{Due, holds_deleted, rewrite, rewrite_any};
 use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::flush::discard;
+use crate::memory::{Pressure, Share};
 use crate::segment::read::Segment;
 use crate::segment::write::{Facts, Origin, path};
 
@@ -59,6 +60,10 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
         // One bad window must not keep the others from being merged.
         let next = jobs.into_iter().find(|job| !failed.contains(&job.inputs()));
         let Some(job) = next else { break };
+        // What is not compacted yet costs time; what does not fit costs the process.
+        if core.memory.pressure() > Pressure::Calm {
+            break;
+        }
         let inputs = job.inputs();
         match merge(core, job, stop).await {
             Ok(true) => {}
@@ -81,10 +86,11 @@ fn note_lag(core: &Core, jobs: &[Job]) {
 
 /// Merges as many runs of `job` as memory allows. `false` when that is none.
 async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<bool, Error> {
-    let budget = core.config.compact_bytes_max;
+    let budget = core.config.compact_bytes_max.min(core.memory.free(Share::Background));
     let Some((job, reserved)) = blocking(move || need::fit(job, budget)).await? else {
         return Ok(false);
     };
+    let _held = core.memory.take(Share::Background, reserved)?;
     let now = core.clock.now();
     let inputs: Vec<Arc<Segment>> = job.files().cloned().collect();
     if rewrite_any(core, &inputs).await? {

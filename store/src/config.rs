@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::memory::{LIMIT_MIN, MemoryLimit};
 
 /// When the log is forced to disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Config {
     pub wal_sync: WalSync,
     /// Bytes of log records and their rows that may wait for the disk; more are refused. Default 64 MiB.
     pub wal_queue_bytes_max: u64,
+    /// Memory the whole process may take, at least 256 MiB; set by whoever opens the store, as `data_dir` is.
+    #[serde(skip)]
+    pub memory_limit: MemoryLimit,
     /// Bytes of log behind the segments that make the head flush. Default 256 MiB.
     pub wal_behind_bytes_max: u64,
     /// Bytes of a log file, and of the space set aside for a full disk; 64 KiB to 64 MiB. Default 64 MiB.
@@ -106,6 +110,7 @@ impl Default for Config {
             data_dir: PathBuf::from("headrope-data"),
             wal_sync: WalSync::Sync,
             wal_queue_bytes_max: 64 << 20,
+            memory_limit: MemoryLimit::Auto,
             wal_behind_bytes_max: 256 << 20,
             wal_file_bytes: 64 << 20,
             wal_repair: false,
@@ -137,6 +142,9 @@ impl Config {
         let refuse = |name, reason: &str| Err(Error::Setting { name, reason: reason.to_owned() });
         if self.data_dir.as_os_str().is_empty() {
             return refuse("data_dir", "it is empty");
+        }
+        if self.memory_limit.bytes() < LIMIT_MIN {
+            return refuse("memory_limit", "at least 256MiB are needed");
         }
         if self.wal_queue_bytes_max < 1 << 20 {
             return refuse("wal_queue_bytes_max", "at least 1 MiB is needed");

@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::live::Live;
+use crate::memory::{Memory, Share};
 use crate::object::DurableLocal;
 use crate::registry::Registry;
 use crate::schema::Table;
@@ -33,6 +34,7 @@ pub(crate) struct Core {
     pub(crate) objects: DurableLocal,
     pub(crate) registry: Arc<Registry>,
     pub(crate) live: Arc<Live>,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) catalogue: Catalogue,
     /// Held by the one flush that runs; says where the catalogue's watermark stands.
     pub(crate) checkpoint: tokio::sync::Mutex<Checkpoint>,
@@ -117,7 +119,9 @@ impl Counters {
             Error::Full { what: "head", .. } => &self.refused_head,
             Error::Full { what: "log queue", .. } => &self.refused_queue,
             Error::DiskFull { .. } => &self.refused_disk,
-            Error::Full { what: "series registry", .. } => &self.refused_series,
+            Error::Full { what: "series registry" | "memory for series", .. } => {
+                &self.refused_series
+            }
             Error::Batch { .. } | Error::Full { .. } => &self.refused_batch,
             _ => &self.refused_unavailable,
         };
@@ -140,6 +144,19 @@ impl Counters {
 }
 
 impl Core {
+    /// Bytes in the head that make it flush: a third of the share, so that it may grow while the last one is written.
+    pub(crate) fn flush_bytes(&self) -> u64 {
+        self.config.flush_bytes_max.min(self.rows_bytes() / 3)
+    }
+
+    /// Bytes that rows in all heads may take: the share, less what the registry takes of it, which no flush frees.
+    pub(crate) fn rows_bytes(&self) -> u64 {
+        let share = self.memory.size(Share::Head);
+        // However many series there are, rows of those that are known come before new series.
+        let rows = share.saturating_sub(self.registry.bytes()).max(share / 4);
+        self.config.head_bytes_max.min(rows)
+    }
+
     /// Notes that `segments` ended: their files go once the grace is over and nobody holds them.
     pub(crate) fn bury(&self, segments: &[Arc<Segment>]) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);

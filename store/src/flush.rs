@@ -12,6 +12,7 @@ use crate::core::{Core, SHARD, blocking};
 use crate::error::Error;
 use crate::head::HeadView;
 use crate::head::drafts::{Marks, drafts};
+use crate::memory::Pressure;
 use crate::segment::read::Segment;
 use crate::segment::write::{Draft, Facts, Origin, SegmentWriter, path};
 
@@ -155,13 +156,16 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
 fn is_due(core: &Core) -> bool {
     let config = &core.config;
     let load = core.live.load();
+    let is_tight =
+        core.memory.pressure() > Pressure::Calm && load.head_bytes > config.flush_bytes_min;
     let age = load.since.map_or(Duration::ZERO, |since| Instant::now().duration_since(since));
     // On a full disk a flush frees log: segments are smaller.
     let is_disk_full =
         core.wal.get().is_some_and(|wal| wal.counters().disk_full.load(Ordering::Relaxed));
     load.is_frozen
         || is_disk_full
-        || load.head_bytes >= config.flush_bytes_max
+        || is_tight
+        || load.head_bytes >= core.flush_bytes()
         || load.wal_bytes >= config.wal_behind_bytes_max
         || (age >= config.flush_age && load.head_bytes > config.flush_bytes_min)
         || (load.since.is_some() && age >= config.flush_age_max)

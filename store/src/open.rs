@@ -24,6 +24,7 @@ use crate::flush::flush;
 use crate::head::Rows;
 use crate::ingest::{Source, keep_known, logged_samples, restore, rows, today};
 use crate::live::Live;
+use crate::memory::{Memory, Share};
 use crate::object::{DurableLocal, STAGING};
 use crate::registry::Registry;
 use crate::schema::Table;
@@ -64,7 +65,8 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         .map(|file| Arc::new(Segment::new(file, &dir)))
         .collect();
     let checkpoint = catalogue.begin_epoch(SHARD).await?;
-    let registry = Arc::new(Registry::new(config.series_max));
+    let memory = Memory::new(config.memory_limit.bytes());
+    let registry = Arc::new(Registry::new(config.series_max, registry_bytes_max(&memory)));
     let (known, listed) = (Arc::clone(&registry), segments.clone());
     let quarantine = dir.join(QUARANTINE);
     let missing = blocking(move || load_registry(&known, &listed, &quarantine)).await?;
@@ -72,6 +74,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     let counters = Counters { quarantined: (missing.len() as u64).into(), ..Counters::default() };
     let core = Arc::new(Core {
         live: Arc::new(Live::new(Arc::clone(&registry), segments, checkpoint.watermark)),
+        memory,
         clock: Arc::clone(&seams.clock),
         disk: Arc::clone(&seams.disk),
         checkpoint: tokio::sync::Mutex::new(checkpoint),
@@ -99,6 +102,11 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     Ok(core)
 }
 
+/// Three quarters of the head's share: the rest stays for rows, which a flush can free.
+fn registry_bytes_max(memory: &Memory) -> u64 {
+    memory.size(Share::Head) / 4 * 3
+}
+
 fn start_wal(
     core: &Arc<Core>,
     seams: &Seams,
@@ -118,7 +126,7 @@ fn start_wal(
         closed: replayed.closed,
         deliveries: replayed.deliveries,
         file_bytes: core.config.wal_file_bytes,
-        queue_bytes_max: core.config.wal_queue_bytes_max,
+        queue_bytes_max: core.config.wal_queue_bytes_max.min(core.memory.size(Share::Log)),
         sync: core.config.wal_sync,
         idle: seams.wal_idle,
     };

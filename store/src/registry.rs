@@ -190,6 +190,7 @@ pub(crate) type IdMap<V> = HashMap<u64, V, BuildHasherDefault<IdHasher>>;
 pub(crate) struct Registry {
     known: RwLock<Known>,
     series_max: usize,
+    bytes_max: u64,
 }
 
 #[derive(Default)]
@@ -235,8 +236,8 @@ impl SeriesView<'_> {
 const GENERATION: u32 = 0;
 
 impl Registry {
-    pub(crate) fn new(series_max: usize) -> Self {
-        Self { known: RwLock::default(), series_max }
+    pub(crate) fn new(series_max: usize, bytes_max: u64) -> Self {
+        Self { known: RwLock::default(), series_max, bytes_max }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -252,6 +253,14 @@ impl Registry {
         let hash = series_hash(tenant, def);
         if let Some(resolved) = self.read().find(tenant, def, hash) {
             return Ok(resolved);
+        }
+        let bytes = self.bytes();
+        if bytes >= self.bytes_max {
+            return Err(Error::Full {
+                what: "memory for series",
+                used: bytes,
+                limit: self.bytes_max,
+            });
         }
         let mut known = self.write();
         if let Some(resolved) = known.find(tenant, def, hash) {
@@ -290,6 +299,11 @@ impl Registry {
     pub(crate) fn by_id(&self, id: SeriesId) -> Option<Arc<Series>> {
         let known = self.read();
         known.series_by_id.get(&id.0).map(|&slot| Arc::clone(&known.series[slot as usize]))
+    }
+
+    /// Bytes it takes, estimated: a series with ten labels was measured at about 1 KiB.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.series_len() as u64 * 1024
     }
 
     pub(crate) fn series_len(&self) -> usize {

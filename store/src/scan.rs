@@ -21,16 +21,31 @@ pub(crate) mod histograms;
 pub(crate) mod pages;
 pub(crate) mod samples;
 
+/// Asked before a scan holds so many more bytes; an error ends the scan.
+pub type TakeBytes = Arc<dyn Fn(u64) -> Result<(), Error> + Send + Sync>;
+
 /// How much one scan may read; above it the scan is refused.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone)]
 pub struct ScanLimit {
     /// Samples or histogram points returned.
     pub samples_max: u64,
+    /// Whose memory it is; `None` counts nowhere.
+    pub take: Option<TakeBytes>,
+}
+
+impl ScanLimit {
+    /// Accounts for `samples` more of `bytes` each.
+    pub(crate) fn grow(&self, samples: usize, bytes: usize) -> Result<(), Error> {
+        match &self.take {
+            Some(take) => take(samples as u64 * bytes as u64),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Default for ScanLimit {
     fn default() -> Self {
-        Self { samples_max: 50_000_000 }
+        Self { samples_max: 50_000_000, take: None }
     }
 }
 

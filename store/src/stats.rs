@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::memory::{Memory, Share};
 use crate::schema::Table;
 
 /// What the store has done and holds; counters since start.
@@ -47,6 +48,8 @@ pub struct Stats {
     pub retained: Vec<Retained>,
     /// Definition segments found in quarantine at start: what they name is missing from answers.
     pub quarantined_segments: u64,
+    /// The memory budget.
+    pub memory: MemoryStats,
     /// Requests refused, by limit.
     pub refused_total: Vec<(&'static str, u64)>,
     /// What is on disk and came in, by table.
@@ -64,6 +67,45 @@ pub struct Retained {
     pub segments_total: u64,
     /// Their bytes, sidecars included.
     pub bytes_total: u64,
+}
+
+/// What the process takes of its memory limit, in bytes.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct MemoryStats {
+    /// The limit.
+    pub limit: u64,
+    /// Resident when last looked at.
+    pub resident: u64,
+    /// Most seen resident.
+    pub resident_max: u64,
+    /// Each share.
+    pub shares: Vec<ShareStats>,
+}
+
+/// One share of [`MemoryStats`], in bytes.
+#[derive(Clone, Debug, Serialize)]
+pub struct ShareStats {
+    /// Its name.
+    pub share: &'static str,
+    /// What it may hold.
+    pub size: u64,
+    /// What it holds.
+    pub held: u64,
+    /// How often it was asked for more than it had.
+    pub refused_total: u64,
+}
+
+impl MemoryStats {
+    pub(crate) fn new(memory: &Memory) -> Self {
+        let (resident, resident_max) = memory.resident();
+        let shares = Share::ALL.map(|share| ShareStats {
+            share: share.name(),
+            size: memory.size(share),
+            held: memory.held(share),
+            refused_total: memory.refused(share),
+        });
+        Self { limit: memory.limit(), resident, resident_max, shares: shares.to_vec() }
+    }
 }
 
 /// One table's share of [`Stats`].

@@ -21,13 +21,14 @@ use crate::disk::HostDisk;
 use crate::error::Error;
 use crate::flush;
 use crate::ingest::{Ingest, prepare, today};
+use crate::memory::{Memory, Share, watch};
 use crate::open::{Seams, open};
 use crate::rebuild::{self, Rebuilt};
 use crate::registry::ResourceDef;
 use crate::sample::Resolved;
 use crate::schema::Table;
 use crate::snapshot::Snapshot;
-use crate::stats::{Stats, TableStats};
+use crate::stats::{MemoryStats, Stats, TableStats};
 use crate::verify::{self, Report};
 use crate::wal::writer::{IDLE, Pending, Wal};
 
@@ -72,6 +73,7 @@ impl Store {
             let mut tasks = store.tasks.lock().unwrap_or_else(PoisonError::into_inner);
             tasks.spawn(flush::run(Arc::clone(&store.core), store.stop.clone()));
             tasks.spawn(compact::run(Arc::clone(&store.core), store.stop.clone()));
+            tasks.spawn(watch::run(Arc::clone(&store.core), store.stop.clone()));
             drop(tasks);
             Ok(store)
         })
@@ -139,7 +141,7 @@ impl Store {
         wal.push(pending)?;
         let gone = |_| Error::Unavailable { reason: "the log stopped".to_owned() };
         let seq = acked.await.map_err(gone)??;
-        if self.core.live.load().head_bytes >= self.core.config.flush_bytes_max {
+        if self.core.live.load().head_bytes >= self.core.flush_bytes() {
             self.core.flush_wanted.notify_one();
         }
         Ok(Ack { seq, rows: n_rows as u64 })
@@ -154,7 +156,8 @@ impl Store {
 
     /// Refuses when the heads are full: a flush is behind, and memory has a limit.
     fn admit(&self) -> Result<(), Error> {
-        let (load, limit) = (self.core.live.load(), self.core.config.head_bytes_max);
+        self.core.memory.admit(Share::Head)?;
+        let (load, limit) = (self.core.live.load(), self.core.rows_bytes());
         if load.bytes < limit {
             return Ok(());
         }
@@ -163,6 +166,12 @@ impl Store {
             return Err(Error::DiskFull { dir: self.core.dir.clone() });
         }
         Err(Error::Full { what: "head", used: load.bytes, limit })
+    }
+
+    /// The memory budget of the process: whoever serves it takes from here.
+    #[must_use]
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.core.memory
     }
 
     /// One consistent version of everything acknowledged so far.
@@ -324,6 +333,7 @@ impl Store {
             retained: core.counters.retained(),
             disk_full: core.counters.flush_disk_full.load(Ordering::Relaxed),
             quarantined_segments: core.counters.quarantined.load(Ordering::Relaxed),
+            memory: MemoryStats::new(&core.memory),
             refused_total: core.counters.refused(),
             tables,
             ..Stats::default()

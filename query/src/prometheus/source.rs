@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::promql::Labels;
 use crate::promql::histogram::Histogram;
 use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
+use crate::runtime::QueryMemory;
 
 /// How much too old the last time of a series may be after a restart.
 const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
@@ -26,15 +27,20 @@ const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
 pub struct StoreSource {
     view: Arc<View>,
     samples_max: usize,
+    memory: Arc<QueryMemory>,
 }
 
 impl StoreSource {
-    pub(crate) const fn new(view: Arc<View>, samples_max: usize) -> Self {
-        Self { view, samples_max }
+    pub(crate) const fn new(view: Arc<View>, samples_max: usize, memory: Arc<QueryMemory>) -> Self {
+        Self { view, samples_max, memory }
     }
 
     fn limit(&self) -> ScanLimit {
-        ScanLimit { samples_max: u64::try_from(self.samples_max).unwrap_or(u64::MAX) }
+        let memory = Arc::clone(&self.memory);
+        ScanLimit {
+            samples_max: u64::try_from(self.samples_max).unwrap_or(u64::MAX),
+            take: Some(Arc::new(move |bytes| memory.grow(bytes))),
+        }
     }
 
     /// Series shown as they are.

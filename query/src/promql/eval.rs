@@ -32,6 +32,7 @@ use super::duration::QueryTimes;
 use super::place::ParseError;
 use super::source::{SeriesSource, SourceError};
 use super::value::{Reading, Sample, SeriesValues, Value};
+use crate::runtime::QueryMemory;
 use column::{Cell, Column, Grid, drop_names, sort_by_labels};
 
 /// Steps a range query may have.
@@ -119,6 +120,8 @@ pub struct EvalOptions {
     pub max_series: usize,
     /// Ends the evaluation from outside.
     pub stop: Arc<Stop>,
+    /// Whose memory it is; `None` counts nowhere.
+    pub(crate) memory: Option<Arc<QueryMemory>>,
 }
 
 impl Default for EvalOptions {
@@ -132,6 +135,7 @@ impl Default for EvalOptions {
             max_cells: 100_000_000,
             max_series: 1_000_000,
             stop: Arc::default(),
+            memory: None,
         }
     }
 }
@@ -325,7 +329,11 @@ impl<'a> Evaluator<'a> {
         if cells > self.options.max_cells {
             return Err(too_many_samples());
         }
-        Ok(())
+        // The columns of a node and of what it is made of are there together.
+        let bytes = (cells as u64).saturating_mul(2 * CELL_BYTES as u64);
+        let refused =
+            |error: store::Error| EvalError::Source(SourceError::Exhausted(error.to_string()));
+        self.options.memory.iter().try_for_each(|memory| memory.grow_to(bytes)).map_err(refused)
     }
 
     /// Evaluates a vector expression at every step of `grid`.

@@ -49,6 +49,7 @@ async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response
         lookback_ms: params.duration("lookback_delta")?,
         timeout: params.timeout()?,
         limit: params.limit()?,
+        ..InstantQuery::default()
     };
     let answer = app.engine.instant(query).await?;
     Ok(encode::answer(&answer, params.wants_stats()).into_response())

@@ -21,7 +21,7 @@ fn def(metric: &str, labels: &[(&str, &str)]) -> SeriesDef {
 }
 
 fn check(matchers: &[(&str, MatchOp, &str)], expected: &[&str]) {
-    let registry = Registry::new(100);
+    let registry = Registry::new(100, u64::MAX);
     for host in ["a", "b", "c\nd"] {
         for metric in ["cpu.time", "load"] {
             let id = registry.resolve(TenantId(0), &def(metric, &[("host", host)])).unwrap();
@@ -66,7 +66,7 @@ fn matchers_are_anchored_and_an_absent_label_is_empty() {
 
 #[test]
 fn a_clash_of_ids_takes_the_next_one_and_keeps_it() {
-    let registry = Registry::new(100);
+    let registry = Registry::new(100, u64::MAX);
     let (first, second) = (def("one", &[]), def("two", &[]));
     let id = SeriesId(series_hash(TenantId(0), &second));
     registry.restore(id, TenantId(0), first);
@@ -78,7 +78,7 @@ fn a_clash_of_ids_takes_the_next_one_and_keeps_it() {
 
 #[test]
 fn the_limit_refuses_new_series_only() {
-    let registry = Registry::new(1);
+    let registry = Registry::new(1, u64::MAX);
     let id = registry.resolve(TenantId(0), &def("one", &[])).unwrap();
     assert!(matches!(registry.resolve(TenantId(0), &def("two", &[])), Err(Error::Full { .. })));
     assert_eq!(registry.resolve(TenantId(0), &def("one", &[])).unwrap(), id);

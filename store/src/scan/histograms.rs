@@ -20,11 +20,16 @@ use crate::schema::{Table, columns, segment_schema};
 /// Points by time; buckets by (side, index), so that a later write replaces an earlier one.
 type Points = BTreeMap<i64, (Option<HistogramPoint>, BTreeMap<(i8, i32), f64>)>;
 
+/// Bytes a gathered point takes in its map, and once more in the answer.
+const POINT_BYTES: usize = 2 * size_of::<(i64, HistogramPoint)>() + 64;
+/// Likewise a bucket.
+const BUCKET_BYTES: usize = 64;
+
 struct Gather<'a> {
     wanted: Wanted<'a>,
     series: Vec<Points>,
     n_points: u64,
-    limit: u64,
+    limit: &'a ScanLimit,
 }
 
 /// Scans `version` for `series`.
@@ -39,7 +44,7 @@ pub(crate) fn scan(
         wanted: Wanted::new(series, range_ms),
         series: series.iter().map(|_| Points::new()).collect(),
         n_points: 0,
-        limit: limit.samples_max,
+        limit,
     };
     for table in [Table::HistPoints, Table::HistBuckets] {
         let schema = segment_schema(table);
@@ -72,17 +77,24 @@ pub(crate) fn scan(
 
 impl Gather<'_> {
     fn add(&mut self, table: Table, batch: &RecordBatch) -> Result<(), Error> {
-        match table {
-            Table::HistBuckets => self.add_buckets(batch),
-            _ => self.add_points(batch),
-        }
-        if self.n_points > self.limit {
+        let before = self.n_points;
+        let bytes = match table {
+            Table::HistBuckets => {
+                self.add_buckets(batch);
+                BUCKET_BYTES
+            }
+            _ => {
+                self.add_points(batch);
+                POINT_BYTES
+            }
+        };
+        if self.n_points > self.limit.samples_max {
             return Err(Error::ScanLimit {
                 what: "histogram points and buckets",
-                limit: self.limit,
+                limit: self.limit.samples_max,
             });
         }
-        Ok(())
+        self.limit.grow(usize::try_from(self.n_points - before).unwrap_or(usize::MAX), bytes)
     }
 
     fn add_points(&mut self, batch: &RecordBatch) {

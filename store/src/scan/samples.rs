@@ -26,6 +26,9 @@ const COLUMNS: [&str; 8] = [
     columns::FLAGS,
 ];
 
+/// Bytes a gathered sample takes: time, value, start, flags, and the room vectors grow by.
+const SAMPLE_BYTES: usize = 48;
+
 /// Samples of one series as they are met: oldest commit first.
 #[derive(Default)]
 struct Gathered {
@@ -39,7 +42,7 @@ struct Gather<'a> {
     wanted: Wanted<'a>,
     series: Vec<Gathered>,
     n_samples: u64,
-    limit: u64,
+    limit: &'a ScanLimit,
 }
 
 /// Scans `version` for `series`.
@@ -53,7 +56,7 @@ pub(crate) fn scan(
         wanted: Wanted::new(series, range_ms),
         series: series.iter().map(|_| Gathered::default()).collect(),
         n_samples: 0,
-        limit: limit.samples_max,
+        limit,
     };
     for segment in version.segments.iter() {
         if segment.facts().table == Table::Samples && gather.wanted.touches(segment) {
@@ -86,10 +89,10 @@ pub(crate) fn scan(
 impl Gather<'_> {
     fn count(&mut self, more: usize) -> Result<(), Error> {
         self.n_samples += more as u64;
-        if self.n_samples > self.limit {
-            return Err(Error::ScanLimit { what: "samples", limit: self.limit });
+        if self.n_samples > self.limit.samples_max {
+            return Err(Error::ScanLimit { what: "samples", limit: self.limit.samples_max });
         }
-        Ok(())
+        self.limit.grow(more, SAMPLE_BYTES)
     }
 
     fn add_batch(&mut self, batch: &RecordBatch) -> Result<(), Error> {
@@ -126,6 +129,7 @@ impl Gather<'_> {
 
     fn add_chunk(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let mut is_any = vec![];
+        let before = self.n_samples;
         // A full chunk is sorted once for all readers; few series are looked up in it, many met on the way.
         if chunk.room() == 0 && self.wanted.series.len() * 64 < chunk.len() {
             for place in 0..self.wanted.series.len() {
@@ -147,12 +151,14 @@ impl Gather<'_> {
                 }
             }
         }
-        self.count(0)
+        let more = usize::try_from(self.n_samples - before).unwrap_or(usize::MAX);
+        self.n_samples = before;
+        self.count(more)
     }
 
     fn add_row(&mut self, chunk: &Chunk, row: usize, place: usize) {
         let ms = chunk.times[row];
-        if self.wanted.holds(ms) && self.n_samples <= self.limit {
+        if self.wanted.holds(ms) && self.n_samples <= self.limit.samples_max {
             self.n_samples += 1;
             let gathered = &mut self.series[place];
             gathered.t.push(ms);

@@ -366,7 +366,7 @@ async fn one_series_is_read_without_the_others_and_the_limit_holds() {
     assert_eq!(slices[0].t.first(), Some(&range.0));
     assert_eq!(slices[0].t.last(), Some(&range.1));
     assert!(slices[0].v.iter().all(|v| *v == 42.0));
-    let limit = ScanLimit { samples_max: 1_000 };
+    let limit = ScanLimit { samples_max: 1_000, take: None };
     let all = snapshot.select(TENANT, &[]).unwrap();
     let refused = snapshot.samples(&all, (i64::MIN, i64::MAX), &limit).map(|_| ()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);

@@ -159,7 +159,7 @@ mod tests {
     }
 
     fn bounds() -> (Table, RecordBatch) {
-        let known = crate::registry::Registry::new(1).put_bounds(7, &[0.5, 1.0]);
+        let known = crate::registry::Registry::new(1, u64::MAX).put_bounds(7, &[0.5, 1.0]);
         (Table::HistBounds, crate::definition::bounds_rows(&[known]).unwrap())
     }
 
