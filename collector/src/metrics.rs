@@ -340,6 +340,8 @@ const fn attributes_field(number: u32) -> u32 {
 pub(crate) type BoundsById = BTreeMap<u64, Vec<f64>>;
 
 #[cfg(test)]
+mod bad_input;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod tests;
