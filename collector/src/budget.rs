@@ -4,6 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use store::{Held, Memory, Share};
+
 use crate::error::Error;
 
 /// The bytes shared by all requests.
@@ -11,6 +13,8 @@ use crate::error::Error;
 pub(crate) struct Budget {
     held: AtomicUsize,
     limit: usize,
+    /// What the process as a whole may take; a part of it is ours.
+    memory: Arc<Memory>,
 }
 
 /// Bytes held by one request, given back when dropped.
@@ -18,11 +22,14 @@ pub(crate) struct Budget {
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
+    held: Held,
 }
 
 impl Budget {
-    pub(crate) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self { held: AtomicUsize::new(0), limit })
+    /// `limit` bytes, or the share of `memory` that is for requests in flight, whichever is less.
+    pub(crate) fn new(limit: usize, memory: Arc<Memory>) -> Arc<Self> {
+        let share = usize::try_from(memory.size(Share::Receive)).unwrap_or(usize::MAX);
+        Arc::new(Self { held: AtomicUsize::new(0), limit: limit.min(share), memory })
     }
 
     /// Bytes held now.
@@ -30,9 +37,11 @@ impl Budget {
         self.held.load(Ordering::Relaxed)
     }
 
-    /// A reservation of `bytes`, or `Busy`.
+    /// A reservation of `bytes`, or why there is none: `Busy`, or the process is near its limit.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reservation, Error> {
-        let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0 };
+        self.memory.admit(Share::Receive)?;
+        let held = self.memory.take(Share::Receive, 0)?;
+        let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0, held };
         reservation.grow(bytes)?;
         Ok(reservation)
     }
@@ -46,7 +55,7 @@ impl Reservation {
             // Waiting would not help: this request alone is more than all may hold.
             return Err(Error::TooLarge(format!(
                 "the request takes {} bytes of memory, all together may take {limit}; send smaller batches, or raise \
-                 `bytes_in_flight_max`",
+                 `memory_limit`",
                 self.bytes.saturating_add(bytes)
             )));
         }
@@ -56,6 +65,7 @@ impl Reservation {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .map_err(|held| Error::Busy { held, limit })?;
         self.bytes += bytes;
+        self.held.grow(bytes as u64)?;
         Ok(())
     }
 
@@ -77,7 +87,7 @@ mod tests {
 
     #[test]
     fn a_full_budget_refuses_and_a_dropped_reservation_returns_its_bytes() {
-        let budget = Budget::new(100);
+        let budget = Budget::new(100, Memory::new(512 << 20));
         let mut first = budget.reserve(60).unwrap();
         assert!(matches!(budget.reserve(50), Err(Error::Busy { held: 60, limit: 100 })));
         first.grow_to(90).unwrap();

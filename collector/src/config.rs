@@ -18,7 +18,8 @@ pub struct Config {
     /// How many times its compressed size a body may grow to, once it is past 1 MiB. Default 2 048: idle
     /// counters compress 1 300-fold, so that only what no telemetry does is refused by it.
     pub inflate_ratio_max: usize,
-    /// Memory all requests in flight may hold together, in bytes; more are refused for now. Default 512 MiB.
+    /// Memory all requests in flight may hold together, in bytes; more are refused for now. Default 512 MiB, or a tenth of
+    /// the process's memory limit, whichever is less.
     pub bytes_in_flight_max: usize,
     /// How long a client may take to send its body. Default `"10s"`.
     #[serde(with = "duration")]

@@ -58,7 +58,7 @@ mod tests {
     use crate::fixture::{Desk, good, good_json};
 
     fn read(signal: Signal, format: Format, body: Vec<u8>) -> Result<Request, Error> {
-        let mut held = Budget::new(64 << 20).reserve(0).unwrap();
+        let mut held = Budget::new(64 << 20, store::Memory::new(1 << 30)).reserve(0).unwrap();
         decode(signal, format, &body.into(), &mut held)
     }
 

@@ -29,7 +29,7 @@ pub enum Error {
     TooSlow(Duration),
     /// Requests in flight hold all the memory they may.
     #[error(
-        "requests in flight hold {held} of {limit} bytes; retry later, or raise `bytes_in_flight_max`"
+        "requests in flight hold {held} of {limit} bytes; retry later, or raise `memory_limit`"
     )]
     Busy {
         /// Bytes held now.

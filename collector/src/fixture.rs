@@ -93,14 +93,14 @@ impl Desk {
 
     /// Admits OTLP/JSON.
     pub(crate) fn admit(&self, signal: Signal, text: &str) -> Seen {
-        let mut held = Budget::new(self.bytes_max).reserve(0).unwrap();
+        let mut held = Budget::new(self.bytes_max, store::Memory::new(1 << 30)).reserve(0).unwrap();
         let body = Bytes::copy_from_slice(text.as_bytes());
         self.take(&decode(signal, Format::Json, &body, &mut held).unwrap()).unwrap()
     }
 
     /// Admits a decoded request.
     pub(crate) fn take(&self, request: &Request) -> Result<Seen, Error> {
-        let mut held = Budget::new(self.bytes_max).reserve(0).unwrap();
+        let mut held = Budget::new(self.bytes_max, store::Memory::new(1 << 30)).reserve(0).unwrap();
         let shared = Shared {
             config: &self.config,
             memory: &self.memory,
@@ -272,7 +272,7 @@ pub(crate) fn good(signal: Signal) -> Vec<u8> {
 
 /// OTLP/JSON as protobuf.
 pub(crate) fn protobuf(signal: Signal, text: &str) -> Vec<u8> {
-    let mut held = Budget::new(usize::MAX).reserve(0).unwrap();
+    let mut held = Budget::new(usize::MAX, store::Memory::new(1 << 30)).reserve(0).unwrap();
     json::to_protobuf(signal, text.as_bytes(), &mut held).unwrap().to_vec()
 }
 

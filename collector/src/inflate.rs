@@ -175,7 +175,7 @@ mod tests {
     }
 
     fn run(encoding: Encoding, body: Bytes, config: &Config) -> Result<Bytes, Error> {
-        let mut held = Budget::new(usize::MAX).reserve(0).unwrap();
+        let mut held = Budget::new(usize::MAX, store::Memory::new(1 << 30)).reserve(0).unwrap();
         inflate(encoding, body, config, &mut held)
     }
 
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_bomb_is_refused_when_the_budget_is_full() {
-        let budget = Budget::new(16 << 20);
+        let budget = Budget::new(16 << 20, store::Memory::new(1 << 30));
         let _others = budget.reserve(15 << 20).unwrap();
         let mut held = budget.reserve(0).unwrap();
         let body = gzip(&vec![7; 8 << 20]);

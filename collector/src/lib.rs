@@ -113,10 +113,10 @@ impl Collector {
     #[must_use]
     pub fn new(store: Arc<Store>, config: Config, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
-            store,
             memory: Memory::new(&config),
-            budget: Budget::new(config.bytes_in_flight_max),
+            budget: Budget::new(config.bytes_in_flight_max, Arc::clone(store.memory())),
             counters: Default::default(),
+            store,
             config,
             clock,
         })

@@ -14,7 +14,7 @@ use crate::budget::Budget;
 use crate::fixture::{log, metric, span};
 
 fn read<M: Message + Default>(signal: Signal, body: &[u8]) -> Result<M, Error> {
-    let mut held = Budget::new(1 << 30).reserve(0).unwrap();
+    let mut held = Budget::new(1 << 30, store::Memory::new(16 << 30)).reserve(0).unwrap();
     to_protobuf(signal, body, &mut held).map(|body| M::decode(body).unwrap())
 }
 
@@ -165,7 +165,7 @@ fn errors_name_line_and_column_or_path() {
 #[test]
 fn a_document_takes_no_more_memory_than_it_may() {
     let body = log(&vec!["{}"; 100_000].join(","));
-    let mut held = Budget::new(100_000).reserve(0).unwrap();
+    let mut held = Budget::new(100_000, store::Memory::new(1 << 30)).reserve(0).unwrap();
     let refused = to_protobuf(Signal::Logs, body.as_bytes(), &mut held);
     assert!(matches!(refused, Err(Error::TooLarge(_))), "{refused:?}");
 }
