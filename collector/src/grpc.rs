@@ -13,6 +13,7 @@ use bytes::{Buf, BufMut, Bytes};
 use futures::future::BoxFuture;
 use http_body_util::Full;
 use prost::Message;
+use store::Delivery;
 use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
@@ -23,7 +24,7 @@ use crate::error::{Error, ErrorKind};
 use crate::inflate::Encoding;
 use crate::stats::Signal;
 use crate::status::RpcStatus;
-use crate::{Collector, Received, body, http, success};
+use crate::{Collector, Received, body, delivery, http, success};
 
 /// Before each message: compressed or not, and its length.
 const FRAME_HEADER_BYTES: usize = 5;
@@ -97,14 +98,15 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
         let config = collector.config();
         let mut held = collector.budget().reserve(0)?;
         let declared = http::content_length(&parts.headers);
+        let delivery = delivery::read(&parts.headers)?;
         let body = body::read(body, declared, config, &mut held).await?;
         // tonic would answer `OUT_OF_RANGE`, which senders repeat for ever.
         if body.len().saturating_sub(FRAME_HEADER_BYTES) > config.decoded_bytes_max {
             return Err(body::too_large(config.decoded_bytes_max));
         }
-        Ok((body, held))
+        Ok((body, delivery, held))
     };
-    let (body, held) = match read.await {
+    let (body, delivery, held) = match read.await {
         Ok(read) => read,
         Err(error) => {
             collector.refuse(signal, &error);
@@ -117,7 +119,8 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
         .accept_compressed(CompressionEncoding::Zstd)
         .max_decoding_message_size(collector.config().decoded_bytes_max);
     let held = Arc::new(Mutex::new(Some(held)));
-    let export = Export { collector: Arc::clone(&collector), signal, held: Arc::clone(&held) };
+    let (of_export, held_there) = (Arc::clone(&collector), Arc::clone(&held));
+    let export = Export { collector: of_export, signal, delivery, held: held_there };
     let response = grpc.unary(export, request).await;
     if take(&held).is_none() {
         return response.map(Body::new);
@@ -148,6 +151,7 @@ fn answer(status: Status) -> Response {
 struct Export {
     collector: Arc<Collector>,
     signal: Signal,
+    delivery: Option<Delivery>,
     /// Taken by the call: what is left here after the answer was never called for.
     held: Arc<Mutex<Option<Reservation>>>,
 }
@@ -158,6 +162,7 @@ impl UnaryService<Bytes> for Export {
 
     fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
         let (collector, signal) = (Arc::clone(&self.collector), self.signal);
+        let delivery = self.delivery;
         let held = take(&self.held);
         Box::pin(async move {
             let body = request.into_inner();
@@ -168,7 +173,7 @@ impl UnaryService<Bytes> for Export {
                 };
                 held.grow_to(body.len())?;
                 let (format, encoding) = (Format::Protobuf, Encoding::Identity);
-                collector.ingest(Received { signal, format, encoding, body, held }).await
+                collector.ingest(Received { signal, format, encoding, body, delivery, held }).await
             };
             match outcome.await {
                 Ok(outcome) => Ok(tonic::Response::new(success::protobuf(signal, &outcome))),

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::inflate::Encoding;
 use crate::stats::Signal;
 use crate::status::RpcStatus;
-use crate::{Collector, Outcome, Received, body, success};
+use crate::{Collector, Outcome, Received, body, delivery, success};
 
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
@@ -87,9 +87,10 @@ pub(crate) async fn take(
 ) -> Result<Outcome, Error> {
     let read = async {
         let declared = content_length(request.headers());
+        let delivery = delivery::read(request.headers())?;
         let mut held = collector.budget().reserve(0)?;
         let body = body::read(request.into_body(), declared, collector.config(), &mut held).await?;
-        Ok(Received { signal, format, encoding, body, held })
+        Ok(Received { signal, format, encoding, body, delivery, held })
     };
     match read.await {
         Ok(received) => collector.ingest(received).await,

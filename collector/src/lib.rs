@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Clock;
-use store::{Ingest, Samples, Store};
+use store::{Delivery, Ingest, Samples, Store};
 
 mod admission;
 mod admit;
@@ -20,6 +20,7 @@ mod budget;
 mod columns;
 mod config;
 mod decode;
+mod delivery;
 mod duration;
 mod error;
 #[cfg(test)]
@@ -91,6 +92,8 @@ pub(crate) struct Received {
     format: Format,
     encoding: Encoding,
     body: Bytes,
+    /// What the sender calls it.
+    delivery: Option<Delivery>,
     held: Reservation,
 }
 
@@ -185,7 +188,7 @@ impl Collector {
     }
 
     async fn store(self: &Arc<Self>, received: Received) -> Result<Outcome, Error> {
-        let signal = received.signal;
+        let (signal, delivery) = (received.signal, received.delivery);
         let is_small =
             received.body.len() <= INLINE_BYTES_MAX && received.encoding == Encoding::Identity;
         let admitted = if is_small {
@@ -193,14 +196,14 @@ impl Collector {
         } else {
             self.off_the_reactor(move |collector| collector.inflate_and_admit(received)).await?
         };
-        let (outcome, tally, rows) = match self.keep(admitted).await {
+        let (outcome, tally, rows) = match self.keep(admitted, delivery).await {
             Ok(kept) => kept,
             Err(Unkept::Failed(error)) => return Err(error),
             // The store let go of a series that we remembered: all are looked up again, once.
             Err(Unkept::Stale { body, request, held }) => {
                 let again = move |collector: &Self| collector.admit(body, request, (held, true));
                 let admitted = self.off_the_reactor(again).await?;
-                self.keep(admitted).await.map_err(|failed| match failed {
+                self.keep(admitted, delivery).await.map_err(|failed| match failed {
                     Unkept::Failed(error) => error,
                     Unkept::Stale { .. } => {
                         Error::Internal("a series went while it was looked up".to_owned())
@@ -232,12 +235,16 @@ impl Collector {
     }
 
     /// Makes the rows durable. Returns what the sender is told, with what became of each item and how many rows it made.
-    async fn keep(&self, admitted: Admitted) -> Result<(Outcome, Tally, usize), Unkept> {
+    async fn keep(
+        &self,
+        admitted: Admitted,
+        delivery: Option<Delivery>,
+    ) -> Result<(Outcome, Tally, usize), Unkept> {
         let Admitted { body, request, samples, tables, informed, tally, written, held } = admitted;
         let n_rows = |(_, batch): &(_, arrow::array::RecordBatch)| batch.num_rows();
         let rows = samples.len() + tables.iter().map(n_rows).sum::<usize>();
         if rows > 0 {
-            let batch = Ingest { samples, tables, ..Ingest::default() };
+            let batch = Ingest { tenant: TenantId::default(), samples, tables, delivery };
             if let Err(cause) = self.store.ingest(batch).await {
                 informed.iter().for_each(|emitter| emitter.forget_info());
                 return Err(match cause {
@@ -253,7 +260,7 @@ impl Collector {
 
     /// Inflates, decodes and admits: everything that takes processor time.
     fn inflate_and_admit(&self, received: Received) -> Result<Admitted, Error> {
-        let Received { signal, format, encoding, body, mut held } = received;
+        let Received { signal, format, encoding, body, mut held, .. } = received;
         let body = inflate::inflate(encoding, body, &self.config, &mut held)?;
         add(&self.counters(signal).decoded_bytes, len_u64(body.len()));
         self.admit(body, (signal, format), (held, false))

@@ -276,3 +276,22 @@ async fn a_store_without_room_asks_to_come_back_and_nothing_is_counted_as_accept
     assert_eq!(status, StatusCode::OK, "there is room again");
     store.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_named_request_is_stored_once_however_often_it_comes() {
+    let (collector, store, _dir) = collector(Config::default()).await;
+    let name = |seq: u64| format!("{:032x}-{:016x}-{seq}", 7, 8);
+    for (seq, n_records) in [(1, 1), (1, 1), (2, 2), (1, 2), (2, 2)] {
+        let headers = [AS_PROTOBUF, ("headrope-delivery", &name(seq))];
+        let (status, _, body) =
+            send(&collector, post(Signal::Logs, &headers, good(Signal::Logs))).await;
+        assert_eq!((status, body), (StatusCode::OK, Bytes::new()), "a repeat is a success");
+        assert_eq!(n_rows(&store, Table::Logs), n_records, "after {seq}");
+    }
+    assert_eq!(store.stats().repeated_batches_total, 3);
+    let headers = [AS_PROTOBUF, ("headrope-delivery", "7")];
+    let (status, ..) = send(&collector, post(Signal::Logs, &headers, good(Signal::Logs))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    assert_eq!(n_rows(&store, Table::Logs), 2);
+    store.shutdown().await.unwrap();
+}

@@ -45,7 +45,14 @@ fn take(desk: &Desk, body: Vec<u8>) -> Seen {
 async fn send(collector: &Arc<Collector>, body: Vec<u8>) -> Outcome {
     let held = collector.budget().reserve(0).unwrap();
     let (format, encoding) = (Format::Protobuf, Encoding::Identity);
-    let received = Received { signal: Signal::Metrics, format, encoding, body: body.into(), held };
+    let received = Received {
+        signal: Signal::Metrics,
+        format,
+        encoding,
+        body: body.into(),
+        delivery: None,
+        held,
+    };
     collector.ingest(received).await.unwrap()
 }
 

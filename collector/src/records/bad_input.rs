@@ -244,7 +244,7 @@ async fn send(collector: &Arc<Collector>, records: Vec<LogRecord>) -> i64 {
     let held = collector.budget().reserve(0).unwrap();
     let (signal, format, encoding) = (Signal::Logs, Format::Protobuf, Encoding::Identity);
     let body = Bytes::from(logs(records));
-    let received = Received { signal, format, encoding, body, held };
+    let received = Received { signal, format, encoding, body, delivery: None, held };
     collector.ingest(received).await.unwrap().rejected
 }
 
