@@ -24,6 +24,7 @@ use crate::segment::puffin;
 use crate::segment::write::{Facts, Origin, RETENTION, SORT_VERSION, Window, sidecar_path};
 
 mod deliveries;
+mod guard;
 pub(crate) mod markers;
 pub(crate) mod schema;
 
@@ -89,7 +90,7 @@ impl Catalogue {
             move |source| Error::CatalogueUnreadable { path, source }
         };
         let mut connection = connect(&path, true).await.map_err(wrap())?;
-        let check: String = sqlx::query_scalar("PRAGMA quick_check(1)")
+        let check: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
             .fetch_one(&mut connection)
             .await
             .map_err(wrap())?;
@@ -238,6 +239,7 @@ impl Catalogue {
         for file in &mut files {
             file.facts.metrics = metrics.remove(&file.id).unwrap_or_default().into();
         }
+        guard::check(&mut connection, &self.node.to_string(), &files).await?;
         Ok(files)
     }
 
@@ -671,7 +673,7 @@ async fn insert_stats(tx: &mut SqliteConnection, file: &DataFile) -> Result<(), 
             .await
             .map_err(wrap())?;
     }
-    Ok(())
+    guard::seal(tx, file).await
 }
 
 fn table_id(tenant: TenantId, table: Table) -> i64 {

@@ -99,9 +99,9 @@ pub(crate) async fn delete(core: &Arc<Core>, delete: Delete) -> Result<DeleteRec
     }
     // Told before anything is flushed: expressions that do not compile.
     matching::Conditions::new(&delete.matchers)?;
-    // A head that an earlier flush left behind comes first, so one flush may not be enough.
-    let acknowledged = core.live.load().seq;
-    while core.live.load().watermark < acknowledged && flush(core).await? {}
+    if flush(core).await? && core.live.load().is_frozen {
+        flush(core).await?;
+    }
     // While this is held no flush commits, so the watermark parts what is deleted from what comes later.
     let checkpoint = core.checkpoint.lock().await;
     let _marking = core.marking.lock().await;

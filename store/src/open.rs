@@ -260,6 +260,12 @@ async fn replay(
     if let Some(first_seq) = log.gap(watermark) {
         return Err(Error::WalGap { dir: wal_dir.to_owned(), first_seq, watermark });
     }
+    // Names are given out once: the catalogue would have to be older than the log, or damaged.
+    if let Some(file) = log.files.iter().chain(&log.empty).find(|f| f.epoch >= checkpoint.epoch) {
+        let (path, epoch) = (file.path.display(), checkpoint.epoch);
+        let reason = format!("it begins epoch {epoch}, but {path} is there already");
+        return Err(Error::CatalogueCorrupt { reason });
+    }
     let is_repair = check_damage(core, &log, watermark)?;
     for healed in log.healed(watermark) {
         let Damage { path, offset, first_seq, last_seq } = healed;

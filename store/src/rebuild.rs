@@ -32,16 +32,13 @@ pub struct Rebuilt {
     pub segments: u64,
     /// Rows in them.
     pub rows: u64,
-    /// Segments left out: others hold their rows, or the log does. Their files are moved to `replaced`.
+    /// Segments left out: others hold their rows, or the log does. Their files are removed.
     pub superseded: u64,
     /// Files that could not be read, moved to quarantine, with the reason.
     pub quarantined: Vec<(PathBuf, String)>,
     /// Highest sequence in segments; the log is replayed from there.
     pub watermark: u64,
 }
-
-/// Directory of segments left out; nobody reads it, and it may be removed once all is well.
-const REPLACED: &str = "replaced";
 
 struct Found {
     facts: Facts,
@@ -109,12 +106,13 @@ pub(crate) async fn rebuild(
 /// Refuses a directory that has a catalogue, or gives that one another name.
 fn move_aside(dir: &Path, now: Timestamp, is_forced: bool) -> Result<(), Error> {
     let path = dir.join(FILE);
-    let is_there = fs::metadata(&path).is_ok_and(|found| found.len() > 0);
-    if is_there && !is_forced {
+    if !fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
+        return Ok(());
+    }
+    if !is_forced {
         let reason = "it has a catalogue: --force moves that aside".to_owned();
         return Err(Error::Restore { dir: dir.to_owned(), reason });
     }
-    // Also what a lost one has left beside it: the database would take its log for that of the new one.
     for ending in ["", "-wal", "-shm"] {
         let from = dir.join(format!("{FILE}{ending}"));
         let to = dir.join(format!("catalogue.old-{}.sqlite{ending}", now.s()));
@@ -150,24 +148,11 @@ fn find(dir: &Path) -> Result<(Vec<Found>, Rebuilt), Error> {
     Ok((found, rebuilt))
 }
 
-/// Gives a file another name, in a directory made for it; fine when it is not there.
-fn move_below(from: &Path, to: &Path) -> Result<(), Error> {
-    if let Some(parent) = to.parent() {
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-    }
-    match fs::rename(from, to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io("rename", from)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
 fn quarantine(dir: &Path, path: &Path, error: &Error) -> Result<(), Error> {
     let to = dir.join(QUARANTINE);
+    fs::create_dir_all(&to).map_err(Error::io("create", &to))?;
     let moved = to.join(path.file_name().unwrap_or_default());
-    move_below(path, &moved)?;
-    move_below(&path.with_extension("puffin"), &moved.with_extension("puffin"))?;
+    fs::rename(path, &moved).map_err(Error::io("rename", path))?;
     let note = moved.with_extension("parquet.reason");
     fs::write(&note, format!("{error}\n")).map_err(Error::io("write", &note))
 }
@@ -195,8 +180,7 @@ fn read(dir: &Path, path: &Path) -> Result<Found, Error> {
     };
     let (name, version) = text("schema")?.split_once('/').unwrap_or_default();
     let table = Table::parse(name).ok_or_else(|| bad(format!("table `{name}` is unknown")))?;
-    let is_known = version.parse().is_ok_and(|version: u32| version <= SCHEMA_VERSION);
-    if !is_known {
+    if version.parse() != Ok(SCHEMA_VERSION) {
         return Err(bad(format!("schema version `{version}` is not known to this release")));
     }
     let origin = origin(text("wal")?, pairs.get("replaces").copied())
@@ -292,7 +276,7 @@ fn log_start(dir: &Path) -> Result<(u64, u64), Error> {
     Ok((first.unwrap_or(u64::MAX), epochs.max().unwrap_or(0)))
 }
 
-/// The newest set of segments that holds every row once, together with the log. Moves the files of the others aside.
+/// The newest set of segments that holds every row once, together with the log. Removes the files of the others.
 ///
 /// What a merge was made from counts as long as all of it is there: the merge may not have come to its commit, and holds
 /// nothing else. Once part of it is gone, the merge was committed. Of flushes the log reaches back to, those at its
@@ -356,7 +340,13 @@ fn choose(
         .partition(|found| !superseded.contains(&found.facts.path) && found.origin.hi <= watermark);
     for other in &others {
         for path in [other.facts.path.clone(), sidecar_path(&other.facts.path)] {
-            move_below(&dir.join(&path), &dir.join(REPLACED).join(&path))?;
+            let path = dir.join(path);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &path)(error));
+                }
+                _ => {}
+            }
         }
     }
     rebuilt.superseded = others.len() as u64;

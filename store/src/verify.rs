@@ -11,7 +11,7 @@ use crate::catalogue::Catalogue;
 use crate::core::{SHARD, blocking};
 use crate::error::Error;
 use crate::inventory::Inventory;
-use crate::open::{QUARANTINE, lock_dir};
+use crate::open::lock_dir;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::sidecar_path;
@@ -35,8 +35,6 @@ pub struct Report {
     pub tables: Vec<TableStats>,
     /// What they are made of, by table.
     pub inventory: Vec<Inventory>,
-    /// Files in quarantine, with the reason where it was noted.
-    pub quarantined: Vec<(PathBuf, String)>,
     /// Whatever is not as it was written; empty when all is well.
     pub problems: Vec<Problem>,
 }
@@ -79,7 +77,6 @@ pub(crate) async fn verify(dir: PathBuf) -> Result<Report, Error> {
         check_log(&dir, &log, &mut report);
         segments.iter().for_each(|segment| check_segment(segment, &mut report));
         find_strangers(&dir, &segments, &pending, &mut report)?;
-        report.quarantined = quarantined(&dir)?;
         drop(lock);
         Ok(report)
     })
@@ -136,26 +133,6 @@ fn check_segment(segment: &Segment, report: &mut Report) {
             reason: "it is missing".to_owned(),
         });
     }
-}
-
-/// Files somebody, or we, moved aside, in the order of their names.
-fn quarantined(dir: &Path) -> Result<Vec<(PathBuf, String)>, Error> {
-    let dir = dir.join(QUARANTINE);
-    if !dir.is_dir() {
-        return Ok(Vec::new());
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(&dir).map_err(Error::io("list", &dir))? {
-        let path = entry.map_err(Error::io("list", &dir))?.path();
-        let ends = |ending| path.extension().is_some_and(|extension| extension == ending);
-        if !ends("reason") && !ends("puffin") {
-            let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
-            let note = fs::read_to_string(path.with_extension(format!("{ending}.reason")));
-            found.push((path, note.unwrap_or_default().trim().to_owned()));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// Reports files below `data/` that neither the catalogue nor its pending list names.

@@ -23,9 +23,11 @@ use crate::scan::ScanLimit;
 use crate::schema::{columns, ingest_schema, segment_schema};
 
 mod backups;
+mod clock;
 mod crashes;
 mod damage;
 mod deletes;
+mod flips;
 mod kill;
 mod lifecycle;
 mod simulation;

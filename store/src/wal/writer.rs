@@ -205,8 +205,9 @@ impl Wal {
         if queue.is_disk_full {
             return Err(Error::DiskFull { dir: self.shared.dir.clone() });
         }
-        // One batch alone always passes, or a large one would be refused for ever.
-        if queue.bytes > 0 && queue.bytes + bytes > limit {
+        // Alone a batch passes by its records, or one with many rows would be refused for ever.
+        let is_alone = queue.bytes == 0 && pending.bytes() <= limit;
+        if !is_alone && queue.bytes + bytes > limit {
             return Err(Error::Full { what: "log queue", used: queue.bytes + bytes, limit });
         }
         queue.bytes += bytes;

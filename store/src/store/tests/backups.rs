@@ -149,31 +149,3 @@ async fn a_catalogue_made_anew_goes_on_hiding_what_was_deleted() {
         assert_eq!(read(&store), expected);
     }
 }
-
-#[tokio::test]
-async fn a_damaged_segment_is_in_quarantine_after_a_rebuild_and_told() {
-    let bench = Bench::new();
-    let (store, _) = filled(&bench).await;
-    let expected = read(&store);
-    let live = store.core.live.segments();
-    let damaged = live.iter().find(|segment| segment.facts().table == Table::Samples).unwrap();
-    let path = damaged.file.clone();
-    drop(live);
-    crash(store).await;
-    let mut bytes = std::fs::read(&path).unwrap();
-    bytes[50] ^= 1;
-    std::fs::write(&path, bytes).unwrap();
-    lose_catalogue(&bench);
-    let rebuilt = rebuild(&bench, false).await.unwrap();
-    assert_eq!(rebuilt.quarantined.len(), 1, "{rebuilt:?}");
-    assert_eq!(rebuilt.quarantined[0].0, path);
-    let report = Store::verify(bench.dir.path().to_owned()).await.unwrap();
-    assert_eq!(report.problems, []);
-    let (told, reason) =
-        report.quarantined.iter().find(|(told, _)| told.extension() == path.extension()).unwrap();
-    assert!(told.starts_with(bench.dir.path().join("quarantine")), "{told:?}");
-    assert!(!reason.is_empty());
-    // This log still holds every row.
-    let store = bench.open().await;
-    assert_eq!(read(&store), expected);
-}

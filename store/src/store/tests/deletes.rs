@@ -193,15 +193,3 @@ async fn deletes_that_make_no_sense_are_refused() {
     }
     assert!(store.deletes().await.unwrap().is_empty());
 }
-
-#[tokio::test]
-async fn a_head_that_a_failed_flush_left_behind_is_deleted_from_as_well() {
-    let bench = Bench::new();
-    let store = bench.open().await;
-    let a = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    put(&store, &[(a, START_MS, 1.0)]).await.unwrap();
-    store.core.live.freeze(); // As a flush does first, which then fails.
-    put(&store, &[(a, START_MS + SECOND, 1.0)]).await.unwrap();
-    store.delete(all_of("a")).await.unwrap();
-    assert_eq!(rows(&store), []);
-}

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::*;
 use crate::disk::sim::{Cut, Dice, Judge, Op, OpKind, SimDisk, Tree, Verdict, plant};
 
-mod model;
+pub(super) mod model;
 
 use model::{Batch, Model, Row};
 
@@ -577,7 +577,7 @@ impl<'a> Life<'a> {
     }
 }
 
-fn ingest(store: &Store, batch: &Batch) -> Ingest {
+pub(super) fn ingest(store: &Store, batch: &Batch) -> Ingest {
     let mut ingest = Ingest { tenant: TENANT, delivery: batch.delivery, ..Ingest::default() };
     let mut rows = Vec::new();
     for row in &batch.rows {

@@ -7,15 +7,22 @@ use crate::delivery::Delivery;
 
 /// A row with its identity: no two are the same.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Row {
+pub(in crate::store::tests) enum Row {
     Sample { host: String, time: i64, value: u64 },
     Log(u64),
     Span(u64),
 }
 
+impl Batch {
+    /// Rows nobody asks about later.
+    pub(in crate::store::tests) fn loose(rows: Vec<Row>, time: i64) -> Self {
+        Self { rows, time, delivery: None, fate: Fate::Open }
+    }
+}
+
 /// Rows sent together.
 #[derive(Clone, Debug)]
-pub(super) struct Batch {
+pub(in crate::store::tests) struct Batch {
     pub(super) rows: Vec<Row>,
     /// Time of its rows in ms.
     pub(super) time: i64,
@@ -142,21 +149,26 @@ impl Model {
 }
 
 /// All rows that `snapshot` shows, sorted. Samples as queries see them; there must be no more of them in files.
-pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
+pub(in crate::store::tests) fn rows(snapshot: &Snapshot) -> Vec<Row> {
+    try_rows(snapshot).unwrap()
+}
+
+/// The same, where files may be damaged.
+pub(in crate::store::tests) fn try_rows(snapshot: &Snapshot) -> Result<Vec<Row>, Error> {
     let mut rows = Vec::new();
-    let series = snapshot.select(TENANT, &[]).unwrap();
-    let scan = snapshot.samples(&series, (i64::MIN, i64::MAX), &ScanLimit::default()).unwrap();
+    let series = snapshot.select(TENANT, &[])?;
+    let scan = snapshot.samples(&series, (i64::MIN, i64::MAX), &ScanLimit::default())?;
     for slice in scan {
-        let slice = slice.unwrap();
+        let slice = slice?;
         let host = slice.series.def.prom_labels.value("host").unwrap().to_owned();
         for (time, value) in slice.t.iter().zip(&slice.v) {
             rows.push(Row::Sample { host: host.clone(), time: *time, value: *value as u64 });
         }
     }
-    let stored: usize = batches(snapshot, Table::Samples).iter().map(RecordBatch::num_rows).sum();
+    let stored: usize = batches(snapshot, Table::Samples)?.iter().map(RecordBatch::num_rows).sum();
     assert_eq!(stored, rows.len(), "samples in head and segments, and as queries see them");
     for (table, column) in [(Table::Logs, columns::BODY), (Table::Spans, columns::NAME)] {
-        for batch in batches(snapshot, table) {
+        for batch in batches(snapshot, table)? {
             let texts =
                 arrow::compute::cast(batch.column_by_name(column).unwrap(), &DataType::Utf8);
             for text in texts.unwrap().as_string::<i32>().iter().flatten() {
@@ -169,18 +181,18 @@ pub(super) fn rows(snapshot: &Snapshot) -> Vec<Row> {
         }
     }
     rows.sort();
-    rows
+    Ok(rows)
 }
 
-fn batches(snapshot: &Snapshot, table: Table) -> Vec<RecordBatch> {
-    let mut batches = snapshot.head(table).unwrap();
+fn batches(snapshot: &Snapshot, table: Table) -> Result<Vec<RecordBatch>, Error> {
+    let mut batches = snapshot.head(table)?;
     for segment in snapshot.segments(table, TimeRange::ALL) {
-        let bytes = segment.read(0, segment.bytes as usize).unwrap();
+        let bytes = segment.read(0, segment.bytes as usize)?;
         let reader =
             parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
         batches.extend(reader.map(Result::unwrap));
     }
-    batches
+    Ok(batches)
 }
 
 /// The logs and spans among `rows` as batches, at `time` in ms.
