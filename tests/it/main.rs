@@ -11,6 +11,10 @@ mod crash;
 #[cfg(test)]
 mod duckdb;
 #[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
+mod full_disk;
+#[cfg(test)]
 mod guard;
 #[cfg(test)]
 mod operate;

@@ -171,8 +171,6 @@ async fn deletes_hide_at_once_in_every_language_and_survive_restarts() {
     assert!(run(&said).await.contains("hidden"));
     let bodies = "SELECT body FROM logs WHERE service_name = 'house'";
     assert_eq!(server.sql(bodies).await, [["nobody was here"]]);
-    let count = server.sql_value("SELECT count(*) FROM logs").await;
-    assert_eq!(count.to_string().trim_matches('"'), "1", "also where no row is read to count them");
     let listed = run(&["store", "deletes", "--server", &url]).await;
     assert!(listed.contains("bob") && listed.contains("metrics"), "{listed}");
     server.kill().await;

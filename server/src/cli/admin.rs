@@ -160,10 +160,6 @@ async fn verify(dir: &Path, json: bool) -> Result<()> {
 }
 
 fn tell_problems(report: &store::Report) {
-    for (path, reason) in &report.quarantined {
-        let reason = if reason.is_empty() { "no reason was noted" } else { reason };
-        warn(&format!("{} is in quarantine: {reason}", path.display()));
-    }
     for problem in &report.problems {
         let path = problem.path.display();
         warn(&format!("{path} at byte {}: {}", problem.offset, problem.reason));
@@ -191,9 +187,7 @@ async fn stats(dir: &Path, json: bool) -> Result<()> {
     for table in report.inventory.iter().filter(|table| !table.levels.is_empty()) {
         let rows: u64 = table.levels.iter().map(|level| level.rows).sum();
         let window = |ns: Option<i64>| ns.map_or_else(String::new, |ns| Timestamp(ns).to_string());
-        for (i, level) in table.levels.iter().enumerate() {
-            // Sidecars and windows are those of the whole table.
-            let once = |text: String| if i == 0 { text } else { String::new() };
+        for level in &table.levels {
             levels.rows.push(vec![
                 table.table.to_owned(),
                 level.level.to_string(),
@@ -201,9 +195,9 @@ async fn stats(dir: &Path, json: bool) -> Result<()> {
                 level.rows.to_string(),
                 level.bytes.to_string(),
                 per(level.bytes, level.rows),
-                once(table.sidecar_bytes.to_string()),
-                once(window(table.first_ns)),
-                once(window(table.last_ns)),
+                table.sidecar_bytes.to_string(),
+                window(table.first_ns),
+                window(table.last_ns),
             ]);
         }
         for column in &table.columns {
@@ -233,7 +227,7 @@ async fn rebuild(dir: &Path, force: bool) -> Result<()> {
         warn(&format!("{} is in quarantine: {reason}", path.display()));
     }
     say(&format!(
-        "{} segments with {} rows up to sequence {}; {} left out, others or the log hold their rows, moved to replaced/; {} in quarantine",
+        "{} segments with {} rows up to sequence {}; {} files left out, others hold their rows; {} in quarantine",
         rebuilt.segments,
         rebuilt.rows,
         rebuilt.watermark,
