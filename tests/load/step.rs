@@ -3,6 +3,8 @@
 pub mod cost;
 pub mod ingest;
 pub mod query;
+pub mod search;
+pub mod series;
 
 use std::path::PathBuf;
 

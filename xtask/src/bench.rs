@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use crate::{install, run, shell, ui};
 
 /// What is measured, in the order of the report.
-const STEPS: [&str; 5] = ["cost", "metrics", "records", "density", "queries"];
+const STEPS: [&str; 7] = ["cost", "metrics", "records", "series", "density", "queries", "search"];
 /// How long this host is recorded when nobody says otherwise.
 const RECORD_SECONDS: &str = "900";
 

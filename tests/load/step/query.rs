@@ -1,11 +1,11 @@
-//! Queries: a fixed set of 20 PromQL over the same hour in every server, answers compared, and 10 SQL in ours.
+//! Queries: a fixed set of 20 PromQL over the same hour in every server, answers compared.
 
 mod answer;
 
 use std::fs;
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Setting;
 use crate::client::Client;
@@ -14,7 +14,7 @@ use crate::drive::send;
 use crate::fleet::Fleet;
 use crate::peer::{Kind, Peer};
 use crate::report::{Table, count, median};
-use crate::stream::{Load, Protocol, logs, metrics, spans};
+use crate::stream::{Load, Protocol, metrics};
 use answer::{difference, read};
 
 /// Time between two scrapes, and how many there are: an hour.
@@ -66,19 +66,6 @@ const PROMQL: [(&str, Form, bool); 20] = [
     ("count(max_over_time(node_systemd_unit_state[10m]) == 1)", Range(300), true),
 ];
 
-const SQL: [&str; 10] = [
-    "SELECT count(*) FROM metrics",
-    "SELECT metric, count(*) AS n FROM metrics GROUP BY metric ORDER BY n DESC LIMIT 10",
-    "SELECT max(value) FROM metrics WHERE metric = 'node_load1'",
-    "SELECT date_trunc('minute', time) AS t, avg(value) FROM metrics WHERE metric = 'node_load5' GROUP BY t ORDER BY t",
-    "SELECT count(*) FROM logs",
-    "SELECT service_name, severity_text, count(*) FROM logs GROUP BY 1, 2 ORDER BY 3 DESC",
-    "SELECT time, body FROM logs WHERE body LIKE '%user 4711 %' ORDER BY time LIMIT 100",
-    "SELECT time, body FROM logs WHERE service_name = 'cart' ORDER BY time DESC LIMIT 50",
-    "SELECT service_name, count(*), approx_percentile_cont(duration, 0.99) FROM spans GROUP BY service_name ORDER BY 2 DESC",
-    "SELECT name, count(*) FROM spans WHERE is_error GROUP BY name ORDER BY 2 DESC",
-];
-
 /// Runs the queries; `Err` only where a server fails, differing answers are in the report.
 ///
 /// # Errors
@@ -110,10 +97,9 @@ pub fn query_step(setting: &Setting) -> Result<String> {
         protocol.name()
     );
     text.push_str(&promql(&peers, hour_s, rounds)?);
-    let ours = peers.swap_remove(0);
-    drop(peers);
-    text.push_str(&sql(setting, &ours, rounds)?);
-    drop(fs::remove_dir_all(ours.stop()?));
+    for peer in peers {
+        drop(fs::remove_dir_all(peer.stop()?));
+    }
     Ok(text)
 }
 
@@ -195,35 +181,6 @@ fn ask(peer: &Peer, expression: &str, form: Form, hour_s: (i64, i64)) -> Result<
     }
     let mut answer: Value = serde_json::from_slice(&answer.body)?;
     Ok((answer["data"].take(), ms))
-}
-
-fn sql(setting: &Setting, ours: &Peer, rounds: usize) -> Result<String> {
-    let n = if setting.is_quick { 10 } else { 200 };
-    let end_ns = clock::epoch_ms().unsigned_abs() * 1_000_000;
-    let n_logs = send(&logs(n, 4, end_ns, &setting.dir)?, ours)?.items;
-    let n_spans = send(&spans(n, 4, end_ns, &setting.dir)?, ours)?.items;
-    let mut table = Table::new(&["SQL", "rows", "ms"]);
-    for statement in SQL {
-        let (mut times, mut rows) = (Vec::new(), 0);
-        for _ in 0..rounds {
-            let body = json!({"query": statement, "limit": 10_000}).to_string();
-            let begin = clock::now();
-            let answer = Client::new(&ours.http).post(
-                "/api/headrope/v1/sql",
-                "content-type: application/json\r\n",
-                body.as_bytes(),
-            )?;
-            times.push(begin.elapsed().as_secs_f64() * 1e3);
-            if !answer.is_success() {
-                bail!("{statement}: {}: {}", answer.status, answer.text());
-            }
-            let answer: Value = serde_json::from_slice(&answer.body)?;
-            rows = answer["rows"].as_array().map_or(0, Vec::len);
-        }
-        table.row(&[format!("`{statement}`"), rows.to_string(), format!("{:.1}", median(times))]);
-    }
-    let head = format!("SQL over the same samples, {n_logs} logs and {n_spans} spans:\n\n");
-    Ok(head + &table.finish())
 }
 
 /// Percent-encodes everything but letters and digits.
