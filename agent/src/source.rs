@@ -63,6 +63,13 @@ pub(crate) trait Source: Send {
 /// Most devices, interfaces or file systems a source reports; what is beyond has no series of its own.
 pub(crate) const ROWS_MAX: usize = 512;
 
+/// `part` of `whole` as a share, to 0.001 %. Digits beyond are noise of the division, and cost eight bytes where these
+/// cost one: a fifth of all that our samples take on disk was theirs.
+pub(crate) fn share(part: f64, whole: f64) -> f64 {
+    const STEPS: f64 = 1e5;
+    (part / whole * STEPS).round() / STEPS
+}
+
 /// All sources, in the order in which they are read.
 pub(crate) fn all(
     config: &Config,

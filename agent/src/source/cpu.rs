@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Context, Pace, Source, malformed};
+use super::{Context, Pace, Source, malformed, share};
 use crate::kernel::{KernelFile, Roots, text};
 use crate::round::{Metric, Round, attr};
 
@@ -103,7 +103,11 @@ impl Cpu {
                 total.iter().zip(before).map(|(now, before)| now.saturating_sub(before)).collect();
             let all: u64 = spent.iter().sum();
             for (mode, ticks) in MODES.into_iter().zip(spent).filter(|_| all > 0) {
-                round.record(&UTILIZATION, [attr("cpu.mode", mode)], ticks as f64 / all as f64);
+                round.record(
+                    &UTILIZATION,
+                    [attr("cpu.mode", mode)],
+                    share(ticks as f64, all as f64),
+                );
             }
         }
         self.before = Some(total);

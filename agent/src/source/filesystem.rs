@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tracing::{info, warn};
 
-use super::{Context, Pace, Source, malformed};
+use super::{Context, Pace, Source, malformed, share};
 use crate::kernel::{KernelFile, Roots};
 use crate::round::{Metric, Round, Text, attr};
 
@@ -125,7 +125,7 @@ fn record(mount: &Mount, space: &Space, round: &mut Round) {
     let states = [("used", used), ("free", space.available_bytes), ("reserved", reserved)];
     for (state, bytes) in states {
         round.record(&USAGE, with(state), bytes);
-        round.record(&UTILIZATION, with(state), bytes as f64 / space.total_bytes as f64);
+        round.record(&UTILIZATION, with(state), share(bytes as f64, space.total_bytes as f64));
     }
     round.record(&LIMIT, attributes(mount), space.total_bytes);
     // Some file systems make inodes as they need them, and say 0.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Context, Pace, Source, malformed};
+use super::{Context, Pace, Source, malformed, share};
 use crate::kernel::{KernelFile, Roots, text};
 use crate::round::{Metric, Round, attr};
 
@@ -129,7 +129,7 @@ impl Source for Memory {
             round.record(&USAGE, [attr("system.memory.state", state)], bytes);
         }
         for (state, bytes) in states {
-            let share = bytes as f64 / total as f64;
+            let share = share(bytes as f64, total as f64);
             round.record(&UTILIZATION, [attr("system.memory.state", state)], share);
         }
         round.record(&LIMIT, [], total);

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Context, Pace, ROWS_MAX, Source, malformed};
+use super::{Context, Pace, ROWS_MAX, Source, malformed, share};
 use crate::kernel::{KernelFile, Roots, text};
 use crate::round::{Metric, Round, attr};
 
@@ -123,7 +123,7 @@ impl Source for Swap {
                     [attr("system.device", &device), attr("system.paging.state", state)];
                 round.record(&USAGE, attributes.clone(), kib.saturating_mul(1024));
                 if size > 0 {
-                    round.record(&UTILIZATION, attributes, kib as f64 / size as f64);
+                    round.record(&UTILIZATION, attributes, share(kib as f64, size as f64));
                 }
             }
         }

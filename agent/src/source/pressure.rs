@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{Context, Pace, Source};
+use super::{Context, Pace, Source, share};
 use crate::kernel::{KernelFile, Roots, text};
 use crate::round::{Metric, Round, attr};
 
@@ -73,7 +73,7 @@ fn record(resource: &'static str, line: &[u8], round: &mut Round) {
             if let Some(percent) = field.strip_prefix(prefix).and_then(text::decimal) {
                 let [resource, kind] = attributes.clone();
                 let attributes = [resource, kind, attr("system.pressure.window", window)];
-                round.record(&STALL_RATIO, attributes, percent / 100.0);
+                round.record(&STALL_RATIO, attributes, share(percent, 100.0));
             }
         }
     }
