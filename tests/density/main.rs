@@ -3,6 +3,7 @@
 //! `density RECORDINGS WORK [--quick]`, started by `cargo xtask bench`; prints a section of the report. Samples go through the
 //! store's public API with a clock of their own, are flushed and compacted until nothing changes, and read back bit for bit.
 
+mod records;
 mod shelf;
 
 use std::fs;
@@ -42,7 +43,7 @@ fn main() -> Result<()> {
     }
     inputs.push(("made-up fleet at 10 s".to_owned(), fleet(if is_quick { 360 } else { 8_640 })));
     fs::create_dir_all(work)?;
-    let text = measure(&inputs, Path::new(work))?;
+    let text = measure(&inputs, Path::new(work))? + &records::measure(Path::new(work), is_quick)?;
     writeln!(std::io::stdout().lock(), "{}", text.trim_end()).context("cannot write")
 }
 
@@ -85,6 +86,7 @@ fn measure(inputs: &[(String, Recording)], work: &Path) -> Result<String> {
     ]);
     let mut columns = Table::new(&["Data", "B/sample by column"]);
     for (title, recording) in inputs {
+        writeln!(std::io::stderr().lock(), "density of {title}")?;
         let shelf = Shelf::fill(recording, work)?;
         let theirs = victoria_metrics(recording, work)?;
         let each = |bytes: u64| bytes as f64 / recording.len() as f64;
@@ -92,15 +94,15 @@ fn measure(inputs: &[(String, Recording)], work: &Path) -> Result<String> {
             title.clone(),
             recording.series.len().to_string(),
             count(recording.len() as f64),
-            format!("**{:.3}**", each(shelf.samples)),
-            format!("{:.3}", each(shelf.sidecars)),
+            format!("**{:.3}**", each(shelf.samples.bytes)),
+            format!("{:.3}", each(shelf.samples.sidecars)),
             format!("{:.3}", each(shelf.definitions)),
             format!("{:.3}", each(theirs.data)),
             format!("{:.3}", each(theirs.index)),
-            format!("{:.2}", theirs.data as f64 / shelf.samples as f64),
+            format!("{:.2}", theirs.data as f64 / shelf.samples.bytes as f64),
         ]);
         let by_column =
-            shelf.columns.iter().map(|(name, bytes)| format!("{name} {:.3}", each(*bytes)));
+            shelf.samples.columns.iter().map(|(name, bytes)| format!("{name} {:.3}", each(*bytes)));
         columns.row(&[title.clone(), by_column.collect::<Vec<_>>().join(", ")]);
     }
     let head = "## Density\n\nBytes on disk a sample: everything flushed and compacted to the last level, read back and equal bit for bit; \

@@ -24,18 +24,25 @@ const HOUR_MS: i64 = 3_600_000;
 /// Passes of compaction after which one that still finds work is a fault.
 const PASSES_MAX: usize = 50;
 
-/// What a recording weighs in our store, in bytes.
-pub(super) struct Shelf {
-    pub(super) samples: u64,
-    pub(super) sidecars: u64,
-    pub(super) definitions: u64,
-    /// Of the samples' segments, by column; what is left to their sum are footers and page indexes.
-    pub(super) columns: Vec<(String, u64)>,
+/// What a recording weighs in our store.
+pub(crate) struct Shelf {
+    pub(crate) samples: Weight,
+    /// Bytes of the series and resources tables, sidecars included.
+    pub(crate) definitions: u64,
+}
+
+/// What the segments of a table weigh, in bytes.
+pub(crate) struct Weight {
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    pub(crate) sidecars: u64,
+    /// By column; what is left to `bytes` are footers and page indexes.
+    pub(crate) columns: Vec<(String, u64)>,
 }
 
 impl Shelf {
     /// Writes `recording` into a store of its own in `work`, settles it, checks and weighs it.
-    pub(super) fn fill(recording: &Recording, work: &Path) -> Result<Self> {
+    pub(crate) fn fill(recording: &Recording, work: &Path) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let dir = tempfile::tempdir_in(work)?;
         runtime.block_on(fill(recording, dir.path()))
@@ -70,9 +77,14 @@ async fn fill(recording: &Recording, dir: &Path) -> Result<Shelf> {
     }
     settle(&store, &now_ms).await?;
     check(&store, recording)?;
-    let shelf = weigh(&store)?;
+    let samples = weigh(&store, Table::Samples)?;
+    let mut definitions = 0;
+    for table in [Table::Series, Table::Resources] {
+        let weight = weigh(&store, table)?;
+        definitions += weight.bytes + weight.sidecars;
+    }
     store.shutdown().await?;
-    Ok(shelf)
+    Ok(Shelf { samples, definitions })
 }
 
 fn definition(series: &Series) -> SeriesDef {
@@ -93,7 +105,7 @@ fn definition(series: &Series) -> SeriesDef {
 }
 
 /// Flushes, lets an hour, a day and another day pass, and compacts each time until nothing is left to do.
-async fn settle(store: &Store, now_ms: &AtomicI64) -> Result<()> {
+pub(crate) async fn settle(store: &Store, now_ms: &AtomicI64) -> Result<()> {
     store.flush().await?;
     for hours in [2, 24, 24] {
         now_ms.fetch_add(hours * HOUR_MS, Ordering::SeqCst);
@@ -118,7 +130,7 @@ fn check(store: &Store, recording: &Recording) -> Result<()> {
         let def = definition(series);
         let id = store.resolve(TENANT, &def)?.id;
         let known = snapshot.series(id).with_context(|| format!("no series {}", def.metric))?;
-        let limit = ScanLimit { samples_max: u64::MAX };
+        let limit = ScanLimit { samples_max: u64::MAX, ..ScanLimit::default() };
         let scan = snapshot.samples(&[known], (i64::MIN, i64::MAX), &limit)?;
         let mut found = Vec::new();
         for part in scan {
@@ -136,12 +148,13 @@ fn check(store: &Store, recording: &Recording) -> Result<()> {
     Ok(())
 }
 
-fn weigh(store: &Store) -> Result<Shelf> {
-    let snapshot = store.snapshot();
-    let (mut samples, mut sidecars, mut definitions) = (0, 0, 0);
+/// The live segments of `table`.
+pub(crate) fn weigh(store: &Store, table: Table) -> Result<Weight> {
+    let (mut rows, mut bytes, mut sidecars) = (0, 0, 0);
     let mut columns: BTreeMap<String, u64> = BTreeMap::new();
-    for segment in snapshot.segments(Table::Samples, TimeRange::ALL) {
-        samples += segment.bytes;
+    for segment in store.snapshot().segments(table, TimeRange::ALL) {
+        rows += segment.rows;
+        bytes += segment.bytes;
         sidecars += size(&segment.path.with_extension("puffin"))?;
         let file = SerializedFileReader::new(fs::File::open(&segment.path)?)?;
         for column in file.metadata().row_groups().iter().flat_map(|group| group.columns()) {
@@ -149,12 +162,7 @@ fn weigh(store: &Store) -> Result<Shelf> {
                 column.compressed_size().unsigned_abs();
         }
     }
-    for table in [Table::Series, Table::Resources] {
-        for segment in snapshot.segments(table, TimeRange::ALL) {
-            definitions += segment.bytes + size(&segment.path.with_extension("puffin"))?;
-        }
-    }
-    Ok(Shelf { samples, sidecars, definitions, columns: columns.into_iter().collect() })
+    Ok(Weight { rows, bytes, sidecars, columns: columns.into_iter().collect() })
 }
 
 fn size(path: &Path) -> Result<u64> {
