@@ -1,5 +1,7 @@
 //! Metrics and series: kinds, temporality, labels, the stale marker, and what defines a series.
 
+use std::sync::Arc;
+
 use crate::id::ResourceId;
 
 /// Bits of the NaN that marks the end of a series (Prometheus' staleness marker).
@@ -71,8 +73,10 @@ impl Temporality {
 }
 
 /// Label pairs, sorted by name in byte order, names unique.
+///
+/// Cheap to clone: pairs and texts are shared.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Labels(Vec<(String, String)>);
+pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
 
 impl Labels {
     /// Sorts `pairs`; of equal names the last one wins; empty values are dropped, as Prometheus does.
@@ -82,21 +86,28 @@ impl Labels {
         pairs.sort_by(|a, b| a.0.cmp(&b.0)); // Stable: of equal names the last given stands first.
         pairs.dedup_by(|later, earlier| later.0 == earlier.0);
         pairs.retain(|(_, value)| !value.is_empty());
-        Self(pairs)
+        let shared = |(name, value): (String, String)| (Arc::from(name), Arc::from(value));
+        Self(pairs.into_iter().map(shared).collect())
+    }
+
+    /// Sorts `pairs`, whose names differ and whose values are not empty; no text is copied.
+    #[must_use]
+    pub fn shared(mut pairs: Vec<(Arc<str>, Arc<str>)>) -> Self {
+        if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+            pairs.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        }
+        Self(Arc::from(pairs))
     }
 
     /// The value of `name`, or `None` when there is no such label.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.0
-            .binary_search_by(|(key, _)| key.as_str().cmp(name))
-            .ok()
-            .map(|i| self.0[i].1.as_str())
+        self.0.binary_search_by(|(key, _)| (**key).cmp(name)).ok().map(|i| &*self.0[i].1)
     }
 
     /// The pairs in name order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
     /// Number of labels.

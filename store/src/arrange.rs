@@ -2,6 +2,7 @@
 //!
 //! Called by the flush with rows of the head and by compaction with rows of segments.
 
+pub(crate) mod head;
 pub(crate) mod histograms;
 pub(crate) mod rows;
 pub(crate) mod samples;
@@ -27,13 +28,9 @@ pub(crate) struct SeriesKey {
 impl SeriesKey {
     /// The key of `id`; a series that the registry forgot keeps the metric name its rows have.
     pub(crate) fn new(registry: &Registry, id: u64, metric: Option<&str>) -> Self {
-        match registry.by_id(model::id::SeriesId(id)) {
-            Some(series) => Self {
-                metric: Arc::from(series.def.metric.as_str()),
-                id,
-                kind: series.def.kind as u8,
-                temporality: series.def.temporality as u8,
-            },
+        let view = registry.view();
+        match view.slot_of(model::id::SeriesId(id)).map(|slot| view.nature(slot)) {
+            Some((metric, kind, temporality)) => Self { metric, id, kind, temporality },
             None => Self { metric: Arc::from(metric.unwrap_or("")), id, kind: 0, temporality: 0 },
         }
     }

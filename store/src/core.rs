@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
+use model::id::{ResourceId, TenantId};
 use model::time::Clock;
 use tokio::sync::Notify;
 
@@ -16,7 +17,7 @@ use crate::error::Error;
 use crate::live::Live;
 use crate::memory::{Memory, Share};
 use crate::object::DurableLocal;
-use crate::registry::Registry;
+use crate::registry::{Past, Registry, Resource};
 use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::stats::Retained;
@@ -33,6 +34,10 @@ pub(crate) struct Core {
     pub(crate) disk: Arc<dyn Disk>,
     pub(crate) objects: DurableLocal,
     pub(crate) registry: Arc<Registry>,
+    /// Definitions that are only in segments.
+    pub(crate) past: Arc<Past>,
+    /// Slots of series that left, until nobody reads heads that knew them.
+    pub(crate) leaving: Mutex<Leaving>,
     pub(crate) live: Arc<Live>,
     pub(crate) memory: Arc<Memory>,
     pub(crate) catalogue: Catalogue,
@@ -55,6 +60,15 @@ pub(crate) struct Core {
 
 /// Segments and their bytes.
 type Ended = (u64, u64);
+
+/// Slots of series that left.
+#[derive(Debug, Default)]
+pub(crate) struct Leaving {
+    /// Hour of the last pass.
+    pub(crate) hour: u32,
+    /// Slots, with the heads that were there when their series left.
+    pub(crate) waiting: Vec<(Vec<u32>, Vec<Weak<()>>)>,
+}
 
 /// What the store has done since it was opened.
 #[derive(Debug, Default)]
@@ -161,6 +175,26 @@ impl Core {
     pub(crate) fn bury(&self, segments: &[Arc<Segment>]) {
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.extend(segments.iter().map(|segment| (segment.id(), Arc::downgrade(segment))));
+    }
+}
+
+impl Core {
+    /// The resource of rows on their way in; one that was idle for long is active again.
+    pub(crate) fn use_resource(&self, tenant: TenantId, id: ResourceId) -> Option<Arc<Resource>> {
+        if let Some(resource) = self.registry.use_resource(tenant, id) {
+            return Some(resource);
+        }
+        let found = self.past.resource(&self.registry, &self.live.segments(), (tenant, id));
+        match found {
+            Ok(found) => {
+                let found = found?;
+                Some(self.registry.restore_resource(id, tenant, found.def.clone()))
+            }
+            Err(error) => {
+                tracing::error!(%error, "definition of a resource not read");
+                None
+            }
+        }
     }
 }
 

@@ -118,7 +118,8 @@ pub(crate) async fn delete(core: &Arc<Core>, delete: Delete) -> Result<DeleteRec
     let (dir, line) = (core.dir.clone(), record.clone());
     blocking(move || journal::append(&dir, &line)).await?;
     let record = core.catalogue.add_marker(record).await?;
-    let marker = Arc::new(Marker::new(record.clone(), &core.registry)?);
+    let (task, wanted) = (Arc::clone(core), record.clone());
+    let marker = Arc::new(blocking(move || Marker::new(wanted, &task)).await?);
     core.live.change_markers(|markers| markers.push(marker));
     drop(checkpoint);
     core.counters.deletes.fetch_add(1, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! The flush: a frozen head becomes segments, and one catalogue transaction says so.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -26,9 +26,13 @@ const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// When it fails the frozen head stays readable, and the next call writes it again.
 pub(crate) async fn flush(core: &Arc<Core>) -> Result<bool, Error> {
     let mut checkpoint = core.checkpoint.lock().await;
-    let Some(view) = core.live.freeze() else { return Ok(false) };
-    match write(core, &view, &mut checkpoint).await {
+    let hour = core.registry.tick(core.clock.now());
+    let Some(view) = core.live.freeze(hour) else { return Ok(false) };
+    let written = write(core, &view, &mut checkpoint).await;
+    drop(view);
+    match written {
         Ok(()) => {
+            evict(core, hour);
             core.counters.flushes.fetch_add(1, Ordering::Relaxed);
             core.counters.flush_disk_full.store(false, Ordering::Relaxed);
             Ok(true)
@@ -77,9 +81,32 @@ async fn write(
 }
 
 fn done(core: &Core, marks: &Marks, watermark: u64) {
-    marks.apply();
+    marks.apply(&core.registry);
     if let Some(wal) = core.wal.get() {
         wal.trim(watermark);
+    }
+}
+
+/// Once an hour lets go of series that were idle for long, and gives the slots of earlier ones to new series.
+fn evict(core: &Core, hour: u32) {
+    let mut leaving = core.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+    leaving.waiting.retain_mut(|(slots, heads)| {
+        heads.retain(|head| head.strong_count() > 0);
+        if heads.is_empty() {
+            core.registry.reuse(std::mem::take(slots));
+        }
+        !heads.is_empty()
+    });
+    if leaving.hour == hour {
+        return;
+    }
+    leaving.hour = hour;
+    let (frozen_hour, heads) = core.live.older();
+    // A batch may have been checked in the hour before its rows came into the head.
+    let slots = core.registry.evict(frozen_hour.saturating_sub(1));
+    if !slots.is_empty() {
+        tracing::debug!(series = slots.len(), "idle series left the registry");
+        leaving.waiting.push((slots, heads));
     }
 }
 

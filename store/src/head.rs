@@ -4,7 +4,7 @@
 //! contiguous range of sequences of all tables.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow::compute::concat_batches;
@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::head::chunk::Chunk;
-use crate::registry::{Bounds, Resource, Series};
+use crate::registry::{Bounds, Resource, SeriesView};
 use crate::sample::SampleRows;
 use crate::schema::{Table, segment_schema};
 
@@ -41,7 +41,8 @@ pub(crate) struct Rows {
 /// Series and resources of rows outside `samples`, with the newest time in ms.
 #[derive(Default)]
 pub(crate) struct Seen {
-    pub(crate) series: Vec<(Arc<Series>, i64)>,
+    /// Series by slot.
+    pub(crate) series: Vec<(u32, i64)>,
     pub(crate) resources: Vec<(Arc<Resource>, i64)>,
 }
 
@@ -49,14 +50,15 @@ pub(crate) struct Seen {
 #[derive(Default)]
 pub(crate) struct Defined {
     pub(crate) day: i64,
-    pub(crate) series: Vec<Arc<Series>>,
+    /// Series by slot.
+    pub(crate) series: Vec<u32>,
     pub(crate) resources: Vec<Arc<Resource>>,
     pub(crate) bounds: Vec<Arc<Bounds>>,
 }
 
 impl Defined {
-    pub(crate) fn mark(&self) {
-        self.series.iter().for_each(|series| series.days.define(self.day));
+    pub(crate) fn mark(&self, registry: &SeriesView<'_>) {
+        self.series.iter().for_each(|slot| registry.define(*slot, self.day));
         self.resources.iter().for_each(|resource| resource.days.define(self.day));
         self.bounds.iter().for_each(|bounds| bounds.days.define(self.day));
     }
@@ -87,6 +89,8 @@ pub(crate) struct Head {
     since: Instant,
     tenants: BTreeMap<TenantId, TenantHead>,
     view: Option<Arc<HeadView>>,
+    /// Shared with all views: gone when nobody can read this head any more.
+    alive: Arc<()>,
 }
 
 struct TenantHead {
@@ -105,6 +109,7 @@ pub(crate) struct HeadView {
     pub(crate) rows: u64,
     pub(crate) wal_bytes: u64,
     pub(crate) tenants: BTreeMap<TenantId, TenantView>,
+    _alive: Arc<()>,
 }
 
 /// One tenant's part of a [`HeadView`].
@@ -134,7 +139,13 @@ impl Head {
             since: Instant::now(),
             tenants: BTreeMap::new(),
             view: None,
+            alive: Arc::default(),
         }
+    }
+
+    /// Lives as long as anybody can read this head.
+    pub(crate) fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
     }
 
     pub(crate) fn hi(&self) -> u64 {
@@ -192,6 +203,7 @@ impl Head {
             rows: self.rows,
             wal_bytes: self.wal_bytes,
             tenants,
+            _alive: Arc::clone(&self.alive),
         });
         self.view = Some(Arc::clone(&view));
         view

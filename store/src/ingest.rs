@@ -5,17 +5,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow::array::{
-    ArrayRef, AsArray, BooleanArray, Float64Array, RecordBatch, TimestampMillisecondArray,
-    UInt8Array, UInt64Array,
-};
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{
-    Float64Type, TimestampMillisecondType, TimestampNanosecondType, UInt8Type, UInt64Type,
-};
-use model::id::{ResourceId, SeriesId, TenantId};
+use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64Type};
+use model::id::{ResourceId, TenantId};
 use model::time::NS_PER_MS;
 
+use crate::core::Core;
 use crate::definition::resource::{read_resources, resource_rows};
 use crate::definition::{
     Sighting, bounds_rows, column, read_bounds, read_series, series_ids, series_rows,
@@ -23,12 +19,13 @@ use crate::definition::{
 use crate::delivery::Delivery;
 use crate::error::Error;
 use crate::head::{Defined, Rows, Seen};
-use crate::registry::{Registry, Resource, Series};
+use crate::registry::{Registry, Resource};
 use crate::sample::{SampleRows, Samples};
 use crate::schema::{Table, columns, ingest_schema};
 use crate::segment::write::day_of_ms;
-use crate::wal::payload;
+use crate::wal::payload::{self, Bundle};
 use crate::wal::record::{Codec, Encoded, FLAG_CONTINUES, Kind, PAYLOAD_MAX};
+use crate::wal::samples::Logged;
 use crate::wal::writer::Pending;
 
 /// Most bytes of log records one batch may need: they must fit into one log file.
@@ -52,15 +49,15 @@ type Tables = Vec<(Table, RecordBatch)>;
 pub(crate) type Records = Vec<(Encoded, Rows)>;
 
 /// The records of `batch` and the rows they hold. `day` is today, in days since the epoch.
-pub(crate) fn prepare(registry: &Registry, batch: Ingest, day: i64) -> Result<Records, Error> {
+pub(crate) fn prepare(core: &Core, batch: Ingest, day: i64) -> Result<Records, Error> {
     let mut tables = Vec::with_capacity(batch.tables.len());
     for (table, rows) in batch.tables {
         if rows.num_rows() > 0 {
             tables.push((table, checked(table, &rows)?));
         }
     }
-    let samples = sample_rows(registry, batch.tenant, batch.samples)?;
-    let mut records = encode(registry, batch.tenant, (samples, tables), day)?;
+    let samples = sample_rows(&core.registry, batch.tenant, batch.samples)?;
+    let mut records = encode(core, batch.tenant, (samples, tables), day)?;
     let bytes: u64 = records.iter().map(|(record, _)| record.len() as u64).sum();
     if bytes > BATCH_BYTES_MAX {
         return Err(Error::Full { what: "batch", used: bytes, limit: BATCH_BYTES_MAX });
@@ -128,7 +125,7 @@ fn sample_rows(
 }
 
 fn encode(
-    registry: &Registry,
+    core: &Core,
     tenant: TenantId,
     (samples, tables): (SampleRows, Tables),
     day: i64,
@@ -136,14 +133,16 @@ fn encode(
     if samples.is_empty() && tables.is_empty() {
         return Ok(Vec::new());
     }
-    let mut rows = rows(registry, tenant, samples, &tables)?;
+    let registry = &core.registry;
+    let mut rows = rows(core, tenant, samples, &tables)?;
     rows.defined = definitions(registry, &rows, &tables, day);
-    let mut bundle = definition_tables(&rows.defined)?;
-    if !rows.samples.is_empty() {
-        bundle.push((Table::Samples, sample_batch(registry, &rows.samples)?));
-    }
+    let mut bundle = definition_tables(registry, &rows.defined)?;
     bundle.extend(tables.iter().filter(|(table, _)| *table != Table::HistBounds).cloned());
-    let payload = payload::encode(&bundle, Codec::Lz4)?;
+    let mut payload = payload::encode(&bundle, Codec::Lz4)?;
+    if !rows.samples.is_empty() {
+        let view = registry.view();
+        payload::put_samples(&mut payload, &rows.samples, |slot| view.id(slot))?;
+    }
     if payload.len() <= PAYLOAD_MAX {
         return Ok(vec![(Encoded::new(Kind::Data, Codec::Lz4, tenant.0, payload), rows)]);
     }
@@ -159,8 +158,8 @@ fn encode(
     }
     drop(bundle);
     let (first, second) = halves(samples, tables);
-    let mut records = encode(registry, tenant, first, day)?;
-    records.extend(encode(registry, tenant, second, day)?);
+    let mut records = encode(core, tenant, first, day)?;
+    records.extend(encode(core, tenant, second, day)?);
     Ok(records)
 }
 
@@ -187,53 +186,35 @@ fn halves(mut samples: SampleRows, mut tables: Tables) -> (Part, Part) {
     ((samples, first), (SampleRows::default(), second))
 }
 
-/// The samples of a log record, in the ingest schema.
-fn sample_batch(registry: &Registry, rows: &SampleRows) -> Result<RecordBatch, Error> {
-    let view = registry.view();
-    let ids = rows.slots.iter().map(|slot| view.series(*slot).id.0);
-    let starts = rows.starts.iter().map(|start| (*start != i64::MIN).then_some(*start));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt64Array::from_iter_values(ids)),
-        Arc::new(TimestampMillisecondArray::from(rows.times.clone()).with_timezone("UTC")),
-        Arc::new(Float64Array::from(rows.values.clone())),
-        Arc::new(starts.collect::<TimestampMillisecondArray>().with_timezone("UTC")),
-        Arc::new(UInt8Array::from(rows.flags.clone())),
-    ];
-    RecordBatch::try_new(ingest_schema(Table::Samples), columns)
-        .map_err(Error::arrow("encoding samples"))
-}
-
 /// The samples of a log record, series looked up.
 pub(crate) fn logged_samples(
     registry: &Registry,
     tenant: TenantId,
-    tables: &Tables,
+    logged: Logged,
 ) -> Result<SampleRows, Error> {
-    let mut rows = SampleRows::default();
-    for (_, batch) in tables.iter().filter(|(table, _)| *table == Table::Samples) {
-        let starts = batch.column(3).as_primitive::<TimestampMillisecondType>();
-        rows.slots.extend(slots(registry, tenant, Table::Samples, batch)?);
-        rows.times
-            .extend_from_slice(batch.column(1).as_primitive::<TimestampMillisecondType>().values());
-        rows.values.extend_from_slice(batch.column(2).as_primitive::<Float64Type>().values());
-        rows.starts.extend(starts.iter().map(|start| start.unwrap_or(i64::MIN)));
-        rows.flags.extend_from_slice(batch.column(4).as_primitive::<UInt8Type>().values());
+    let view = registry.view();
+    let mut slots = Vec::with_capacity(logged.times.len());
+    for (id, n) in logged.runs {
+        let slot = view.slot(tenant, id).ok_or_else(|| unknown(Table::Samples, id))?;
+        slots.resize(slots.len() + n, slot);
     }
-    Ok(rows)
+    let Logged { times, values, starts, flags, .. } = logged;
+    Ok(SampleRows { slots, times, values, starts, flags })
 }
 
 /// Head rows of `samples`, and of `tables` in their ingest schemas; series are looked up, bounds are kept in the registry.
 pub(crate) fn rows(
-    registry: &Registry,
+    core: &Core,
     tenant: TenantId,
     samples: SampleRows,
     tables: &Tables,
 ) -> Result<Rows, Error> {
+    let registry = &core.registry;
     let mut rows = Rows { tenant, samples, ..Rows::default() };
     for (table, batch) in tables {
         match table {
             Table::HistPoints | Table::HistBuckets | Table::Exemplars => {
-                see_series(registry, tenant, *table, batch, &mut rows.seen)?;
+                see_series(registry, tenant, batch, &mut rows.seen)?;
                 rows.tables.push((*table, batch.clone()));
             }
             Table::HistBounds => {
@@ -242,7 +223,7 @@ pub(crate) fn rows(
                 }
             }
             Table::Logs | Table::Spans => {
-                see_resources(registry, tenant, batch, &mut rows.seen);
+                see_resources(core, tenant, batch, &mut rows.seen);
                 rows.tables.push((*table, batch.clone()));
             }
             Table::Samples | Table::Series | Table::Resources | Table::TraceIndex => {}
@@ -251,15 +232,25 @@ pub(crate) fn rows(
     Ok(rows)
 }
 
+/// Whether rows of `table` name series by id.
+pub(crate) fn refers_to_series(table: Table) -> bool {
+    matches!(table, Table::HistPoints | Table::HistBuckets | Table::Exemplars)
+}
+
 /// Drops rows of series whose definition was lost; only repair does so.
-pub(crate) fn keep_known(registry: &Registry, tenant: TenantId, tables: &mut Tables) {
-    let is_known =
-        |id: &u64| registry.by_id(SeriesId(*id)).is_some_and(|series| series.tenant == tenant);
-    for (table, batch) in tables {
-        if !matches!(
+pub(crate) fn keep_known(registry: &Registry, tenant: TenantId, bundle: &mut Bundle) {
+    let is_known = |id: &u64| registry.view().slot(tenant, *id).is_some();
+    let n_lost = bundle.samples.retain(|id| is_known(&id));
+    if n_lost > 0 {
+        let table = Table::Samples.name();
+        tracing::error!(
             table,
-            Table::Samples | Table::HistPoints | Table::HistBuckets | Table::Exemplars
-        ) {
+            rows = n_lost,
+            "rows dropped, the definition of their series is lost"
+        );
+    }
+    for (table, batch) in &mut bundle.tables {
+        if !refers_to_series(*table) {
             continue;
         }
         let mask: Vec<bool> = series_ids(batch).iter().map(is_known).collect();
@@ -284,34 +275,9 @@ fn unknown(table: Table, id: u64) -> Error {
     }
 }
 
-/// Slots of the series of each row.
-fn slots(
-    registry: &Registry,
-    tenant: TenantId,
-    table: Table,
-    batch: &RecordBatch,
-) -> Result<Vec<u32>, Error> {
-    let view = registry.view();
-    let mut slots = Vec::with_capacity(batch.num_rows());
-    let mut last: Option<(u64, u32)> = None;
-    for id in series_ids(batch) {
-        let slot = match last {
-            Some((known, slot)) if known == *id => slot,
-            _ => {
-                let slot = view.slot(*id).filter(|slot| view.series(*slot).tenant == tenant);
-                slot.ok_or_else(|| unknown(table, *id))?
-            }
-        };
-        last = Some((*id, slot));
-        slots.push(slot);
-    }
-    Ok(slots)
-}
-
 fn see_series(
     registry: &Registry,
     tenant: TenantId,
-    table: Table,
     batch: &RecordBatch,
     seen: &mut Seen,
 ) -> Result<(), Error> {
@@ -320,24 +286,24 @@ fn see_series(
         Some(times) => times.value(row),
         None => times.as_primitive::<TimestampNanosecondType>().value(row).div_euclid(NS_PER_MS),
     };
+    let view = registry.view();
     let mut row = 0;
     for run in series_ids(batch).chunk_by(|a, b| a == b) {
-        let series = registry.by_id(SeriesId(run[0])).filter(|series| series.tenant == tenant);
-        let series = series.ok_or_else(|| unknown(table, run[0]))?;
+        let slot = view.slot(tenant, run[0]).ok_or(Error::StaleSeries { count: run.len() })?;
         let newest = (row..row + run.len()).map(ms).max().unwrap_or(i64::MIN);
-        seen.series.push((series, newest));
+        seen.series.push((slot, newest));
         row += run.len();
     }
     Ok(())
 }
 
-fn see_resources(registry: &Registry, tenant: TenantId, batch: &RecordBatch, seen: &mut Seen) {
+fn see_resources(core: &Core, tenant: TenantId, batch: &RecordBatch, seen: &mut Seen) {
     let ids = column(batch, columns::RESOURCE_ID).as_primitive::<UInt64Type>().values();
     let times = column(batch, columns::TIME).as_primitive::<TimestampNanosecondType>().values();
     let mut row = 0;
     for run in ids.chunk_by(|a, b| a == b) {
         let newest = times[row..row + run.len()].iter().max().copied().unwrap_or(i64::MIN);
-        if let Some(resource) = registry.resource(tenant, ResourceId(run[0])) {
+        if let Some(resource) = core.use_resource(tenant, ResourceId(run[0])) {
             seen.resources.push((resource, newest.div_euclid(NS_PER_MS)));
         }
         row += run.len();
@@ -349,25 +315,19 @@ fn definitions(registry: &Registry, rows: &Rows, tables: &Tables, day: i64) -> D
     let mut defined = Defined { day, ..Defined::default() };
     let mut met: HashSet<u32> = HashSet::new();
     let view = registry.view();
-    for slot in &rows.samples.slots {
-        let series = view.series(*slot);
-        if series.days.needs_definition(day) && met.insert(*slot) {
-            defined.series.push(Arc::clone(series));
-        }
-    }
-    drop(view);
-    for (series, _) in &rows.seen.series {
-        if series.days.needs_definition(day) && met.insert(series.slot) {
-            defined.series.push(Arc::clone(series));
+    for slot in rows.samples.slots.iter().chain(rows.seen.series.iter().map(|(slot, _)| slot)) {
+        if view.needs_definition(*slot, day) && met.insert(*slot) {
+            defined.series.push(*slot);
         }
     }
     let mut resources: HashSet<ResourceId> = HashSet::new();
-    let of_series = defined.series.iter().filter_map(|series| series.resource());
+    let of_series = defined.series.iter().filter_map(|slot| view.resource(*slot));
     for resource in of_series.chain(rows.seen.resources.iter().map(|(resource, _)| resource)) {
         if resource.days.needs_definition(day) && resources.insert(resource.id) {
             defined.resources.push(Arc::clone(resource));
         }
     }
+    drop(view);
     let mut bounds: HashSet<u64> = HashSet::new();
     for (table, batch) in tables {
         // Only bounds that points refer to: a flush writes those, so that trimming the log loses none.
@@ -384,7 +344,7 @@ fn definitions(registry: &Registry, rows: &Rows, tables: &Tables, day: i64) -> D
     defined
 }
 
-fn definition_tables(defined: &Defined) -> Result<Tables, Error> {
+fn definition_tables(registry: &Registry, defined: &Defined) -> Result<Tables, Error> {
     // Times of definitions in the log are not read back: the rows beside them tell.
     let ms = defined.day.saturating_mul(86_400_000);
     let mut tables = Vec::new();
@@ -396,11 +356,11 @@ fn definition_tables(defined: &Defined) -> Result<Tables, Error> {
         ));
     }
     if !defined.series.is_empty() {
-        let sight = |of: &Arc<Series>| Sighting { of: Arc::clone(of), first_ms: ms, last_ms: ms };
-        tables.push((
-            Table::Series,
-            series_rows(&defined.series.iter().map(sight).collect::<Vec<_>>())?,
-        ));
+        let view = registry.view();
+        let sight = |slot: &u32| Sighting { of: view.series(*slot), first_ms: ms, last_ms: ms };
+        let series: Vec<_> = defined.series.iter().map(sight).collect();
+        drop(view);
+        tables.push((Table::Series, series_rows(&series)?));
     }
     if !defined.bounds.is_empty() {
         tables.push((Table::HistBounds, bounds_rows(&defined.bounds)?));
@@ -431,17 +391,22 @@ pub(crate) fn restore(
             }
         }
         Table::Series => {
-            for (id, sighting) in read_series(batch) {
-                let series = registry.restore(id, tenant, sighting.of);
+            let (last_ms, series): (Vec<i64>, Vec<_>) = read_series(batch)
+                .into_iter()
+                .map(|(id, sighting)| (sighting.last_ms, (id, sighting.of)))
+                .unzip();
+            let mut last_ms = last_ms.into_iter();
+            registry.restore(tenant, series, |view, slot| {
+                let last_ms = last_ms.next();
                 match from {
-                    Source::Log { day } => series.days.define(day),
+                    Source::Log { day } => view.define(slot, day),
                     Source::Segment { day } => {
-                        series.days.define(day);
-                        series.days.flush(day);
-                        series.seen(sighting.last_ms);
+                        view.define(slot, day);
+                        view.flush(slot, day);
+                        view.seen(last_ms.map(|ms| (slot, ms)));
                     }
                 }
-            }
+            });
         }
         Table::HistBounds => {
             for (id, values) in read_bounds(batch) {

@@ -6,6 +6,7 @@ pub mod schema;
 
 mod arrange;
 mod catalogue;
+mod codec;
 mod compact;
 mod config;
 mod core;

@@ -1,7 +1,7 @@
 //! What is readable now: live segments and heads, changed together under one short lock.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use model::time::Timestamp;
 use tokio::time::Instant;
@@ -33,6 +33,10 @@ struct State {
     delivered: Deliveries,
     /// ...and in the frozen one.
     delivered_frozen: Arc<Deliveries>,
+    /// Hour in which the frozen head was frozen: rows that came in before are in it, or in segments.
+    frozen_hour: u32,
+    /// Heads before the present one that somebody may still read.
+    older: Vec<Weak<()>>,
 }
 
 /// One version: each acknowledged row is in exactly one of its parts.
@@ -80,6 +84,8 @@ impl Live {
             watermark,
             delivered: Deliveries::default(),
             delivered_frozen: Arc::default(),
+            frozen_hour: 0,
+            older: Vec::new(),
         };
         Self { registry, state: Mutex::new(state), ingested: Default::default() }
     }
@@ -124,12 +130,15 @@ impl Live {
     }
 
     /// The head to flush: the one a failed flush left behind, else the present one; `None` when there are no rows.
-    pub(crate) fn freeze(&self) -> Option<Arc<HeadView>> {
+    pub(crate) fn freeze(&self, hour: u32) -> Option<Arc<HeadView>> {
         let mut state = self.state();
         if state.frozen.is_none() && state.head.rows() > 0 {
             let view = state.head.view();
+            let older = state.head.alive();
+            state.older.push(older);
             state.head = Head::new(view.hi);
             state.delivered_frozen = Arc::new(std::mem::take(&mut state.delivered));
+            state.frozen_hour = hour;
             state.frozen = Some(view);
         }
         state.frozen.clone()
@@ -138,6 +147,13 @@ impl Live {
     /// Numbered batches in the frozen head.
     pub(crate) fn delivered_frozen(&self) -> Arc<Deliveries> {
         Arc::clone(&self.state().delivered_frozen)
+    }
+
+    /// Hour of the last freeze, and the heads before the present one that somebody may still read.
+    pub(crate) fn older(&self) -> (u32, Vec<Weak<()>>) {
+        let mut state = self.state();
+        state.older.retain(|head| head.strong_count() > 0);
+        (state.frozen_hour, state.older.clone())
     }
 
     /// Replaces the frozen head by the segments it was written to.
@@ -178,12 +194,12 @@ impl Sink for Live {
         for (table, batch) in &rows.tables {
             self.ingested[*table as usize].fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
         }
-        rows.defined.mark();
-        rows.seen.series.iter().for_each(|(series, ms)| series.seen(*ms));
         rows.seen.resources.iter().for_each(|(resource, ms)| resource.seen(*ms));
         let view = self.registry.view();
-        let samples = rows.samples.slots.iter().zip(&rows.samples.times);
-        samples.for_each(|(slot, ms)| view.series(*slot).seen(*ms));
+        rows.defined.mark(&view);
+        view.seen(rows.seen.series.iter().copied());
+        let samples = &rows.samples;
+        view.seen(samples.slots.iter().copied().zip(samples.times.iter().copied()));
         drop(view);
         let mut state = self.state();
         if let Some(delivery) = rows.delivery {

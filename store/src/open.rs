@@ -7,29 +7,31 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use model::id::TenantId;
+use model::id::{SeriesId, TenantId};
 use model::time::Clock;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
+use crate::arrange::distinct;
 use crate::backup;
 use crate::catalogue::{Catalogue, Checkpoint};
 use crate::config::{Config, WalSync};
 use crate::core::{Core, Counters, SHARD, blocking};
+use crate::definition::series_ids;
 use crate::delete::marker::Marker;
 use crate::delivery::{Deliveries, Delivery};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::flush::flush;
 use crate::head::Rows;
-use crate::ingest::{Source, keep_known, logged_samples, restore, rows, today};
+use crate::ingest::{Source, keep_known, logged_samples, refers_to_series, restore, rows, today};
 use crate::live::Live;
 use crate::memory::{Memory, Share};
 use crate::object::{DurableLocal, STAGING};
 use crate::registry::Registry;
 use crate::schema::Table;
 use crate::segment::read::Segment;
-use crate::wal::payload;
+use crate::wal::payload::{self, Bundle};
 use crate::wal::record::{FILE_HEADER, FLAG_CONTINUES, Kind, Seed};
 use crate::wal::replay::{Damage, Log, Scanned, load, next_record, scan};
 use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
@@ -69,7 +71,8 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     let registry = Arc::new(Registry::new(config.series_max, registry_bytes_max(&memory)));
     let (known, listed) = (Arc::clone(&registry), segments.clone());
     let quarantine = dir.join(QUARANTINE);
-    let missing = blocking(move || load_registry(&known, &listed, &quarantine)).await?;
+    known.tick(now);
+    let missing = blocking(move || load_registry(&known, &listed, &quarantine, today(now))).await?;
     segments.retain(|segment| !missing.contains(&segment.id()));
     let counters = Counters { quarantined: (missing.len() as u64).into(), ..Counters::default() };
     let core = Arc::new(Core {
@@ -90,11 +93,17 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         objects,
         registry,
         catalogue,
+        past: Arc::default(),
+        leaving: std::sync::Mutex::default(),
     });
     let pending =
         core.catalogue.markers().await?.into_iter().filter(|record| record.done.is_none());
-    let markers = pending.map(|record| Marker::new(record, &core.registry).map(Arc::new));
-    let markers = markers.collect::<Result<_, _>>()?;
+    let pending: Vec<_> = pending.collect();
+    let task = Arc::clone(&core);
+    let markers = blocking(move || {
+        pending.into_iter().map(|record| Marker::new(record, &task).map(Arc::new)).collect()
+    })
+    .await?;
     core.live.change_markers(|known| *known = markers);
     let deliveries = core.catalogue.deliveries().await?;
     let replayed = replay(&core, &wal_dir, checkpoint, deliveries).await?;
@@ -191,17 +200,22 @@ async fn remove_pending(catalogue: &Catalogue, objects: &DurableLocal) -> Result
     catalogue.forget_pending(&pending).await
 }
 
-/// Brings back series, resources and bounds of all live segments, resources first: series refer to them.
+/// Brings back series, resources and bounds of today's and yesterday's segments, resources first: series refer to them.
+/// Those of older days are read when somebody asks for them.
 /// Returns the segments an operator moved to quarantine.
 fn load_registry(
     registry: &Registry,
     segments: &[Arc<Segment>],
     quarantine: &Path,
+    today: i64,
 ) -> Result<Vec<i64>, Error> {
     let mut missing = Vec::new();
     for table in [Table::Resources, Table::HistBounds, Table::Series] {
         for segment in segments.iter().filter(|segment| segment.facts().table == table) {
             let facts = segment.facts();
+            if facts.window.day() < today - 1 && segment.file.exists() {
+                continue;
+            }
             match segment.rows() {
                 Ok(batches) => {
                     let from = Source::Segment { day: facts.window.day() };
@@ -409,7 +423,7 @@ struct Part {
     tenant: TenantId,
     place: usize,
     delivery: Option<Delivery>,
-    tables: Vec<(Table, RecordBatch)>,
+    bundle: Bundle,
 }
 
 /// Applies records until the head is due for a flush or the file ends.
@@ -425,10 +439,10 @@ fn replay_some(core: &Core, bytes: &[u8], step: &mut Step) -> Result<(), Error> 
             core.live.apply(step.seq, len, Rows::default());
             continue;
         }
-        let tables = payload::decode(record.payload);
-        let tables = tables.map_err(|reason| corrupt(step, place, reason))?;
+        let bundle = payload::decode(record.payload);
+        let bundle = bundle.map_err(|reason| corrupt(step, place, reason))?;
         let (tenant, delivery) = (TenantId(record.tenant), record.delivery);
-        step.parts.push(Part { seq: record.seq, bytes: len, tenant, place, delivery, tables });
+        step.parts.push(Part { seq: record.seq, bytes: len, tenant, place, delivery, bundle });
         if record.flags & FLAG_CONTINUES == 0 {
             apply_parts(core, step)?;
         }
@@ -443,20 +457,43 @@ fn replay_some(core: &Core, bytes: &[u8], step: &mut Step) -> Result<(), Error> 
 fn apply_parts(core: &Core, step: &mut Step) -> Result<(), Error> {
     let day = today(core.clock.now());
     for mut part in std::mem::take(&mut step.parts) {
-        for (table, batch) in &part.tables {
+        for (table, batch) in &part.bundle.tables {
             restore(&core.registry, part.tenant, *table, batch, Source::Log { day });
         }
         if step.is_repair {
-            keep_known(&core.registry, part.tenant, &mut part.tables);
+            bring_back(core, &part)?;
+            keep_known(&core.registry, part.tenant, &mut part.bundle);
         }
-        let mut rows = logged_samples(&core.registry, part.tenant, &part.tables)
-            .and_then(|samples| rows(&core.registry, part.tenant, samples, &part.tables))
+        let mut rows = bring_back(core, &part)
+            .and_then(|()| {
+                let logged = std::mem::take(&mut part.bundle.samples);
+                logged_samples(&core.registry, part.tenant, logged)
+            })
+            .and_then(|samples| rows(core, part.tenant, samples, &part.bundle.tables))
             .map_err(|error| corrupt(step, part.place, error.to_string()))?;
         rows.delivery = part.delivery;
         if let Some(delivery) = &part.delivery {
             step.deliveries.note(delivery, core.clock.now());
         }
         core.live.apply(part.seq, part.bytes, rows);
+    }
+    Ok(())
+}
+
+/// Makes series active that late rows refer to: their definitions may stand in segments of days long past.
+fn bring_back(core: &Core, part: &Part) -> Result<(), Error> {
+    let named = |(table, batch): &'_ (Table, RecordBatch)| match refers_to_series(*table) {
+        true => distinct(series_ids(batch)),
+        false => Vec::new(),
+    };
+    let of_tables = part.bundle.tables.iter().flat_map(named);
+    for id in part.bundle.samples.runs.iter().map(|run| run.0).chain(of_tables).map(SeriesId) {
+        if core.registry.view().slot_of(id).is_some() {
+            continue;
+        }
+        if let Some(series) = core.past.series(&core.registry, &core.live.segments(), id)? {
+            core.registry.restore(series.tenant, [(id, series.def.clone())], |_, _| {});
+        }
     }
     Ok(())
 }

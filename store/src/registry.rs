@@ -1,27 +1,46 @@
 //! Series, resources and bucket bounds known to the store: interned once, looked up by id, name and label.
 //!
-//! Called by `ingest` to turn definitions into ids, by replay and open to bring them back, and by queries to select.
+//! Called by `ingest` to turn definitions into ids, by replay and open to bring them back, and by queries to select. A
+//! series that was idle for two hours leaves; it comes back by being resolved again, under the same id, and queries over
+//! old data find it in the segments of table `series` ([`past`]).
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::attribute::{Attribute, AttributeValue};
 use model::id::{ResourceId, SeriesId, TenantId};
-use model::matcher::Matcher;
 use model::metric::SeriesDef;
-use model::time::Timestamp;
-use xxhash_rust::xxh3::xxh3_64;
+use model::time::{NS_PER_S, Timestamp};
 
 use crate::error::Error;
-use crate::registry::select::{Filter, Index};
-use crate::sample::{Resolved, SeriesRef};
+use crate::registry::identity::series_hash;
+use crate::registry::known::Known;
+use crate::registry::select::Filter;
+use crate::sample::Resolved;
 
+pub use crate::registry::identity::resource_id;
+pub(crate) use crate::registry::past::Past;
+pub(crate) use crate::registry::view::SeriesView;
+
+mod identity;
+mod interned;
+mod known;
+mod past;
+mod posting;
+mod rows;
 pub(crate) mod select;
+mod symbols;
+mod table;
+mod view;
 
-/// A series as the store knows it.
+/// New series after which the registry is measured again.
+const MEASURE_EACH: usize = 1_024;
+/// Hours without a sample after which a series may leave.
+const IDLE_HOURS: u32 = 2;
+
+/// A series as a query sees it, made for those it selects.
 #[derive(Debug)]
 pub struct Series {
     /// Identity, unique within the store.
@@ -30,12 +49,11 @@ pub struct Series {
     pub tenant: TenantId,
     /// What defines it: the first definition seen under this identity.
     pub def: SeriesDef,
-    /// Dense number, valid while the process runs; what the head keeps instead of the id.
-    pub(crate) slot: u32,
+    /// Place in the heads; `None` when it has no rows there.
+    pub(crate) slot: Option<u32>,
     resource: Option<Arc<Resource>>,
-    /// Newest row's time in ms; `i64::MIN` while nothing of it is durable.
-    last_ms: AtomicI64,
-    pub(crate) days: Days,
+    /// Newest row's time in ms when it was selected; `i64::MIN` while nothing of it was durable.
+    last_ms: i64,
 }
 
 /// Where a definition is durable, as days since the epoch.
@@ -45,15 +63,19 @@ pub(crate) struct Days {
     pub(crate) defined: AtomicI64,
     /// Newest day of data whose segments hold it.
     pub(crate) flushed: AtomicI64,
-}
-
-impl Default for Days {
-    fn default() -> Self {
-        Self { defined: AtomicI64::new(i64::MIN), flushed: AtomicI64::new(i64::MIN) }
-    }
+    /// Hour, by our clock, in which it was last asked for.
+    used: AtomicU32,
 }
 
 impl Days {
+    fn new(hour: u32) -> Self {
+        Self {
+            defined: AtomicI64::new(i64::MIN),
+            flushed: AtomicI64::new(i64::MIN),
+            used: AtomicU32::new(hour),
+        }
+    }
+
     /// Whether a batch of `day` must carry the definition: until then only another, unsynced batch may hold it.
     pub(crate) fn needs_definition(&self, day: i64) -> bool {
         self.defined.load(Ordering::Acquire) < day
@@ -70,6 +92,14 @@ impl Days {
     pub(crate) fn is_flushed(&self, day: i64) -> bool {
         self.flushed.load(Ordering::Acquire) == day
     }
+
+    fn touch(&self, hour: u32) {
+        self.used.fetch_max(hour, Ordering::Relaxed);
+    }
+
+    fn is_idle(&self, hour: u32) -> bool {
+        self.used.load(Ordering::Acquire) < hour
+    }
 }
 
 impl Series {
@@ -79,23 +109,11 @@ impl Series {
         self.resource.as_ref()
     }
 
-    /// Time of its newest row; `None` while nothing of it is durable. After a restart it may be up to a day too old.
+    /// Time of its newest row when it was selected; `None` while nothing of it was durable. After a restart it may be
+    /// up to a day too old.
     #[must_use]
     pub fn last_time(&self) -> Option<Timestamp> {
-        let ms = self.last_ms.load(Ordering::Acquire);
-        (ms != i64::MIN).then(|| Timestamp::from_ms(ms))
-    }
-
-    /// Notes a row at `ms`; from then on queries see the series.
-    pub(crate) fn seen(&self, ms: i64) {
-        raise(&self.last_ms, ms);
-        if let Some(resource) = &self.resource {
-            resource.seen(ms);
-        }
-    }
-
-    pub(crate) fn is_visible(&self) -> bool {
-        self.last_ms.load(Ordering::Acquire) != i64::MIN
+        (self.last_ms != i64::MIN).then(|| Timestamp::from_ms(self.last_ms))
     }
 }
 
@@ -127,13 +145,6 @@ pub(crate) struct Bounds {
     pub(crate) days: Days,
 }
 
-/// Raises `value` to `at`; a plain read when it is there already, as for most rows of a batch.
-fn raise(value: &AtomicI64, at: i64) {
-    if value.load(Ordering::Relaxed) < at {
-        value.fetch_max(at, Ordering::AcqRel);
-    }
-}
-
 impl Resource {
     /// Time of the newest row it emitted; `None` while nothing of it is durable. May be up to a day too old after a restart.
     #[must_use]
@@ -143,7 +154,9 @@ impl Resource {
     }
 
     pub(crate) fn seen(&self, ms: i64) {
-        raise(&self.last_ms, ms);
+        if self.last_ms.load(Ordering::Relaxed) < ms {
+            self.last_ms.fetch_max(ms, Ordering::AcqRel);
+        }
     }
 
     /// The text value of `key`; `None` when absent or not text.
@@ -160,6 +173,17 @@ impl Resource {
                 | AttributeValue::Map(_) => None,
             }
         })
+    }
+
+    fn bytes(&self) -> usize {
+        let of = |attribute: &Attribute| {
+            let value = match &attribute.value {
+                AttributeValue::Str(text) => text.len(),
+                _ => 64,
+            };
+            size_of::<Attribute>() + attribute.key.len() + value + 32
+        };
+        size_of::<Self>() + 16 + self.def.attributes.iter().map(of).sum::<usize>()
     }
 }
 
@@ -189,55 +213,42 @@ pub(crate) type IdMap<V> = HashMap<u64, V, BuildHasherDefault<IdHasher>>;
 /// Everything interned; shared by all tasks of one store.
 pub(crate) struct Registry {
     known: RwLock<Known>,
+    others: RwLock<Others>,
     series_max: usize,
     bytes_max: u64,
+    /// Bytes it took when they were last counted.
+    measured: AtomicU64,
+    /// Now, in hours since the epoch.
+    hour: AtomicU32,
+    /// How often series left: what was made of segments may lack them since.
+    n_evictions: AtomicU64,
+    n_evicted: AtomicU64,
 }
 
 #[derive(Default)]
-struct Known {
-    series_by_id: IdMap<u32>,
-    series: Vec<Arc<Series>>,
-    index: HashMap<TenantId, Index>,
+struct Others {
     resources: HashMap<(TenantId, u64), Arc<Resource>>,
+    resource_bytes: usize,
     bounds: IdMap<Arc<Bounds>>,
 }
 
-thread_local! {
-    static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+/// An hour of our clock, counted from the epoch.
+pub(crate) fn hour_of(now: Timestamp) -> u32 {
+    u32::try_from(now.0.div_euclid(3_600 * NS_PER_S)).unwrap_or(0)
 }
-
-/// Series by slot and by id, held still for one batch.
-pub(crate) struct SeriesView<'a>(RwLockReadGuard<'a, Known>);
-
-impl SeriesView<'_> {
-    pub(crate) fn slot(&self, id: u64) -> Option<u32> {
-        self.0.series_by_id.get(&id).copied()
-    }
-
-    pub(crate) fn series(&self, slot: u32) -> &Arc<Series> {
-        &self.0.series[slot as usize]
-    }
-
-    /// Slots of `refs`, which must be series of `tenant`.
-    pub(crate) fn slots(&self, tenant: TenantId, refs: &[SeriesRef]) -> Result<Vec<u32>, Error> {
-        let holds = |at: &&SeriesRef| {
-            let series = self.0.series.get(at.slot as usize);
-            series.is_some_and(|series| series.tenant == tenant && at.generation == GENERATION)
-        };
-        let count = refs.len() - refs.iter().filter(holds).count();
-        if count > 0 {
-            return Err(Error::StaleSeries { count });
-        }
-        Ok(refs.iter().map(|at| at.slot).collect())
-    }
-}
-
-/// Of slots that are never used again there is one generation.
-const GENERATION: u32 = 0;
 
 impl Registry {
     pub(crate) fn new(series_max: usize, bytes_max: u64) -> Self {
-        Self { known: RwLock::default(), series_max, bytes_max }
+        Self {
+            known: RwLock::default(),
+            others: RwLock::default(),
+            series_max,
+            bytes_max,
+            measured: AtomicU64::new(0),
+            hour: AtomicU32::new(0),
+            n_evictions: AtomicU64::new(0),
+            n_evicted: AtomicU64::new(0),
+        }
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Known> {
@@ -248,71 +259,130 @@ impl Registry {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The id of `def`, interned when new.
-    pub(crate) fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<Resolved, Error> {
+    fn others(&self) -> RwLockReadGuard<'_, Others> {
+        self.others.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others_mut(&self) -> RwLockWriteGuard<'_, Others> {
+        self.others.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the time: what is asked for from now on was used in this hour.
+    pub(crate) fn tick(&self, now: Timestamp) -> u32 {
+        self.hour.fetch_max(hour_of(now), Ordering::Relaxed).max(hour_of(now))
+    }
+
+    fn hour(&self) -> u32 {
+        self.hour.load(Ordering::Relaxed)
+    }
+
+    /// Bytes it takes, as of the last thousand series.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.measured.load(Ordering::Relaxed)
+    }
+
+    /// Counts the bytes it takes.
+    pub(crate) fn measure(&self) -> u64 {
+        let others = {
+            let others = self.others();
+            let bounds = others.bounds.values().map(|bounds| size_of_val(&*bounds.values) + 96);
+            others.resource_bytes + others.resources.capacity() * 32 + bounds.sum::<usize>()
+        };
+        let bytes = (self.read().bytes() + others) as u64;
+        self.measured.store(bytes, Ordering::Relaxed);
+        bytes
+    }
+
+    /// The series of `def`, interned when new; `resource_of` finds what emitted it.
+    pub(crate) fn resolve(
+        &self,
+        tenant: TenantId,
+        def: &SeriesDef,
+        resource_of: impl FnOnce(ResourceId) -> Option<Arc<Resource>>,
+    ) -> Result<Resolved, Error> {
         let hash = series_hash(tenant, def);
-        if let Some(resolved) = self.read().find(tenant, def, hash) {
+        let find = |known: &Known| {
+            let slot = known.find(tenant, def, hash)?;
+            known.rows.row(slot).touch(self.hour());
+            Some(known.resolved(slot))
+        };
+        if let Some(resolved) = find(&self.read()) {
             return Ok(resolved);
         }
         let bytes = self.bytes();
         if bytes >= self.bytes_max {
-            return Err(Error::Full {
-                what: "memory for series",
-                used: bytes,
-                limit: self.bytes_max,
-            });
+            let limit = self.bytes_max;
+            return Err(Error::Full { what: "memory for series", used: bytes, limit });
         }
+        let resource = resource_of(def.resource_id);
         let mut known = self.write();
-        if let Some(resolved) = known.find(tenant, def, hash) {
+        if let Some(resolved) = find(&known) {
             return Ok(resolved); // Another request was faster.
         }
-        if known.series.len() >= self.series_max {
-            let limit = self.series_max as u64;
-            return Err(Error::Full {
-                what: "series registry",
-                used: known.series.len() as u64,
-                limit,
-            });
+        let full = |what, used: usize, limit: usize| {
+            Err(Error::Full { what, used: used as u64, limit: limit as u64 })
+        };
+        if known.len() >= self.series_max {
+            return full("series registry", known.len(), self.series_max);
         }
-        let mut id = hash;
-        while known.series_by_id.contains_key(&id) {
-            id = id.wrapping_add(1); // A clash: the id is recorded with the series, so it stays.
+        if def.labels.len() > usize::from(u16::MAX) {
+            return full("label set of a series", def.labels.len(), usize::from(u16::MAX));
         }
-        let slot = known.add(SeriesId(id), tenant, def.clone());
-        Ok(resolved(SeriesId(id), slot))
+        let id = known.free_id(hash);
+        let slot = known.add(id, tenant, def, resource.as_ref());
+        known.rows.row(slot).touch(self.hour());
+        let (resolved, n_series) = (known.resolved(slot), known.len());
+        drop(known);
+        if n_series < MEASURE_EACH || n_series.is_multiple_of(MEASURE_EACH) {
+            self.measure();
+        }
+        Ok(resolved)
     }
 
-    /// Brings back a series under the id it was recorded with. Returns it, whether it was new or not.
-    pub(crate) fn restore(&self, id: SeriesId, tenant: TenantId, def: SeriesDef) -> Arc<Series> {
-        let mut known = self.write();
-        if let Some(&slot) = known.series_by_id.get(&id.0) {
-            return Arc::clone(&known.series[slot as usize]);
+    /// Brings back series under the ids they were recorded with; those that are there stay as they are.
+    pub(crate) fn restore(
+        &self,
+        tenant: TenantId,
+        series: impl IntoIterator<Item = (SeriesId, SeriesDef)>,
+        mut then: impl FnMut(&SeriesView<'_>, u32),
+    ) {
+        for (id, def) in series {
+            let resource = self.resource(tenant, def.resource_id);
+            let mut known = self.write();
+            let slot = match known.slot(id.0) {
+                Some(slot) => slot,
+                None => known.add(id.0, tenant, &def, resource.as_ref()),
+            };
+            known.rows.row(slot).touch(self.hour());
+            drop(known);
+            then(&self.view(), slot);
         }
-        let slot = known.add(id, tenant, def);
-        Arc::clone(&known.series[slot as usize])
+        self.measure();
     }
 
     pub(crate) fn view(&self) -> SeriesView<'_> {
-        SeriesView(self.read())
+        SeriesView::new(self.read(), self.hour())
     }
 
+    /// The active series with this id.
     pub(crate) fn by_id(&self, id: SeriesId) -> Option<Arc<Series>> {
         let known = self.read();
-        known.series_by_id.get(&id.0).map(|&slot| Arc::clone(&known.series[slot as usize]))
-    }
-
-    /// Bytes it takes, estimated: a series with ten labels was measured at about 1 KiB.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.series_len() as u64 * 1024
+        known.slot(id.0).map(|slot| known.series(slot))
     }
 
     pub(crate) fn series_len(&self) -> usize {
-        self.read().series.len()
+        self.read().len()
+    }
+
+    /// Series that left since start.
+    pub(crate) fn evicted(&self) -> u64 {
+        self.n_evicted.load(Ordering::Relaxed)
     }
 
     pub(crate) fn put_resource(&self, tenant: TenantId, def: &ResourceDef) -> ResourceId {
         let id = resource_id(&def.attributes);
-        if self.read().resources.contains_key(&(tenant, id.0)) {
+        if let Some(known) = self.others().resources.get(&(tenant, id.0)) {
+            known.days.touch(self.hour());
             return id;
         }
         self.restore_resource(id, tenant, def.clone());
@@ -323,183 +393,127 @@ impl Registry {
         &self,
         id: ResourceId,
         tenant: TenantId,
-        mut def: ResourceDef,
+        def: ResourceDef,
     ) -> Arc<Resource> {
-        def.attributes.sort_by(|a, b| a.key.cmp(&b.key));
-        let fresh = || {
-            Arc::new(Resource {
-                id,
-                tenant,
-                def,
-                last_ms: AtomicI64::new(i64::MIN),
-                days: Days::default(),
-            })
-        };
-        Arc::clone(self.write().resources.entry((tenant, id.0)).or_insert_with(fresh))
+        let mut others = self.others_mut();
+        if let Some(known) = others.resources.get(&(tenant, id.0)) {
+            known.days.touch(self.hour());
+            return Arc::clone(known);
+        }
+        let resource = Arc::new(Resource::new(id, tenant, def, self.hour()));
+        others.resource_bytes += resource.bytes();
+        others.resources.insert((tenant, id.0), Arc::clone(&resource));
+        drop(others);
+        self.write().set_resource(&resource);
+        resource
     }
 
     pub(crate) fn resource(&self, tenant: TenantId, id: ResourceId) -> Option<Arc<Resource>> {
-        self.read().resources.get(&(tenant, id.0)).cloned()
+        self.others().resources.get(&(tenant, id.0)).cloned()
+    }
+
+    /// Likewise for a row on its way in: the resource stays for a while.
+    pub(crate) fn use_resource(&self, tenant: TenantId, id: ResourceId) -> Option<Arc<Resource>> {
+        self.resource(tenant, id).inspect(|resource| resource.days.touch(self.hour()))
     }
 
     pub(crate) fn resources(&self, tenant: TenantId) -> Vec<Arc<Resource>> {
-        let known = self.read();
-        let mut resources: Vec<_> = known
-            .resources
-            .values()
-            .filter(|resource| resource.tenant == tenant)
-            .cloned()
-            .collect();
-        drop(known);
+        let others = self.others();
+        let of_tenant = others.resources.values().filter(|resource| resource.tenant == tenant);
+        let mut resources: Vec<_> = of_tenant.cloned().collect();
+        drop(others);
         resources.sort_by_key(|resource| resource.id);
         resources
     }
 
+    pub(crate) fn resources_len(&self) -> usize {
+        self.others().resources.len()
+    }
+
     pub(crate) fn put_bounds(&self, id: u64, values: &[f64]) -> Arc<Bounds> {
         if let Some(known) = self.bounds(id) {
+            known.days.touch(self.hour());
             return known;
         }
-        let fresh = || Arc::new(Bounds { id, values: Arc::from(values), days: Days::default() });
-        Arc::clone(self.write().bounds.entry(id).or_insert_with(fresh))
+        let days = Days::new(self.hour());
+        let fresh = || Arc::new(Bounds { id, values: Arc::from(values), days });
+        Arc::clone(self.others_mut().bounds.entry(id).or_insert_with(fresh))
     }
 
     pub(crate) fn bounds(&self, id: u64) -> Option<Arc<Bounds>> {
-        self.read().bounds.get(&id).cloned()
+        self.others().bounds.get(&id).cloned()
     }
 
-    /// Visible series of `tenant` that satisfy all `matchers`, ordered by Prometheus name, then labels.
+    /// Lets go of series idle for two hours, and of resources and bounds that nothing refers to any more. All rows that
+    /// came in before `before` must be in segments. Returns the slots, to be given to [`reuse`](Self::reuse) once
+    /// nobody reads heads that knew them.
+    pub(crate) fn evict(&self, before: u32) -> Vec<u32> {
+        let limit = before.min(self.hour().saturating_sub(IDLE_HOURS));
+        let mut known = self.write();
+        let slots = known.evict(limit);
+        let mut others = self.others_mut();
+        let is_dead = |resource: &Arc<Resource>| {
+            resource.days.is_idle(limit) && !known.has_series_of(resource.tenant, resource.id)
+        };
+        let mut freed = 0;
+        others.resources.retain(|_, resource| {
+            let is_dead = is_dead(resource);
+            freed += if is_dead { resource.bytes() } else { 0 };
+            !is_dead
+        });
+        others.resource_bytes -= freed;
+        others.bounds.retain(|_, bounds| !bounds.days.is_idle(limit));
+        drop((known, others));
+        self.measure();
+        if !slots.is_empty() || freed > 0 {
+            self.n_evictions.fetch_add(1, Ordering::AcqRel);
+            self.n_evicted.fetch_add(slots.len() as u64, Ordering::Relaxed);
+        }
+        slots
+    }
+
+    /// Gives slots of evicted series to new ones.
+    pub(crate) fn reuse(&self, slots: Vec<u32>) {
+        self.write().reuse(slots);
+    }
+
+    /// Visible active series of `tenant` that satisfy all `matchers`, in no order.
+    fn select_active(&self, tenant: TenantId, filter: &Filter) -> Vec<Arc<Series>> {
+        let known = self.read();
+        let slots = known.visible(&filter.select(&known, tenant));
+        slots.into_iter().map(|slot| known.series(slot)).collect()
+    }
+
+    /// Visible active series of `tenant` that satisfy all `matchers`, ordered by Prometheus name, then labels.
+    #[cfg(test)]
     pub(crate) fn select(
         &self,
         tenant: TenantId,
-        matchers: &[Matcher],
+        matchers: &[model::matcher::Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
-        let filter = Filter::new(matchers)?;
-        let known = self.read();
-        let mut selected: Vec<Arc<Series>> = match known.index.get(&tenant) {
-            Some(index) => filter.select(index, &known.series),
-            None => Vec::new(),
-        };
-        drop(known);
-        selected.sort_by(|a, b| {
-            (&a.def.prom_name, &a.def.prom_labels, a.id).cmp(&(
-                &b.def.prom_name,
-                &b.def.prom_labels,
-                b.id,
-            ))
-        });
+        let mut selected = self.select_active(tenant, &Filter::new(matchers)?);
+        sort(&mut selected);
         Ok(selected)
     }
 }
 
-impl Known {
-    fn find(&self, tenant: TenantId, def: &SeriesDef, hash: u64) -> Option<Resolved> {
-        let mut id = hash;
-        loop {
-            let series = &self.series[*self.series_by_id.get(&id)? as usize];
-            if is_same(series, tenant, def) {
-                return Some(resolved(series.id, series.slot));
-            }
-            id = id.wrapping_add(1);
-        }
-    }
-
-    fn add(&mut self, id: SeriesId, tenant: TenantId, def: SeriesDef) -> u32 {
-        let slot = u32::try_from(self.series.len()).expect("the series limit is far below 2^32");
-        self.index.entry(tenant).or_default().add(slot, &def);
-        let resource = self.resources.get(&(tenant, def.resource_id.0)).cloned();
-        self.series_by_id.insert(id.0, slot);
-        self.series.push(Arc::new(Series {
-            id,
-            tenant,
-            def,
-            slot,
-            resource,
-            last_ms: AtomicI64::new(i64::MIN),
-            days: Days::default(),
-        }));
-        slot
+impl Resource {
+    fn new(id: ResourceId, tenant: TenantId, mut def: ResourceDef, hour: u32) -> Self {
+        def.attributes.sort_by(|a, b| a.key.cmp(&b.key));
+        Self { id, tenant, def, last_ms: AtomicI64::new(i64::MIN), days: Days::new(hour) }
     }
 }
 
-fn resolved(id: SeriesId, slot: u32) -> Resolved {
-    Resolved { id, at: SeriesRef { slot, generation: GENERATION } }
-}
-
-/// Identity of a series is its tenant, metric, labels and resource; everything else describes it.
-fn is_same(series: &Series, tenant: TenantId, def: &SeriesDef) -> bool {
-    series.tenant == tenant
-        && series.def.resource_id == def.resource_id
-        && series.def.metric == def.metric
-        && series.def.labels == def.labels
-}
-
-fn put_text(out: &mut Vec<u8>, text: &str) {
-    out.extend_from_slice(&(text.len() as u64).to_le_bytes());
-    out.extend_from_slice(text.as_bytes());
-}
-
-/// xxh3-64 of the canonical bytes of a series (`docs/format/segment.md`).
-fn series_hash(tenant: TenantId, def: &SeriesDef) -> u64 {
-    SCRATCH.with_borrow_mut(|out| {
-        out.clear();
-        out.extend_from_slice(&tenant.0.to_le_bytes());
-        out.extend_from_slice(&def.resource_id.0.to_le_bytes());
-        put_text(out, &def.metric);
-        for (name, value) in def.labels.iter() {
-            put_text(out, name);
-            put_text(out, value);
-        }
-        xxh3_64(out)
-    })
-}
-
-/// Identity of a resource: xxh3-64 of its attributes, sorted by key, in canonical bytes (`docs/format/segment.md`).
-#[must_use]
-pub fn resource_id(attributes: &[Attribute]) -> ResourceId {
-    let mut sorted: Vec<&Attribute> = attributes.iter().collect();
-    sorted.sort_by(|a, b| a.key.cmp(&b.key));
-    let mut out = Vec::with_capacity(256);
-    for attribute in sorted {
-        put_text(&mut out, &attribute.key);
-        put_value(&mut out, &attribute.value);
-    }
-    ResourceId(xxh3_64(&out))
-}
-
-fn put_value(out: &mut Vec<u8>, value: &AttributeValue) {
-    match value {
-        AttributeValue::Str(text) => {
-            out.push(1);
-            put_text(out, text);
-        }
-        AttributeValue::Bool(truth) => out.extend_from_slice(&[2, u8::from(*truth)]),
-        AttributeValue::Int(number) => {
-            out.push(3);
-            out.extend_from_slice(&number.to_le_bytes());
-        }
-        AttributeValue::Double(number) => {
-            out.push(4);
-            out.extend_from_slice(&number.to_bits().to_le_bytes());
-        }
-        AttributeValue::Bytes(bytes) => {
-            out.push(5);
-            out.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
-            out.extend_from_slice(bytes);
-        }
-        AttributeValue::Array(items) => {
-            out.push(6);
-            out.extend_from_slice(&(items.len() as u64).to_le_bytes());
-            items.iter().for_each(|item| put_value(out, item));
-        }
-        AttributeValue::Map(entries) => {
-            out.push(7);
-            out.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-            for entry in entries {
-                put_text(out, &entry.key);
-                put_value(out, &entry.value);
-            }
-        }
-    }
+/// Puts series into the order (Prometheus name, Prometheus labels, id).
+fn sort(series: &mut [Arc<Series>]) {
+    series.sort_by(|a, b| {
+        let key = |series: &Arc<Series>| series.id;
+        a.def
+            .prom_name
+            .cmp(&b.def.prom_name)
+            .then_with(|| a.def.prom_labels.cmp(&b.def.prom_labels))
+            .then_with(|| key(a).cmp(&key(b)))
+    });
 }
 
 #[cfg(test)]

@@ -10,19 +10,20 @@ use model::time::TimeRange;
 use crate::error::Error;
 use crate::head::drafts::head_batches;
 use crate::live::Version;
-use crate::registry::{Registry, Resource, Series};
+use crate::registry::{Past, Registry, Resource, Series};
 use crate::scan::{HistogramScan, SampleScan, ScanLimit, SegmentScan, histograms, samples};
 use crate::schema::Table;
 
 /// A version of the store, readable as long as it is held.
 pub struct Snapshot {
     registry: Arc<Registry>,
+    past: Arc<Past>,
     version: Version,
 }
 
 impl Snapshot {
-    pub(crate) fn new(registry: Arc<Registry>, version: Version) -> Self {
-        Self { registry, version }
+    pub(crate) fn new(registry: Arc<Registry>, past: Arc<Past>, version: Version) -> Self {
+        Self { registry, past, version }
     }
 
     /// Highest WAL sequence it holds.
@@ -33,35 +34,56 @@ impl Snapshot {
 
     /// Series of `tenant` whose Prometheus name and labels satisfy all `matchers`, in the order (name, labels).
     ///
-    /// `__name__` with `=` also matches the native metric name. Touches no samples.
+    /// `__name__` with `=` also matches the native metric name. Touches no samples, yet may read the definitions of series
+    /// that are idle: name the range with [`select_in`](Self::select_in) where there is one.
     ///
     /// # Errors
     ///
-    /// `Invalid` when a regular expression does not compile.
+    /// `Invalid` when a regular expression does not compile, `Corrupt` when a segment fails its checksum.
     pub fn select(
         &self,
         tenant: TenantId,
         matchers: &[Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
-        self.registry.select(tenant, matchers)
+        self.select_in(tenant, matchers, TimeRange::ALL)
+    }
+
+    /// Likewise those that had rows on a day of `range`; active ones are given whenever their rows were.
+    ///
+    /// Blocks on disk reads when it meets a day for the first time: call it on a blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// As [`select`](Self::select).
+    pub fn select_in(
+        &self,
+        tenant: TenantId,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> Result<Vec<Arc<Series>>, Error> {
+        let wanted = (tenant, matchers, range);
+        self.past.select(&self.registry, &self.version.segments, wanted)
     }
 
     /// The series with this id.
     #[must_use]
     pub fn series(&self, id: SeriesId) -> Option<Arc<Series>> {
-        self.registry.by_id(id)
+        let found = self.past.series(&self.registry, &self.version.segments, id);
+        found.unwrap_or_else(|error| unread(&error, || self.registry.by_id(id)))
     }
 
     /// The resource with this id.
     #[must_use]
     pub fn resource(&self, tenant: TenantId, id: ResourceId) -> Option<Arc<Resource>> {
-        self.registry.resource(tenant, id)
+        let found = self.past.resource(&self.registry, &self.version.segments, (tenant, id));
+        found.unwrap_or_else(|error| unread(&error, || self.registry.resource(tenant, id)))
     }
 
     /// Resources of `tenant`, ordered by id.
     #[must_use]
     pub fn resources(&self, tenant: TenantId) -> Vec<Arc<Resource>> {
-        self.registry.resources(tenant)
+        let found = self.past.resources(&self.registry, &self.version.segments, tenant);
+        found.unwrap_or_else(|error| unread(&error, || self.registry.resources(tenant)))
     }
 
     /// Samples of `series` with times in `range_ms` (both ends included), head and segments merged.
@@ -77,7 +99,7 @@ impl Snapshot {
         range_ms: (i64, i64),
         limit: &ScanLimit,
     ) -> Result<SampleScan, Error> {
-        samples::scan(&self.version, series, range_ms, limit)
+        samples::scan(&self.version, &self.registry, series, range_ms, limit)
     }
 
     /// Histograms of `series` with times in `range_ms` (both ends included), head and segments merged.
@@ -93,7 +115,8 @@ impl Snapshot {
         range_ms: (i64, i64),
         limit: &ScanLimit,
     ) -> Result<HistogramScan, Error> {
-        histograms::scan(&self.version, &self.registry, series, range_ms, limit)
+        let bounds = |id| self.past.bounds(&self.registry, &self.version.segments, id);
+        histograms::scan(&self.version, bounds, series, range_ms, limit)
     }
 
     /// Segments of the default tenant's `table` with rows in `range`, oldest commit first.
@@ -147,4 +170,10 @@ impl Snapshot {
         }
         Ok(batches)
     }
+}
+
+/// What is active, when the definitions of the past cannot be read.
+fn unread<T>(error: &Error, active: impl FnOnce() -> T) -> T {
+    tracing::error!(%error, "definitions not read, answers lack what is idle");
+    active()
 }

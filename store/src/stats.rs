@@ -32,9 +32,15 @@ pub struct Stats {
     pub head_bytes: u64,
     /// Rows in the heads.
     pub head_rows: u64,
-    /// Series known.
+    /// Series active: with samples in the last two hours.
     pub series: u64,
-    /// Resources known to the default tenant.
+    /// Series that left the registry after a long silence.
+    pub series_evicted_total: u64,
+    /// Bytes of the registry: series, labels, postings, resources.
+    pub registry_bytes: u64,
+    /// Bytes kept of the definitions of idle series.
+    pub definitions_bytes: u64,
+    /// Resources active.
     pub resources: u64,
     /// Flushes committed.
     pub flushes_total: u64,

@@ -94,7 +94,7 @@ impl Store {
     pub fn resolve(&self, tenant: TenantId, def: &SeriesDef) -> Result<Resolved, Error> {
         self.core
             .registry
-            .resolve(tenant, def)
+            .resolve(tenant, def, |id| self.core.use_resource(tenant, id))
             .inspect_err(|error| self.core.counters.refuse(error))
     }
 
@@ -126,12 +126,14 @@ impl Store {
         self.admit()?;
         let n_rows: usize = batch.samples.len()
             + batch.tables.iter().map(|(_, rows)| rows.num_rows()).sum::<usize>();
-        let day = today(self.core.clock.now());
+        let now = self.core.clock.now();
+        self.core.registry.tick(now);
+        let day = today(now);
         let records = if n_rows <= INLINE_ROWS_MAX {
-            prepare(&self.core.registry, batch, day)?
+            prepare(&self.core, batch, day)?
         } else {
-            let registry = Arc::clone(&self.core.registry);
-            blocking(move || prepare(&registry, batch, day)).await?
+            let core = Arc::clone(&self.core);
+            blocking(move || prepare(&core, batch, day)).await?
         };
         let (ack, acked) = oneshot::channel();
         let pending = Pending { records, ack };
@@ -178,7 +180,8 @@ impl Store {
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.core.counters.requests.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Snapshot::new(Arc::clone(&self.core.registry), self.core.live.version()))
+        let (registry, past) = (Arc::clone(&self.core.registry), Arc::clone(&self.core.past));
+        Arc::new(Snapshot::new(registry, past, self.core.live.version()))
     }
 
     /// Writes everything in the head to segments.
@@ -325,7 +328,10 @@ impl Store {
             head_bytes: load.bytes,
             head_rows: load.rows,
             series: core.registry.series_len() as u64,
-            resources: core.registry.resources(TenantId::default()).len() as u64,
+            series_evicted_total: core.registry.evicted(),
+            registry_bytes: core.registry.measure(),
+            definitions_bytes: core.past.bytes(),
+            resources: core.registry.resources_len() as u64,
             flushes_total: core.counters.flushes.load(Ordering::Relaxed),
             flush_failures_total: core.counters.flush_failures.load(Ordering::Relaxed),
             compact_lag_s: core.counters.compact_lag_s.load(Ordering::Relaxed),

@@ -6,4 +6,5 @@
 pub(crate) mod payload;
 pub(crate) mod record;
 pub(crate) mod replay;
+pub(crate) mod samples;
 pub(crate) mod writer;

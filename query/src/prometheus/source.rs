@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::matcher::Matcher;
 use model::metric::MetricKind;
-use model::time::TimeRange;
+use model::time::{TimeRange, Timestamp};
 use store::Series;
 use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples};
 
@@ -44,8 +44,8 @@ impl StoreSource {
     }
 
     /// Series shown as they are.
-    fn plain(&self, matchers: &[Matcher]) -> Result<Vec<Arc<Series>>, Error> {
-        let mut series = self.view.snapshot.select(self.view.tenant, matchers)?;
+    fn plain(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Arc<Series>>, Error> {
+        let mut series = self.view.snapshot.select_in(self.view.tenant, matchers, range)?;
         series.retain(|series| is_plain(series));
         Ok(series)
     }
@@ -57,12 +57,12 @@ impl StoreSource {
         range: TimeRange,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
-        for series in self.plain(matchers)? {
+        for series in self.plain(matchers, range)? {
             if is_alive(&series, range) {
                 take(&labels(&series, "", None));
             }
         }
-        let selected = virtual_series::select(&self.view, matchers)?;
+        let selected = virtual_series::select(&self.view, matchers, range)?;
         for histogram in selected.histograms.iter().filter(|h| is_alive(&h.series, range)) {
             for part in &histogram.parts {
                 match part {
@@ -85,12 +85,12 @@ impl StoreSource {
         range: TimeRange,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
-        for series in self.plain(matchers)? {
+        for series in self.plain(matchers, range)? {
             if is_alive(&series, range) {
                 take(&labels(&series, "", None));
             }
         }
-        let selected = virtual_series::select(&self.view, matchers)?;
+        let selected = virtual_series::select(&self.view, matchers, range)?;
         let series: Vec<Arc<Series>> =
             selected.histograms.iter().map(|h| h.series.clone()).collect();
         let range_ms = (range.start.ms(), range.end.ms());
@@ -171,7 +171,11 @@ impl SeriesSource for StoreSource {
     ) -> Result<Vec<Box<dyn SeriesStream + 'a>>, SourceError> {
         let snapshot = &self.view.snapshot;
         let limit = self.limit();
-        let series = self.plain(select.matchers).map_err(refused)?;
+        let (start, end) = select.range_ms;
+        // The end of the range is a whole millisecond: rows inside it count.
+        let range =
+            TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1)));
+        let series = self.plain(select.matchers, range).map_err(refused)?;
         let native: Vec<Arc<Series>> = series
             .iter()
             .filter(|series| series.def.kind == MetricKind::ExponentialHistogram)
@@ -189,7 +193,8 @@ impl SeriesSource for StoreSource {
                 current: None,
             }));
         }
-        let selected = virtual_series::select(&self.view, select.matchers).map_err(refused)?;
+        let selected =
+            virtual_series::select(&self.view, select.matchers, range).map_err(refused)?;
         if !selected.histograms.is_empty() {
             let series: Vec<Arc<Series>> =
                 selected.histograms.iter().map(|h| h.series.clone()).collect();

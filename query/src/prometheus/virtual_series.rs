@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use model::matcher::{MatchOp, Matcher};
 use model::metric::MetricKind;
+use model::time::TimeRange;
 use store::Series;
 
 use crate::catalog::View;
@@ -67,7 +68,11 @@ pub(super) fn is_plain(series: &Series) -> bool {
 }
 
 /// Applies `matchers` to the parts of every explicit histogram.
-pub(super) fn select(view: &View, matchers: &[Matcher]) -> Result<Selected, Error> {
+pub(super) fn select(
+    view: &View,
+    matchers: &[Matcher],
+    range: TimeRange,
+) -> Result<Selected, Error> {
     let compiled = |matcher: &Matcher| compile(matcher.op, &matcher.value).map_err(Error::invalid);
     let le = matchers.iter().filter(|m| m.name == LE).map(compiled).collect::<Result<_, _>>()?;
     let mut rest: Vec<Matcher> =
@@ -88,7 +93,7 @@ pub(super) fn select(view: &View, matchers: &[Matcher]) -> Result<Selected, Erro
             tests.push(compiled(matcher)?);
         }
     }
-    let series = view.snapshot.select(view.tenant, &rest)?;
+    let series = view.snapshot.select_in(view.tenant, &rest, range)?;
     let histograms = series.into_iter().filter(|series| !is_plain(series)).filter_map(|series| {
         let is_selected = |part: &Part| {
             let name = format!("{}{}", series.def.prom_name, part.suffix());

@@ -1,6 +1,5 @@
-//! Samples: from chunks of the head, or from segments, to drafts.
+//! Samples of segments, merged to drafts.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -8,16 +7,13 @@ use arrow::array::{
     TimestampMillisecondBuilder, UInt8Array, UInt64Array,
 };
 use arrow::datatypes::{TimestampMillisecondType, UInt8Type};
-use model::time::Timestamp;
 
 use crate::arrange::values::{ValueBuilder, Values};
 use crate::arrange::{Ranks, SeriesKey, distinct};
 use crate::definition::{column, series_ids};
 use crate::error::Error;
-use crate::head::chunk::Chunk;
 use crate::registry::Registry;
 use crate::schema::{Table, columns, segment_schema};
-use crate::segment::write::Window;
 
 /// One sample's place: rank of its series, time in ms, row in its source.
 type Place = (u32, i64, u32);
@@ -27,51 +23,6 @@ struct Payload {
     value: f64,
     start: i64,
     flags: u8,
-}
-
-/// Segment batches of the samples in `chunks`, oldest window first. Of equal (series, time) the later arrival wins.
-pub(crate) fn from_chunks(
-    chunks: &[Arc<Chunk>],
-    registry: &Registry,
-) -> Result<Vec<(Window, RecordBatch)>, Error> {
-    let (ranks, rank_of_slot) = rank_slots(chunks, registry);
-    let mut windows: BTreeMap<Window, Vec<Place>> = BTreeMap::new();
-    let mut starts = Vec::with_capacity(chunks.len());
-    let mut arrival = 0_u32;
-    for chunk in chunks {
-        starts.push(arrival);
-        for (slot, time) in chunk.slots.iter().zip(&chunk.times) {
-            let window = Window::at(Table::Samples, Timestamp::from_ms(*time).0);
-            windows.entry(window).or_default().push((rank_of_slot[*slot as usize], *time, arrival));
-            arrival += 1;
-        }
-    }
-    let payload = |arrival: u32| {
-        let i = starts.partition_point(|start| *start <= arrival) - 1;
-        let (chunk, row) = (&chunks[i], (arrival - starts[i]) as usize);
-        Payload { value: chunk.values[row], start: chunk.starts[row], flags: chunk.flags[row] }
-    };
-    windows
-        .into_iter()
-        .map(|(window, places)| Ok((window, build(places, &ranks, payload)?)))
-        .collect()
-}
-
-/// Ranks of all series in `chunks`, by slot.
-fn rank_slots(chunks: &[Arc<Chunk>], registry: &Registry) -> (Ranks, Vec<u32>) {
-    let slot_max = chunks.iter().flat_map(|chunk| &chunk.slots).copied().max().unwrap_or(0);
-    let mut is_met = vec![false; slot_max as usize + 1];
-    chunks.iter().flat_map(|chunk| &chunk.slots).for_each(|slot| is_met[*slot as usize] = true);
-    let view = registry.view();
-    let met: Vec<(u32, u64)> = (0..=slot_max)
-        .filter(|slot| is_met[*slot as usize] && !chunks.is_empty())
-        .map(|slot| (slot, view.series(slot).id.0))
-        .collect();
-    drop(view);
-    let ranks = Ranks::new(met.iter().map(|(_, id)| SeriesKey::new(registry, *id, None)));
-    let mut rank_of_slot = vec![0; is_met.len()];
-    met.iter().for_each(|(slot, id)| rank_of_slot[*slot as usize] = ranks.rank(*id));
-    (ranks, rank_of_slot)
 }
 
 /// One batch of the samples in segment batches, later ones winning.
@@ -175,37 +126,6 @@ pub(crate) fn keep_last<T: Copy, K: PartialEq>(items: &mut Vec<T>, key: impl Fn(
         }
     }
     items.truncate(kept);
-}
-
-/// The head's samples in arrival order, in the segment schema, values in `v_f64`.
-pub(crate) fn head_batch(chunk: &Chunk, registry: &Registry) -> Result<RecordBatch, Error> {
-    let n_rows = chunk.len();
-    let mut metrics = StringBuilder::with_capacity(n_rows, 16 * n_rows);
-    let mut ids = Vec::with_capacity(n_rows);
-    let mut starts = TimestampMillisecondBuilder::with_capacity(n_rows);
-    let view = registry.view();
-    for (slot, start) in chunk.slots.iter().zip(&chunk.starts) {
-        let series = view.series(*slot);
-        metrics.append_value(&series.def.metric);
-        ids.push(series.id.0);
-        starts.append_option((*start != i64::MIN).then_some(*start));
-    }
-    drop(view);
-    let times = TimestampMillisecondArray::from(chunk.times.clone());
-    let none = |data_type| arrow::array::new_null_array(&data_type, n_rows);
-    let arrays: Vec<ArrayRef> = vec![
-        Arc::new(metrics.finish()),
-        Arc::new(UInt64Array::from(ids)),
-        Arc::new(times.with_timezone("UTC")),
-        none(arrow::datatypes::DataType::Int8),
-        none(arrow::datatypes::DataType::Int64),
-        none(arrow::datatypes::DataType::Int64),
-        Arc::new(arrow::array::Float64Array::from(chunk.values.clone())),
-        Arc::new(starts.finish().with_timezone("UTC")),
-        Arc::new(UInt8Array::from(chunk.flags.clone())),
-    ];
-    RecordBatch::try_new(segment_schema(Table::Samples), arrays)
-        .map_err(Error::arrow("building head samples"))
 }
 
 /// Distinct series ids of `batches`.

@@ -1,12 +1,16 @@
 //! One delete in force, ready to be applied to rows.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use model::id::ResourceId;
+use model::time::TimeRange;
+
+use crate::core::Core;
 use crate::delete::matching::Conditions;
 use crate::delete::{DeleteFrom, DeleteRecord};
 use crate::error::Error;
-use crate::registry::Registry;
+use crate::registry::Resource;
 use crate::schema::{Table, columns, segment_schema};
 use crate::segment::read::Segment;
 
@@ -18,7 +22,8 @@ pub(crate) struct Marker {
     pub(crate) ids: HashSet<u64>,
     /// Their native metric names.
     metrics: HashSet<Arc<str>>,
-    pub(crate) registry: Arc<Registry>,
+    /// Resources of a delete of logs or spans: rows that come later are not deleted.
+    pub(crate) resources: HashMap<ResourceId, Arc<Resource>>,
 }
 
 impl std::fmt::Debug for Marker {
@@ -28,19 +33,23 @@ impl std::fmt::Debug for Marker {
 }
 
 impl Marker {
-    /// A marker over the series known to `registry`: every one that its segments may hold.
-    pub(crate) fn new(record: DeleteRecord, registry: &Arc<Registry>) -> Result<Self, Error> {
+    /// A marker over the series and resources that segments may hold. Blocks on disk reads.
+    pub(crate) fn new(record: DeleteRecord, core: &Core) -> Result<Self, Error> {
         let delete = &record.delete;
         let conditions = Conditions::new(&delete.matchers)?;
-        let series = match delete.from {
-            DeleteFrom::Metrics => registry.select(delete.tenant, &delete.matchers)?,
-            DeleteFrom::Logs | DeleteFrom::Spans => Vec::new(),
+        let (registry, segments) = (&core.registry, core.live.segments());
+        let wanted = (delete.tenant, &delete.matchers[..], TimeRange::ALL);
+        let (series, resources) = match delete.from {
+            DeleteFrom::Metrics => (core.past.select(registry, &segments, wanted)?, Vec::new()),
+            DeleteFrom::Logs | DeleteFrom::Spans => {
+                (Vec::new(), core.past.resources(registry, &segments, delete.tenant)?)
+            }
         };
         Ok(Self {
             conditions,
             ids: series.iter().map(|series| series.id.0).collect(),
             metrics: series.iter().map(|series| Arc::from(series.def.metric.as_str())).collect(),
-            registry: Arc::clone(registry),
+            resources: resources.into_iter().map(|resource| (resource.id, resource)).collect(),
             record,
         })
     }

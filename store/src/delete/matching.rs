@@ -1,6 +1,7 @@
 //! Which rows of a batch a delete is about.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -8,15 +9,15 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, UInt64Type};
-use model::id::{ResourceId, TenantId};
+use model::id::ResourceId;
 use model::matcher::Matcher;
 use model::time::NS_PER_MS;
 
 use crate::delete::DeleteFrom;
 use crate::delete::marker::Marker;
 use crate::error::Error;
+use crate::registry::Resource;
 use crate::registry::select::Test;
-use crate::registry::{Registry, Resource};
 use crate::schema::columns;
 
 /// The maps that hold attributes of logs and spans.
@@ -65,7 +66,7 @@ pub(crate) fn hits(marker: &Marker, batch: &RecordBatch) -> Result<Vec<bool>, Er
         return Ok(hits);
     }
     for (name, column, test) in &marker.conditions.0 {
-        let texts = Texts::new(batch, (name, column), (delete.tenant, &marker.registry))?;
+        let texts = Texts::new(batch, (name, column), &marker.resources)?;
         for (row, hit) in hits.iter_mut().enumerate().filter(|(_, hit)| **hit) {
             *hit = test.holds(&texts.at(row));
         }
@@ -92,7 +93,7 @@ struct Texts<'a> {
     column: Option<Text>,
     name: &'a str,
     maps: Vec<(MapArray, StringArray)>,
-    resources: Option<(ArrayRef, TenantId, &'a Arc<Registry>)>,
+    resources: Option<(ArrayRef, &'a HashMap<ResourceId, Arc<Resource>>)>,
 }
 
 enum Text {
@@ -104,7 +105,7 @@ impl<'a> Texts<'a> {
     fn new(
         batch: &RecordBatch,
         (name, column): (&'a str, &str),
-        (tenant, registry): (TenantId, &'a Arc<Registry>),
+        known: &'a HashMap<ResourceId, Arc<Resource>>,
     ) -> Result<Self, Error> {
         let wrap = || Error::arrow("reading what a delete is about");
         let column = match batch.column_by_name(column) {
@@ -126,7 +127,7 @@ impl<'a> Texts<'a> {
             }
         }
         let ids = batch.column_by_name(columns::RESOURCE_ID).cloned();
-        Ok(Self { column, name, maps, resources: ids.map(|ids| (ids, tenant, registry)) })
+        Ok(Self { column, name, maps, resources: ids.map(|ids| (ids, known)) })
     }
 
     /// The text in `row`; empty when there is none.
@@ -151,9 +152,8 @@ impl<'a> Texts<'a> {
     }
 
     fn of_resource(&self, row: usize) -> Option<String> {
-        let (ids, tenant, registry) = self.resources.as_ref()?;
+        let (ids, known) = self.resources.as_ref()?;
         let id = ids.as_primitive::<UInt64Type>().value(row);
-        let resource: Arc<Resource> = registry.resource(*tenant, ResourceId(id))?;
-        resource.text(self.name).map(str::to_owned)
+        known.get(&ResourceId(id))?.text(self.name).map(str::to_owned)
     }
 }

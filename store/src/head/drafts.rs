@@ -8,7 +8,7 @@ use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::time::NS_PER_MS;
 
-use crate::arrange::{histograms, rows, samples, traces};
+use crate::arrange::{head, histograms, rows, traces};
 use crate::definition::resource::resource_rows;
 use crate::definition::{Sighting, bounds_rows, column, series_ids, series_rows};
 use crate::error::Error;
@@ -30,14 +30,17 @@ pub(crate) struct Flushed {
 /// Definitions that segments of a day hold once a flush is committed.
 #[derive(Default)]
 pub(crate) struct Marks {
-    series: Vec<(Arc<Series>, i64)>,
+    /// Series by slot.
+    series: Vec<(u32, i64)>,
     resources: Vec<(Arc<Resource>, i64)>,
     bounds: Vec<(Arc<Bounds>, i64)>,
 }
 
 impl Marks {
-    pub(crate) fn apply(&self) {
-        self.series.iter().for_each(|(series, day)| series.days.flush(*day));
+    pub(crate) fn apply(&self, registry: &Registry) {
+        let view = registry.view();
+        self.series.iter().for_each(|(slot, day)| view.flush(*slot, *day));
+        drop(view);
         self.resources.iter().for_each(|(resource, day)| resource.days.flush(*day));
         self.bounds.iter().for_each(|(bounds, day)| bounds.days.flush(*day));
     }
@@ -46,10 +49,62 @@ impl Marks {
 /// First and last time in ms, by day and id.
 type Seen = BTreeMap<(i64, u64), (i64, i64)>;
 
+/// First and last time of each series on one day, by slot, in ms of the day.
+#[derive(Default)]
+struct DaySeen {
+    spans: Vec<(u32, u32)>,
+}
+
+/// Marks a slot without rows: the first time lies behind the last.
+const UNSEEN: (u32, u32) = (u32::MAX, 0);
+
+impl DaySeen {
+    fn note(&mut self, slot: u32, ms: u32) {
+        let slot = slot as usize;
+        if self.spans.len() <= slot {
+            self.spans.resize(slot + 1, UNSEEN);
+        }
+        let span = &mut self.spans[slot];
+        *span = (span.0.min(ms), span.1.max(ms));
+    }
+
+    /// Slots with rows on `day`, with the first and last time in ms since the epoch.
+    fn seen(&self, day: i64) -> impl Iterator<Item = (u32, i64, i64)> {
+        let ms = move |of_day: u32| day.saturating_mul(DAY_MS).saturating_add(i64::from(of_day));
+        (0_u32..)
+            .zip(&self.spans)
+            .filter(|(_, span)| span.0 <= span.1)
+            .map(move |(slot, span)| (slot, ms(span.0), ms(span.1)))
+    }
+}
+
+/// Notes rows that come one by one, most of them on the same day.
+struct Noter<'a> {
+    days: &'a mut BTreeMap<i64, DaySeen>,
+    day: i64,
+}
+
+impl Noter<'_> {
+    fn note(&mut self, rows: impl Iterator<Item = (u32, i64)>) {
+        let mut seen = self.days.remove(&self.day).unwrap_or_default();
+        for (slot, ms) in rows {
+            let mut of_day = ms.wrapping_sub(self.day.wrapping_mul(DAY_MS));
+            if !(0..DAY_MS).contains(&of_day) {
+                let day = day_of_ms(ms);
+                self.days.insert(std::mem::replace(&mut self.day, day), seen);
+                seen = self.days.remove(&day).unwrap_or_default();
+                of_day = ms.rem_euclid(DAY_MS);
+            }
+            seen.note(slot, u32::try_from(of_day).unwrap_or(0));
+        }
+        self.days.insert(self.day, seen);
+    }
+}
+
 /// What the rows of a head refer to.
 #[derive(Default)]
 pub(crate) struct References {
-    series: Seen,
+    series: BTreeMap<i64, DaySeen>,
     resources: Seen,
     bounds: BTreeMap<(i64, u64), ()>,
 }
@@ -62,46 +117,41 @@ fn note(seen: &mut Seen, id: u64, ms: i64) {
 
 impl References {
     /// What the rows of one tenant refer to, resources of series included.
-    pub(crate) fn of(tenant: TenantId, view: &TenantView, registry: &Registry) -> Self {
+    pub(crate) fn of(view: &TenantView, registry: &Registry) -> Self {
         let mut references = Self::default();
+        let known = registry.view();
+        let mut noter = Noter { days: &mut references.series, day: 0 };
         for chunk in &view.chunks {
-            let series = registry.view();
-            for rows in
-                chunk.order().chunk_by(|a, b| chunk.slots[*a as usize] == chunk.slots[*b as usize])
-            {
-                let id = series.series(chunk.slots[rows[0] as usize]).id.0;
-                // Rows of one series are in time order: the ends of each day are enough.
-                let time = |row: &u32| chunk.times[*row as usize];
-                for day in rows.chunk_by(|a, b| day_of_ms(time(a)) == day_of_ms(time(b))) {
-                    day.iter()
-                        .take(1)
-                        .chain(day.last())
-                        .for_each(|row| note(&mut references.series, id, time(row)));
-                }
-            }
+            noter.note(chunk.slots.iter().copied().zip(chunk.times.iter().copied()));
         }
         for table in [Table::HistPoints, Table::Exemplars] {
-            view.batches(table).iter().for_each(|batch| references.add_series(batch));
+            for batch in view.batches(table) {
+                let slots = series_ids(batch).iter().map(|id| known.slot_of(SeriesId(*id)));
+                let rows = slots.zip(times_ms(batch));
+                noter.note(rows.filter_map(|(slot, ms)| Some((slot?, ms))));
+            }
         }
         for table in [Table::Logs, Table::Spans] {
             view.batches(table).iter().for_each(|batch| references.add_resources(batch));
         }
         view.batches(Table::HistPoints).iter().for_each(|batch| references.add_bounds(batch));
-        for ((_, id), (first, last)) in &references.series {
-            if let Some(series) =
-                registry.by_id(SeriesId(*id)).filter(|series| series.tenant == tenant)
+        for (day, seen) in &references.series {
+            // Series of one resource mostly stand together.
+            for run in seen
+                .seen(*day)
+                .collect::<Vec<_>>()
+                .chunk_by(|a, b| known.resource_id(a.0) == known.resource_id(b.0))
             {
-                note(&mut references.resources, series.def.resource_id.0, *first);
-                note(&mut references.resources, series.def.resource_id.0, *last);
+                let id = known.resource_id(run[0].0).0;
+                let first = run.iter().map(|series| series.1).min();
+                let last = run.iter().map(|series| series.2).max();
+                first
+                    .into_iter()
+                    .chain(last)
+                    .for_each(|ms| note(&mut references.resources, id, ms));
             }
         }
         references
-    }
-
-    fn add_series(&mut self, batch: &RecordBatch) {
-        for (id, ms) in series_ids(batch).iter().zip(times_ms(batch)) {
-            note(&mut self.series, *id, ms);
-        }
     }
 
     fn add_resources(&mut self, batch: &RecordBatch) {
@@ -129,19 +179,17 @@ impl References {
         marks: &mut Marks,
     ) -> Result<Vec<Draft>, Error> {
         let mut series: BTreeMap<i64, Vec<Sighting<Arc<Series>>>> = BTreeMap::new();
-        for ((day, id), (first_ms, last_ms)) in &self.series {
-            let known = registry.by_id(SeriesId(*id));
-            if let Some(of) =
-                known.filter(|series| keep == Keep::All || !series.days.is_flushed(*day))
-            {
-                marks.series.push((Arc::clone(&of), *day));
-                series.entry(*day).or_default().push(Sighting {
-                    of,
-                    first_ms: *first_ms,
-                    last_ms: *last_ms,
-                });
+        let view = registry.view();
+        for (day, seen) in &self.series {
+            for (slot, first_ms, last_ms) in seen.seen(*day) {
+                if keep == Keep::All || !view.is_flushed(slot, *day) {
+                    marks.series.push((slot, *day));
+                    let sighting = Sighting { of: view.series(slot), first_ms, last_ms };
+                    series.entry(*day).or_default().push(sighting);
+                }
             }
         }
+        drop(view);
         let mut resources: BTreeMap<i64, Vec<Sighting<Arc<Resource>>>> = BTreeMap::new();
         for ((day, id), (first_ms, last_ms)) in &self.resources {
             let known = registry.resource(tenant, ResourceId(*id));
@@ -211,7 +259,7 @@ fn times_ms(batch: &RecordBatch) -> Vec<i64> {
 pub(crate) fn drafts(view: &HeadView, registry: &Registry) -> Result<Flushed, Error> {
     let mut flushed = Flushed::default();
     for (tenant, view) in &view.tenants {
-        let references = References::of(*tenant, view, registry);
+        let references = References::of(view, registry);
         flushed.drafts.extend(references.drafts(
             *tenant,
             registry,
@@ -235,7 +283,7 @@ fn arranged(
 ) -> Result<Vec<(Window, RecordBatch)>, Error> {
     let batches = view.batches(table);
     match table {
-        Table::Samples => samples::from_chunks(&view.chunks, registry),
+        Table::Samples => head::from_chunks(&view.chunks, registry),
         Table::HistPoints | Table::HistBuckets if !batches.is_empty() => {
             histograms::arrange(table, batches.iter().map(AsRef::as_ref), registry)
         }
@@ -277,7 +325,7 @@ pub(crate) fn head_batches(
     let batches = view.batches(table);
     match table {
         Table::Samples => {
-            view.chunks.iter().map(|chunk| samples::head_batch(chunk, registry)).collect()
+            view.chunks.iter().map(|chunk| head::head_batch(chunk, registry)).collect()
         }
         Table::HistPoints | Table::HistBuckets => {
             batches.iter().map(|batch| histograms::head_batch(table, batch, registry)).collect()
@@ -292,7 +340,7 @@ pub(crate) fn head_batches(
             Ok(arranged(table, view, registry)?.into_iter().map(|(_, batch)| batch).collect())
         }
         Table::Series | Table::Resources | Table::HistBounds => {
-            let references = References::of(tenant, view, registry);
+            let references = References::of(view, registry);
             let drafts = references.drafts(tenant, registry, Keep::All, &mut Marks::default())?;
             Ok(drafts
                 .into_iter()

@@ -1,58 +1,18 @@
-//! Which series satisfy a set of matchers: postings narrow the candidates, the matchers decide.
+//! Which series satisfy a set of matchers: postings answer what they can, the few candidates left are looked at.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
-use model::metric::SeriesDef;
 use regex::Regex;
+use roaring::RoaringBitmap;
 
 use crate::error::Error;
-use crate::registry::Series;
+use crate::registry::known::Known;
+use crate::registry::posting::{Index, Values};
+use crate::registry::symbols::Symbol;
 
 const NAME: &str = "__name__";
-
-/// Slots by metric name and by label of one tenant, ascending.
-#[derive(Default)]
-pub(super) struct Index {
-    all: Vec<u32>,
-    by_name: HashMap<Box<str>, Vec<u32>>,
-    by_label: HashMap<Box<str>, HashMap<Box<str>, Vec<u32>>>,
-}
-
-impl Index {
-    pub(super) fn add(&mut self, slot: u32, def: &SeriesDef) {
-        self.all.push(slot);
-        post(&mut self.by_name, &def.prom_name, slot);
-        if def.metric != def.prom_name {
-            post(&mut self.by_name, &def.metric, slot);
-        }
-        for (name, value) in def.prom_labels.iter() {
-            match self.by_label.get_mut(name) {
-                Some(values) => post(values, value, slot),
-                None => post(self.by_label.entry(Box::from(name)).or_default(), value, slot),
-            }
-        }
-    }
-
-    /// Slots with this label, when `value` is not empty (an absent label equals the empty string).
-    fn postings(&self, name: &str, value: &str) -> &[u32] {
-        let found = match name {
-            NAME => self.by_name.get(value),
-            _ => self.by_label.get(name).and_then(|values| values.get(value)),
-        };
-        found.map_or(&[], Vec::as_slice)
-    }
-}
-
-fn post(postings: &mut HashMap<Box<str>, Vec<u32>>, key: &str, slot: u32) {
-    match postings.get_mut(key) {
-        Some(slots) => slots.push(slot),
-        None => {
-            postings.insert(Box::from(key), vec![slot]);
-        }
-    }
-}
 
 /// One comparison, its expression compiled.
 pub(crate) enum Test {
@@ -91,6 +51,14 @@ impl Test {
 /// Matchers with their expressions compiled.
 pub(super) struct Filter(Vec<(String, Test)>);
 
+/// A label as one registry knows it.
+struct Label<'a> {
+    known: &'a Known,
+    /// `None` for the metric name.
+    name: Option<Symbol>,
+    values: Option<&'a Values>,
+}
+
 impl Filter {
     pub(super) fn new(matchers: &[Matcher]) -> Result<Self, Error> {
         matchers
@@ -100,29 +68,113 @@ impl Filter {
             .map(Self)
     }
 
-    pub(super) fn select(&self, index: &Index, series: &[Arc<Series>]) -> Vec<Arc<Series>> {
-        let shortest = self
-            .0
-            .iter()
-            .filter_map(|(name, test)| match test {
-                Test::Equal(value) if !value.is_empty() => Some(index.postings(name, value)),
-                Test::Equal(_) | Test::NotEqual(_) | Test::Regex(_) | Test::NotRegex(_) => None,
-            })
-            .min_by_key(|slots| slots.len());
-        shortest
-            .unwrap_or(&index.all)
-            .iter()
-            .map(|&slot| &series[slot as usize])
-            .filter(|series| series.is_visible() && self.holds(&series.def))
-            .cloned()
-            .collect()
+    /// Slots of `tenant`'s series that satisfy all matchers, visible or not.
+    pub(super) fn select(&self, known: &Known, tenant: TenantId) -> RoaringBitmap {
+        let Some(index) = known.index(tenant) else { return RoaringBitmap::new() };
+        let mut found: Option<RoaringBitmap> = None;
+        for (name, test) in &self.0 {
+            if let Test::Equal(value) = test
+                && !value.is_empty()
+            {
+                let equal = equal(known, index, name, value);
+                found = Some(found.map_or_else(|| equal.clone(), |found| found & &equal));
+            }
+        }
+        // What demands a value narrows; what an absent label satisfies only takes away, and comes last.
+        for demands in [true, false] {
+            for (name, test) in &self.0 {
+                let is_done = matches!(test, Test::Equal(value) if !value.is_empty());
+                if is_done || test.holds("") == demands {
+                    continue;
+                }
+                let label = Label::new(known, index, name);
+                found = Some(if demands {
+                    label.keep(found, test)
+                } else {
+                    label.take_away(found.unwrap_or_else(|| index.all.clone()), test)
+                });
+            }
+        }
+        found.unwrap_or_else(|| index.all.clone())
+    }
+}
+
+/// Slots with this label; a metric has two names.
+fn equal(known: &Known, index: &Index, name: &str, value: &str) -> RoaringBitmap {
+    let mut slots = RoaringBitmap::new();
+    let Some(value) = known.symbols.find(value) else { return slots };
+    let mut add = |values: &Values| {
+        if let Some(posting) = values.get(&value) {
+            posting.add_to(&mut slots);
+        }
+    };
+    if name == NAME {
+        add(&index.names);
+        add(&index.natives);
+    } else if let Some(values) = known.symbols.find(name).and_then(|name| index.labels.get(&name)) {
+        add(values);
+    }
+    slots
+}
+
+impl<'a> Label<'a> {
+    fn new(known: &'a Known, index: &'a Index, name: &str) -> Self {
+        if name == NAME {
+            return Self { known, name: None, values: Some(&index.names) };
+        }
+        let name = known.symbols.find(name);
+        Self { known, name, values: name.and_then(|name| index.labels.get(&name)) }
     }
 
-    fn holds(&self, def: &SeriesDef) -> bool {
-        self.0.iter().all(|(name, test)| match (name.as_str(), test) {
-            (NAME, Test::Equal(wanted)) => *wanted == def.prom_name || *wanted == def.metric,
-            (NAME, test) => test.holds(&def.prom_name),
-            (name, test) => test.holds(def.prom_labels.value(name).unwrap_or("")),
-        })
+    fn n_values(&self) -> u64 {
+        self.values.map_or(0, |values| values.len() as u64)
+    }
+
+    fn value_of(&self, slot: u32) -> Option<Symbol> {
+        let row = self.known.rows.row(slot);
+        match self.name {
+            None => Some(self.known.metrics.get(row.metric).prom_name),
+            Some(name) => self.known.prom_pairs(row).find(|pair| pair.0 == name).map(|pair| pair.1),
+        }
+    }
+
+    /// Slots whose value passes `test`, which refuses the absent one.
+    fn keep(&self, found: Option<RoaringBitmap>, test: &Test) -> RoaringBitmap {
+        match found {
+            Some(found) if found.len() <= self.n_values() => self.filter(found, test),
+            found => {
+                let passed = self.union(|value| test.holds(value));
+                found.map_or_else(|| passed.clone(), |found| found & &passed)
+            }
+        }
+    }
+
+    /// `found` without the slots whose value fails `test`, which accepts the absent one.
+    fn take_away(&self, found: RoaringBitmap, test: &Test) -> RoaringBitmap {
+        if found.len() <= self.n_values() {
+            return self.filter(found, test);
+        }
+        found - self.union(|value| !test.holds(value))
+    }
+
+    fn union(&self, is_wanted: impl Fn(&str) -> bool) -> RoaringBitmap {
+        let mut union = RoaringBitmap::new();
+        for (value, posting) in self.values.into_iter().flatten() {
+            if is_wanted(self.known.symbols.text(*value)) {
+                posting.add_to(&mut union);
+            }
+        }
+        union
+    }
+
+    /// Looks at each candidate, at each of its values once.
+    fn filter(&self, found: RoaringBitmap, test: &Test) -> RoaringBitmap {
+        let mut passed: HashMap<Option<Symbol>, bool> = HashMap::new();
+        let holds = |slot: &u32| {
+            let value = self.value_of(*slot);
+            let text = |symbol: Symbol| &**self.known.symbols.text(symbol);
+            *passed.entry(value).or_insert_with(|| test.holds(value.map_or("", text)))
+        };
+        found.iter().filter(holds).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! The histogram scan: points with their buckets and bounds, segments and heads merged, the later write winning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, Float64Array, RecordBatch};
@@ -12,7 +12,7 @@ use crate::arrange::histograms::to_ingest;
 use crate::definition::{column, series_ids};
 use crate::error::Error;
 use crate::live::Version;
-use crate::registry::{Registry, Series};
+use crate::registry::Series;
 use crate::scan::pages::{PageReader, Wanted};
 use crate::scan::{Bucket, HistogramPoint, HistogramScan, ScanLimit, SeriesHistograms};
 use crate::schema::{Table, columns, segment_schema};
@@ -35,7 +35,7 @@ struct Gather<'a> {
 /// Scans `version` for `series`.
 pub(crate) fn scan(
     version: &Version,
-    registry: &Registry,
+    bounds_of: impl Fn(u64) -> Result<Option<Arc<[f64]>>, Error>,
     series: &[Arc<Series>],
     range_ms: (i64, i64),
     limit: &ScanLimit,
@@ -63,12 +63,22 @@ pub(crate) fn scan(
             }
         }
     }
+    let ids: BTreeSet<u64> = gather
+        .series
+        .iter()
+        .flat_map(BTreeMap::values)
+        .filter_map(|(point, _)| point.as_ref()?.bounds_id)
+        .collect();
+    let mut bounds = HashMap::new();
+    for id in ids {
+        bounds.extend(bounds_of(id)?.map(|values| (id, values)));
+    }
     let slices: Vec<SeriesHistograms> = series
         .iter()
         .zip(gather.series)
         .map(|(series, points)| SeriesHistograms {
             series: Arc::clone(series),
-            points: finish(points, registry),
+            points: finish(points, &bounds),
         })
         .filter(|slice| !slice.points.is_empty())
         .collect();
@@ -161,13 +171,10 @@ fn point(batch: &RecordBatch, row: usize) -> HistogramPoint {
     }
 }
 
-fn finish(points: Points, registry: &Registry) -> Vec<HistogramPoint> {
+fn finish(points: Points, bounds: &HashMap<u64, Arc<[f64]>>) -> Vec<HistogramPoint> {
     let complete = |(point, buckets): (Option<HistogramPoint>, BTreeMap<(i8, i32), f64>)| {
         let mut point = point?;
-        point.bounds = point
-            .bounds_id
-            .and_then(|id| registry.bounds(id))
-            .map(|bounds| Arc::clone(&bounds.values));
+        point.bounds = point.bounds_id.and_then(|id| bounds.get(&id)).map(Arc::clone);
         point.buckets = buckets
             .into_iter()
             .map(|((side, index), count)| Bucket { side, index, count })

@@ -10,7 +10,7 @@ use crate::definition::{column, series_ids};
 use crate::error::Error;
 use crate::head::chunk::Chunk;
 use crate::live::Version;
-use crate::registry::Series;
+use crate::registry::{Registry, Series};
 use crate::scan::pages::{PageReader, Wanted};
 use crate::scan::{SampleScan, ScanLimit, SeriesSamples};
 use crate::schema::{Table, columns};
@@ -40,6 +40,8 @@ struct Gathered {
 
 struct Gather<'a> {
     wanted: Wanted<'a>,
+    /// Slots of the wanted series that may have rows in heads, ascending, with their place in `wanted`.
+    slots: Vec<(u32, usize)>,
     series: Vec<Gathered>,
     n_samples: u64,
     limit: &'a ScanLimit,
@@ -48,12 +50,14 @@ struct Gather<'a> {
 /// Scans `version` for `series`.
 pub(crate) fn scan(
     version: &Version,
+    registry: &Registry,
     series: &[Arc<Series>],
     range_ms: (i64, i64),
     limit: &ScanLimit,
 ) -> Result<SampleScan, Error> {
     let mut gather = Gather {
         wanted: Wanted::new(series, range_ms),
+        slots: Vec::new(),
         series: series.iter().map(|_| Gathered::default()).collect(),
         n_samples: 0,
         limit,
@@ -67,6 +71,7 @@ pub(crate) fn scan(
             }
         }
     }
+    gather.slots = places_in_heads(registry, series);
     let chunks = version
         .heads
         .iter()
@@ -84,6 +89,18 @@ pub(crate) fn scan(
         .map(|(series, gathered)| gathered.into_slice(Arc::clone(series)))
         .collect();
     Ok(SampleScan { slices: slices.into_iter() })
+}
+
+/// A slot that another series has taken since means no row in any head.
+fn places_in_heads(registry: &Registry, series: &[Arc<Series>]) -> Vec<(u32, usize)> {
+    let view = registry.view();
+    let place = |(i, series): (usize, &Arc<Series>)| {
+        let slot = series.slot.filter(|slot| view.is_at(*slot, series.id));
+        slot.or_else(|| view.slot_of(series.id)).map(|slot| (slot, i))
+    };
+    let mut slots: Vec<(u32, usize)> = series.iter().enumerate().filter_map(place).collect();
+    slots.sort_unstable();
+    slots
 }
 
 impl Gather<'_> {
@@ -128,29 +145,26 @@ impl Gather<'_> {
     }
 
     fn add_chunk(&mut self, chunk: &Chunk) -> Result<(), Error> {
-        let mut is_any = vec![];
         let before = self.n_samples;
+        let slots = std::mem::take(&mut self.slots);
         // A full chunk is sorted once for all readers; few series are looked up in it, many met on the way.
-        if chunk.room() == 0 && self.wanted.series.len() * 64 < chunk.len() {
-            for place in 0..self.wanted.series.len() {
-                for row in chunk.rows_of(self.wanted.series[place].slot) {
-                    self.add_row(chunk, *row as usize, place);
+        if chunk.room() == 0 && slots.len() * 64 < chunk.len() {
+            for (slot, place) in &slots {
+                for row in chunk.rows_of(*slot) {
+                    self.add_row(chunk, *row as usize, *place);
                 }
             }
-        } else {
-            let slot_max = self.wanted.series.iter().map(|series| series.slot).max().unwrap_or(0);
-            is_any.resize(slot_max as usize + 1, usize::MAX);
-            for (place, series) in self.wanted.series.iter().enumerate() {
-                is_any[series.slot as usize] = place;
-            }
+        } else if let Some((slot_max, _)) = slots.last() {
+            let mut places = vec![usize::MAX; *slot_max as usize + 1];
+            slots.iter().for_each(|(slot, place)| places[*slot as usize] = *place);
             for (row, slot) in chunk.slots.iter().enumerate() {
-                if let Some(place) =
-                    is_any.get(*slot as usize).filter(|place| **place != usize::MAX)
-                {
+                let place = places.get(*slot as usize).filter(|place| **place != usize::MAX);
+                if let Some(place) = place {
                     self.add_row(chunk, row, *place);
                 }
             }
         }
+        self.slots = slots;
         let more = usize::try_from(self.n_samples - before).unwrap_or(usize::MAX);
         self.n_samples = before;
         self.count(more)

@@ -3,7 +3,7 @@
 use crate::delivery::Delivery;
 
 /// First bytes of a log file; the last one is the format version.
-pub(crate) const MAGIC: [u8; 8] = *b"HRWAL\0\0\x01";
+pub(crate) const MAGIC: [u8; 8] = *b"HRWAL\0\0\x02";
 /// Bytes of a file header.
 pub(crate) const FILE_HEADER: usize = 64;
 /// Bytes of a record before its payload.
@@ -61,7 +61,7 @@ impl FileHeader {
         if bytes[7] > MAGIC[7] {
             return Err(HeaderError::Newer(bytes[7]));
         }
-        if u32_at(bytes, 56) != Some(crc32c::crc32c(&bytes[..56])) || bytes[7] != MAGIC[7] {
+        if u32_at(bytes, 56) != Some(crc32c::crc32c(&bytes[..56])) || bytes[7] == 0 {
             return Err(HeaderError::Damaged);
         }
         let field = |at| u64_at(bytes, at).ok_or(HeaderError::Damaged);
@@ -328,8 +328,8 @@ mod tests {
         }
         assert_eq!(FileHeader::decode(&bytes[..63]), Err(HeaderError::Damaged));
         let mut newer = bytes;
-        newer[7] = 2;
-        assert_eq!(FileHeader::decode(&newer), Err(HeaderError::Newer(2)));
+        newer[7] = MAGIC[7] + 1;
+        assert_eq!(FileHeader::decode(&newer), Err(HeaderError::Newer(MAGIC[7] + 1)));
     }
 
     proptest! {

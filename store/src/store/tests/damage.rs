@@ -285,10 +285,10 @@ async fn newer_formats_are_refused_by_version() {
     fs::write(&file, &bytes).unwrap();
     let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
     assert!(
-        error.to_string().contains("format version 9, this release reads up to version 1"),
+        error.to_string().contains("format version 9, this release reads up to version 2"),
         "{error}"
     );
-    bytes[7] = 1;
+    bytes[7] = 2;
     fs::write(&file, &bytes).unwrap();
     let catalogue =
         crate::catalogue::Catalogue::open(bench.dir.path(), Timestamp(0)).await.unwrap();

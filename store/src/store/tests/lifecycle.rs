@@ -122,7 +122,10 @@ fn seen(store: &Store) -> Vec<Vec<String>> {
     vec![samples.collect(), histograms.collect(), exemplars, lines(store, Table::Logs)]
 }
 
-async fn apply(store: &Store, bench: &Bench, series: &[Resolved], op: &Op) {
+async fn apply(store: &Store, bench: &Bench, hosts: &[&str], op: &Op) {
+    // Each time anew, as senders do once told that a series was let go.
+    let resolve = |host: &&str| store.resolve(TENANT, &def("cpu", host)).unwrap();
+    let series: Vec<Resolved> = hosts.iter().map(resolve).collect();
     match op {
         Op::Samples { series: i, minute, values } => {
             let first = START_MS + minute * MINUTE;
@@ -164,9 +167,7 @@ proptest! {
                 ..bench.config()
             };
             let store = Store::open_with(config, bench.seams()).await.unwrap();
-            let series: Vec<_> = ["a", "b", "c", "d"]
-                .map(|host| store.resolve(TENANT, &def("cpu", host)).unwrap())
-                .to_vec();
+            let series = ["a", "b", "c", "d"];
             for op in &ops {
                 apply(&store, &bench, &series, op).await;
             }
