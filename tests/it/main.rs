@@ -27,6 +27,8 @@ mod python_sdk;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod remote_write;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod shop;

@@ -9,7 +9,7 @@ use crate::shell;
 /// A C compiler: zstd and SQLite's amalgamation are the only C we build.
 const BUILD: &[Package] =
     &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
-/// What the tests start: a browser, and Python for the real OpenTelemetry SDK.
+/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus for remote write.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -21,6 +21,7 @@ const TEST: &[Package] = &[
         name: "python3-venv",
         program: "/usr/lib/python3/dist-packages/ensurepip-placeholder",
     },
+    Package { name: "prometheus", program: "prometheus" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[
