@@ -19,6 +19,7 @@ mod column;
 mod describe;
 mod dimension;
 mod fold;
+mod needle;
 mod scan;
 mod table;
 mod translate;

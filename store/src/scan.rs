@@ -1,5 +1,6 @@
 //! What a snapshot hands out: series slices for PromQL and rules, segment lists and head batches for SQL.
 
+use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ pub use crate::scan::files::SegmentFiles;
 
 use crate::delete::marker::Marker;
 use crate::error::Error;
+use crate::index::{self, Needle};
 use crate::registry::Series;
 use crate::schema::Table;
 use crate::segment::read::Segment;
@@ -164,6 +166,8 @@ pub struct SegmentScan {
     pub level: u8,
     /// Metrics inside, sorted; empty for tables without metrics.
     pub metrics: Arc<[Arc<str>]>,
+    /// The rows to read, ascending ranges; `None` for all.
+    pub selection: Option<Vec<Range<u64>>>,
     segment: Arc<Segment>,
     markers: Arc<[Arc<Marker>]>,
 }
@@ -181,6 +185,7 @@ impl SegmentScan {
             max_time: facts.max_time,
             level: facts.level,
             metrics: Arc::clone(&facts.metrics),
+            selection: None,
             segment,
             markers,
         }
@@ -193,6 +198,19 @@ impl SegmentScan {
     /// `Corrupt` when a block fails its checksum, naming file and offset.
     pub fn kept(&self) -> Result<Option<Kept>, Error> {
         self.segment.kept(&self.markers)
+    }
+
+    /// Narrows the scan to rows that may satisfy `needle`, where the segment's indexes say which. Blocks.
+    pub fn select(&mut self, needle: &Needle) {
+        self.selection = index::rows(&self.segment, needle);
+    }
+
+    /// Rows to read.
+    #[must_use]
+    pub fn selected_rows(&self) -> u64 {
+        let count =
+            |ranges: &Vec<Range<u64>>| ranges.iter().map(|rows| rows.end - rows.start).sum();
+        self.selection.as_ref().map_or(self.rows, count)
     }
 
     /// Reads `bytes` at `offset`, whole blocks checked against their checksums. Blocks.

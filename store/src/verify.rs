@@ -126,9 +126,9 @@ fn check_segment(segment: &Segment, report: &mut Report) {
         };
         report.problems.push(Problem { path, offset, reason });
     }
-    if !segment.sidecar().is_file() {
+    if !segment.sidecar_path().is_file() {
         report.problems.push(Problem {
-            path: segment.sidecar(),
+            path: segment.sidecar_path(),
             offset: 0,
             reason: "it is missing".to_owned(),
         });

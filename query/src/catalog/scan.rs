@@ -21,17 +21,23 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::Expr;
 use datafusion::object_store::path::Path;
+use datafusion::parquet::arrow::arrow_reader::RowSelection;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, lit as physical_lit};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
+use futures::{StreamExt as _, TryStreamExt as _};
 use store::scan::{SegmentFiles, SegmentScan};
 use store::schema::{Table, columns, segment_schema, time_ms, time_ns};
 
 use super::View;
 use super::fold::{self, Stretch};
+use super::needle::needle;
 use super::translate::{texts, time_range};
+
+/// Sidecars read at once.
+const SIDECARS_AT_ONCE: usize = 8;
 
 /// Footers are read in one go when they are not larger.
 const FOOTER_HINT_BYTES: usize = 512 << 10;
@@ -51,9 +57,9 @@ const STRETCHES_MAX: usize = 64;
 
 impl Inputs {
     /// Segments and head rows of `table` where `conditions` may hold.
-    pub(super) fn find(view: &View, table: Table, conditions: &[Expr]) -> Result<Self> {
+    pub(super) async fn find(view: &View, table: Table, conditions: &[Expr]) -> Result<Self> {
         let schema = segment_schema(table);
-        let segments = pruned(view, table, &schema, conditions);
+        let segments = selected(pruned(view, table, &schema, conditions), conditions).await?;
         let head = view
             .snapshot
             .head(table)
@@ -168,6 +174,26 @@ fn pruned(view: &View, table: Table, schema: &SchemaRef, conditions: &[Expr]) ->
     segments
 }
 
+/// `segments` narrowed to the rows that their indexes say may satisfy all `conditions`. Reads sidecars, several at once.
+async fn selected(segments: Vec<SegmentScan>, conditions: &[Expr]) -> Result<Vec<SegmentScan>> {
+    let Some(needle) = needle(conditions) else { return Ok(segments) };
+    let needle = Arc::new(needle);
+    let tasks = segments.into_iter().map(|mut segment| {
+        let needle = Arc::clone(&needle);
+        async move {
+            let task = tokio::task::spawn_blocking(move || {
+                segment.select(&needle);
+                segment
+            });
+            task.await.map_err(|error| DataFusionError::External(Box::new(error)))
+        }
+    });
+    let mut segments: Vec<SegmentScan> =
+        futures::stream::iter(tasks).buffered(SIDECARS_AT_ONCE).try_collect().await?;
+    segments.retain(|segment| segment.selected_rows() > 0);
+    Ok(segments)
+}
+
 /// The column segments are placed by in time.
 fn time_column(schema: &SchemaRef) -> Option<&'static str> {
     schema.field_with_name(columns::TIME).is_ok().then_some(columns::TIME)
@@ -240,19 +266,35 @@ fn parquet(
     Ok(DataSourceExec::from_data_source(config))
 }
 
+/// The rows that an index points at.
+fn indexed(segment: &SegmentScan) -> Option<RowSelection> {
+    let row = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+    let ranges = segment.selection.as_ref()?.iter().map(|rows| row(rows.start)..row(rows.end));
+    Some(RowSelection::from_consecutive_ranges(ranges, row(segment.rows)))
+}
+
 fn file(segment: &SegmentScan, schema: &SchemaRef, rank: Option<u64>) -> Result<PartitionedFile> {
     let kept = segment
         .kept()
         .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
     let rows = kept.as_ref().map_or(segment.rows, |kept| kept.rows);
     let mut file = PartitionedFile::new(String::new(), segment.bytes);
-    if let Some(kept) = kept {
-        file = file.with_extension(ParquetRowSelection::new(kept.selection));
+    let selection = match (kept, indexed(segment)) {
+        (Some(kept), Some(indexed)) => Some(kept.selection.intersection(&indexed)),
+        (kept, indexed) => kept.map(|kept| kept.selection).or(indexed),
+    };
+    if let Some(selection) = selection {
+        file = file.with_extension(ParquetRowSelection::new(selection));
     }
     file.object_meta.location = Path::from_absolute_path(&segment.path)
         .map_err(|error| DataFusionError::External(Box::new(error)))?;
     let mut statistics = Statistics::new_unknown(schema);
-    statistics.num_rows = Precision::Exact(usize::try_from(rows).unwrap_or(usize::MAX));
+    let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+    // An index points at more rows than there are in the end.
+    statistics.num_rows = match segment.selection {
+        Some(_) => Precision::Inexact(rows),
+        None => Precision::Exact(rows),
+    };
     if let Some(time) = time_column(schema) {
         let index = schema.index_of(time)?;
         let utc = Some(Arc::from("UTC"));

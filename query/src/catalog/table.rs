@@ -152,7 +152,7 @@ impl StoreTable {
     }
 
     /// The stored rows that satisfy `conditions`, with the columns `shown` is made of.
-    fn rows(
+    async fn rows(
         &self,
         state: &dyn Session,
         shown: &[&Column],
@@ -167,7 +167,7 @@ impl StoreTable {
         let names = needed.iter().flat_map(Expr::column_refs);
         let indices = names.map(|column| schema.index_of(column.name()));
         let mut indices: BTreeSet<usize> = indices.collect::<std::result::Result<_, _>>()?;
-        let inputs = Inputs::find(&self.view, self.table, &conditions)?;
+        let inputs = Inputs::find(&self.view, self.table, &conditions).await?;
         let shared = inputs.overlaps()?;
         if shared.is_empty() {
             let projection: Vec<usize> = indices.into_iter().collect();
@@ -359,7 +359,7 @@ impl TableProvider for StoreTable {
             }
         }
         let is_joined = shown.iter().any(|column| matches!(column.source, Source::Series(_)));
-        let mut rows = self.rows(state, &shown, conditions)?;
+        let mut rows = self.rows(state, &shown, conditions).await?;
         if let (true, Some(picked)) = (is_joined, &picked) {
             rows = self.join(rows, picked, &shown)?;
         }

@@ -6,6 +6,7 @@ use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use crate::compact::due::{Job, Run};
 use crate::compact::merge::{BATCH_ROWS, GROUP_ROWS_MAX};
 use crate::error::Error;
+use crate::index;
 use crate::segment::read::Segment;
 use crate::segment::recipe::{PROBE_ROWS, group_rows, is_probed, page_rows};
 
@@ -64,7 +65,8 @@ fn sum(job: &Job, runs: &[Run], needs: &[Need]) -> u64 {
     let probe = if is_probed(table) { rows.min(PROBE_ROWS as u64) * row * 2 } else { 0 };
     let group = stored * rows.min(group_rows(table) as u64) / rows.max(1) * 3 / 2;
     let page = rows.min(page_rows(table, job.plan.level) as u64) * row;
-    FIXED + read + in_order + probe.max(group + page)
+    let index = index::memory_max(table, job.plan.level, rows);
+    FIXED + read + in_order + probe.max(group + page) + index
 }
 
 fn need(run: &Run) -> Result<Need, Error> {

@@ -12,6 +12,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::delete::kept::Kept;
 use crate::error::Error;
+use crate::index::{self, Run, Runs};
 use crate::registry::Series;
 use crate::schema::columns;
 use crate::segment::read::{Blocks, Segment};
@@ -87,8 +88,12 @@ impl<'a> PageReader<'a> {
         (names, kept): (&[&str], Option<Kept>),
     ) -> Result<Self, Error> {
         let blocks = segment.blocks()?;
+        let known = index::runs(segment).map(|runs| select_runs(&runs, wanted));
+        if known.as_ref().is_some_and(|(_, n_rows)| *n_rows == 0) {
+            return Ok(Self { segment, blocks, batches: None });
+        }
         let builder = segment.reader(&blocks)?;
-        let (mut selection, n_rows) = select(builder.metadata(), wanted);
+        let (mut selection, n_rows) = known.unwrap_or_else(|| select(builder.metadata(), wanted));
         if let Some(kept) = kept {
             selection = selection.intersection(&kept.selection);
         }
@@ -113,6 +118,24 @@ impl Iterator for PageReader<'_> {
         let batch = self.batches.as_mut()?.next()?;
         Some(batch.map_err(|error| self.segment.corrupt(&self.blocks, &error)))
     }
+}
+
+/// Rows of the series wanted, and how many there are.
+fn select_runs(runs: &Runs, wanted: &Wanted<'_>) -> (RowSelection, usize) {
+    let row = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
+    let is_wanted = |run: &&Run| {
+        run.times.0 <= wanted.range_ms.1
+            && wanted.range_ms.0 <= run.times.1
+            && wanted.place(run.id).is_some()
+    };
+    let mut n_rows = 0;
+    let ranges = runs.0.iter().filter(is_wanted).map(|run| {
+        n_rows += row(run.rows);
+        row(run.first_row)..row(run.first_row + run.rows)
+    });
+    let ranges: Vec<Range<usize>> = ranges.collect();
+    let end = runs.0.last().map_or(0, |run| row(run.first_row + run.rows));
+    (RowSelection::from_consecutive_ranges(ranges.into_iter(), end), n_rows)
 }
 
 /// Rows of pages that may hold wanted rows, and how many there are.

@@ -251,6 +251,9 @@ pub const SERVICES: &str = "services";
 /// Durations in ns of the entry spans, in start order.
 pub const ENTRY_DURATIONS: &str = "entry_durations";
 
+/// The typed attribute maps of logs, spans and resources, in column order.
+pub const ATTRIBUTE_MAPS: [&str; 5] = [ATTRS_STR, ATTRS_INT, ATTRS_F64, ATTRS_BOOL, ATTRS_JSON];
+
 /// Canonical text columns of `resources`, in column order.
 pub const RESOURCE_TEXTS: [&str; 15] = [
     SERVICE_NAME,

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -69,10 +69,10 @@ pub(crate) fn encode<'a>(blobs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -
     out
 }
 
-/// An open sidecar: its footer read, its blobs not.
+/// A sidecar: its footer read, its blobs not.
 #[derive(Debug)]
 pub(crate) struct Sidecar {
-    file: File,
+    path: PathBuf,
     blobs: Vec<Blob>,
 }
 
@@ -88,18 +88,30 @@ impl Sidecar {
             tail = read(&file, len.checked_sub(whole)?, whole)?;
         }
         let blobs = footer(&tail, json)?.blobs;
-        Some(Self { file, blobs })
+        Some(Self { path: path.to_owned(), blobs })
     }
 
     /// The bytes of the first blob of type `name`; `None` when there is none or it is damaged. Blocks.
     pub(crate) fn blob(&self, name: &str) -> Option<Vec<u8>> {
-        let blob = self.blobs.iter().find(|blob| blob.r#type == name)?;
-        let bytes = read(&self.file, blob.offset, blob.length)?;
+        let blob = self.find(name)?;
+        let bytes = read(&File::open(&self.path).ok()?, blob.offset, blob.length)?;
         (format!("{:08x}", crc32c::crc32c(&bytes)) == blob.properties.crc32c).then_some(bytes)
     }
 
+    /// Some bytes of a blob that has checksums of its own: they are not checked here. Blocks.
+    pub(crate) fn range(&self, name: &str, offset: u64, len: usize) -> Option<Vec<u8>> {
+        let blob = self.find(name)?;
+        if offset.checked_add(len as u64)? > blob.length {
+            return None;
+        }
+        read(&File::open(&self.path).ok()?, blob.offset.checked_add(offset)?, len as u64)
+    }
+
+    fn find(&self, name: &str) -> Option<&Blob> {
+        self.blobs.iter().find(|blob| blob.r#type == name)
+    }
+
     /// Types and sizes of its blobs.
-    #[cfg(test)]
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, u64)> {
         self.blobs.iter().map(|blob| (blob.r#type.as_str(), blob.length))
     }
@@ -140,23 +152,26 @@ mod tests {
 
     use super::*;
 
-    fn open(bytes: &[u8]) -> Option<Sidecar> {
+    /// The file goes with the first value.
+    fn open(bytes: &[u8]) -> (tempfile::NamedTempFile, Option<Sidecar>) {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(bytes).unwrap();
-        Sidecar::open(file.path())
+        let sidecar = Sidecar::open(file.path());
+        (file, sidecar)
     }
 
     fn blob(bytes: &[u8], name: &str) -> Option<Vec<u8>> {
-        open(bytes)?.blob(name)
+        let (_file, sidecar) = open(bytes);
+        sidecar?.blob(name)
     }
 
     proptest! {
         #[test]
         fn blobs_read_back(first in prop::collection::vec(any::<u8>(), 0..50), second in prop::collection::vec(any::<u8>(), 0..50)) {
-            let file = open(&encode([("a", &first[..]), ("b", &second[..])])).unwrap();
-            prop_assert_eq!(file.blob("a"), Some(first));
-            prop_assert_eq!(file.blob("b"), Some(second));
-            prop_assert_eq!(file.blob("c"), None);
+            let file = encode([("a", &first[..]), ("b", &second[..])]);
+            prop_assert_eq!(blob(&file, "a"), Some(first));
+            prop_assert_eq!(blob(&file, "b"), Some(second));
+            prop_assert_eq!(blob(&file, "c"), None);
         }
 
         #[test]
@@ -175,9 +190,12 @@ mod tests {
     #[test]
     fn a_footer_longer_than_the_first_read_is_read_again() {
         let names: Vec<String> = (0..400).map(|i| format!("blob-{i}")).collect();
-        let file =
-            open(&encode(names.iter().map(|name| (name.as_str(), name.as_bytes())))).unwrap();
-        assert_eq!(file.sizes().count(), 400);
-        assert_eq!(file.blob("blob-7"), Some(b"blob-7".to_vec()));
+        let (_file, sidecar) =
+            open(&encode(names.iter().map(|name| (name.as_str(), name.as_bytes()))));
+        let sidecar = sidecar.unwrap();
+        assert_eq!(sidecar.sizes().count(), 400);
+        assert_eq!(sidecar.range("blob-70", 5, 2), Some(b"70".to_vec()));
+        assert_eq!(sidecar.range("blob-70", 5, 3), None);
+        assert_eq!(sidecar.blob("blob-7"), Some(b"blob-7".to_vec()));
     }
 }

@@ -19,7 +19,7 @@ use parquet::file::reader::{ChunkReader, Length};
 use crate::catalogue::DataFile;
 use crate::delete::kept::Ranges;
 use crate::error::Error;
-use crate::schema::Table;
+use crate::index::cache::CACHE;
 use crate::segment::puffin::{self, BLOCK, Sidecar};
 use crate::segment::write::{Facts, sidecar_path};
 
@@ -28,7 +28,6 @@ use crate::segment::write::{Facts, sidecar_path};
 pub(crate) struct Segment {
     pub(crate) data: DataFile,
     pub(crate) file: PathBuf,
-    footer: OnceLock<ArrowReaderMetadata>,
     crcs: OnceLock<Arc<[u32]>>,
     /// Rows that deletes hide, by number of the delete, as far as somebody asked.
     pub(crate) deleted: Mutex<Vec<(i64, Ranges)>>,
@@ -37,13 +36,7 @@ pub(crate) struct Segment {
 impl Segment {
     pub(crate) fn new(data: DataFile, dir: &Path) -> Self {
         let file = dir.join(&data.facts.path);
-        Self {
-            data,
-            file,
-            footer: OnceLock::new(),
-            crcs: OnceLock::new(),
-            deleted: Mutex::default(),
-        }
+        Self { data, file, crcs: OnceLock::new(), deleted: Mutex::default() }
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -74,23 +67,29 @@ impl Segment {
         &self,
         blocks: &Blocks,
     ) -> Result<ParquetRecordBatchReaderBuilder<Blocks>, Error> {
-        let footer = match self.footer.get() {
-            Some(footer) => footer.clone(),
-            None => self.load_footer(blocks)?,
-        };
-        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(blocks.clone(), footer))
-    }
-
-    /// Reads the footer, and keeps it where many small reads will ask for it again: it is small there as well.
-    fn load_footer(&self, blocks: &Blocks) -> Result<ArrowReaderMetadata, Error> {
-        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
-        let footer = ArrowReaderMetadata::load(blocks, options)
-            .map_err(|error| self.corrupt(blocks, &error))?;
-        if matches!(self.data.facts.table, Table::Samples | Table::HistPoints | Table::HistBuckets)
-        {
-            self.footer.get_or_init(|| footer.clone());
+        let mut failure = None;
+        let footer = CACHE.value(&self.file, "footer", || {
+            let options =
+                ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+            match ArrowReaderMetadata::load(blocks, options) {
+                Ok(footer) => {
+                    let bytes = footer.metadata().memory_size();
+                    Some((footer, bytes))
+                }
+                Err(error) => {
+                    failure = Some(self.corrupt(blocks, &error));
+                    None
+                }
+            }
+        });
+        match (footer, failure) {
+            (Some(footer), _) => Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(
+                blocks.clone(),
+                ArrowReaderMetadata::clone(&footer),
+            )),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(self.corrupt(blocks, &"its footer cannot be read")),
         }
-        Ok(footer)
     }
 
     /// All of its rows. Blocks.
@@ -134,7 +133,7 @@ impl Segment {
     /// Block checksums from the sidecar, or, without one, from the file once all of it matched the catalogue.
     fn load_crcs(&self, file: &File) -> Result<Arc<[u32]>, Error> {
         let n_blocks = self.data.facts.bytes.div_ceil(BLOCK as u64);
-        if let Some(sidecar) = Sidecar::open(&self.sidecar())
+        if let Some(sidecar) = self.sidecar()
             && let Some(blob) = sidecar.blob(puffin::BLOCKS_CRC)
         {
             let crcs: Arc<[u32]> = blob
@@ -164,7 +163,16 @@ impl Segment {
         Ok(Arc::from(crcs))
     }
 
-    pub(crate) fn sidecar(&self) -> PathBuf {
+    /// Its sidecar; `None` when that is missing or damaged. Blocks.
+    pub(crate) fn sidecar(&self) -> Option<Arc<Sidecar>> {
+        CACHE.value(&self.file, "sidecar", || {
+            let sidecar = Sidecar::open(&self.sidecar_path())?;
+            let bytes = 128 * sidecar.sizes().count();
+            Some((sidecar, bytes))
+        })
+    }
+
+    pub(crate) fn sidecar_path(&self) -> PathBuf {
         let path = sidecar_path(&self.data.facts.path);
         let name = Path::new(&path).file_name().unwrap_or_default();
         self.file.with_file_name(name)

@@ -16,6 +16,7 @@ use parquet::file::metadata::KeyValue;
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::index;
 use crate::object::{DurableLocal, Staged};
 use crate::schema::{SCHEMA_VERSION, Table, columns, segment_schema};
 use crate::segment::puffin::{self, BLOCK};
@@ -186,6 +187,7 @@ pub(crate) struct SegmentWriter {
     held_rows: usize,
     writer: Option<ArrowWriter<Sink>>,
     seen: Seen,
+    index: index::Builder,
 }
 
 impl SegmentWriter {
@@ -197,6 +199,7 @@ impl SegmentWriter {
         origin: &Origin,
     ) -> Result<Self, Error> {
         let sink = Sink::new(objects.stage(&path)?);
+        let index = index::Builder::new(plan.table, plan.level);
         Ok(Self {
             plan,
             origin: origin.clone(),
@@ -207,12 +210,14 @@ impl SegmentWriter {
             held_rows: 0,
             writer: None,
             seen: Seen::default(),
+            index,
         })
     }
 
     /// Adds rows in the segment schema, which follow those before them in the sort order.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.seen.add(self.plan.table, batch);
+        self.index.add(batch);
         match &mut self.writer {
             Some(writer) => append(writer, batch),
             None => {
@@ -235,7 +240,8 @@ impl SegmentWriter {
     /// Bytes of memory held.
     pub(crate) fn memory(&self) -> u64 {
         let held: usize = self.held.iter().map(RecordBatch::get_array_memory_size).sum();
-        (held + self.writer.as_ref().map_or(0, ArrowWriter::memory_size) + BUFFER) as u64
+        let encoded = self.writer.as_ref().map_or(0, ArrowWriter::memory_size);
+        (held + encoded + self.index.memory() + BUFFER) as u64
     }
 
     /// Makes segment and sidecar durable.
@@ -244,7 +250,10 @@ impl SegmentWriter {
         let mut writer = self.writer.take().expect("the writer was just begun");
         writer.finish().map_err(|source| failed(&mut writer, source))?;
         let sealed = writer.inner_mut().seal()?;
-        let sidecar = puffin::encode([(puffin::BLOCKS_CRC, &sealed.crcs[..])]);
+        let indexes = self.index.finish();
+        let blobs = indexes.iter().map(|(name, bytes)| (*name, &bytes[..]));
+        let crcs = std::iter::once((puffin::BLOCKS_CRC, &sealed.crcs[..]));
+        let sidecar = puffin::encode(crcs.chain(blobs));
         self.objects.put(&sidecar_path(&self.path), &sidecar)?;
         sealed.file.publish()?;
         let (min_time, max_time) = self

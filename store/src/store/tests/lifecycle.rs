@@ -156,7 +156,7 @@ proptest! {
 
     #[test]
     fn the_same_rows_come_out_however_they_were_split(
-        ops in prop::collection::vec(op(), 1..30), segment_bytes in 3_000_u64..40_000, budget in 9_u64..14,
+        ops in prop::collection::vec(op(), 1..30), segment_bytes in 3_000_u64..40_000, budget in 14_u64..19,
     ) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
