@@ -6,7 +6,7 @@ mod v1;
 mod v2;
 
 /// Version this release writes and the newest it reads.
-pub(crate) const FORMAT_VERSION: u64 = MIGRATIONS.len() as u64;
+pub(crate) const FORMAT_VERSION: u64 = 2;
 
 /// Statements that lead from version `i` to `i + 1`; each group runs in one transaction.
-pub(crate) const MIGRATIONS: [&[&str]; 2] = [v1::STATEMENTS, v2::STATEMENTS];
+pub(crate) const MIGRATIONS: [&[&str]; FORMAT_VERSION as usize] = [v1::STATEMENTS, v2::STATEMENTS];
