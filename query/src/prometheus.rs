@@ -16,6 +16,7 @@ use crate::promql::{self, EvalError, EvalOptions, Labels};
 use crate::runtime::{self, Class};
 
 mod cut;
+mod rolled;
 mod source;
 mod virtual_series;
 

@@ -6,5 +6,6 @@ mod fixture;
 mod golden;
 mod logs;
 mod prometheus;
+mod rollups;
 mod sql;
 mod traces;

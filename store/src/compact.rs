@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use model::id::TenantId;
 use model::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -16,8 +17,10 @@ use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::flush::discard;
 use crate::memory::{Pressure, Share};
+use crate::rollup::Resolution;
+use crate::schema::Table;
 use crate::segment::read::Segment;
-use crate::segment::write::{Facts, Origin, path};
+use crate::segment::write::{Facts, Origin, Plan, Window, path};
 
 mod due;
 mod duplicates;
@@ -51,7 +54,6 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
 pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(), Error> {
     // One at a time: no window is merged twice, and one job's memory is all there is.
     let _alone = core.compacting.lock().await;
-    retain(core).await?;
     let mut outcome = rewrite(core, Due::Now).await;
     let mut failed = Vec::new();
     while !stop.is_cancelled() {
@@ -74,6 +76,8 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
             }
         }
     }
+    // Retention comes last: rollups of samples outlive them, and are made when their window is sealed.
+    retain(core).await?;
     sweep(core).await.and(outcome)
 }
 
@@ -92,22 +96,31 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     };
     let _held = core.memory.take(Share::Background, reserved)?;
     let now = core.clock.now();
-    let inputs: Vec<Arc<Segment>> = job.files().cloned().collect();
+    let mut inputs: Vec<Arc<Segment>> = job.files().cloned().collect();
     if rewrite_any(core, &inputs).await? {
         return Ok(true); // Deleted rows are out first, then the window is looked at again.
     }
-    let Some(first) = inputs.first() else { return Ok(false) };
+    let Some(first) = inputs.first().cloned() else { return Ok(false) };
+    let commit_order = inputs.iter().map(|input| input.commit_order()).max();
+    let bytes: u64 = inputs.iter().map(|input| input.facts().bytes).sum();
+    if !job.rollups().is_empty() {
+        inputs.extend(rollups_of(core, job.plan.tenant, job.plan.window));
+    }
     let origin = Origin {
         lo: inputs.iter().map(|input| input.data.origin.lo).min().unwrap_or(0),
         hi: inputs.iter().map(|input| input.data.origin.hi).max().unwrap_or(0),
         replaces: inputs.iter().map(|input| input.facts().path.clone()).collect(),
         ..first.data.origin.clone()
     };
-    let bytes: u64 = inputs.iter().map(|input| input.facts().bytes).sum();
     let n_files = bytes / core.config.compact_segment_bytes.max(1) + 1;
-    let paths: Vec<String> = (0..n_files).map(|_| path(&job.plan, now)).collect();
+    let tables = job.rollups().into_iter().map(Resolution::table).chain([job.plan.table]);
+    let named: Vec<(Table, String)> = tables
+        .flat_map(|table| (0..n_files).map(move |_| table))
+        .map(|table| (table, path(&Plan { table, ..job.plan.clone() }, now)))
+        .collect();
+    let paths: Vec<String> = named.iter().map(|(_, path)| path.clone()).collect();
     core.catalogue.add_pending(&paths, now).await?;
-    let work = Work::new(core, job, (origin.clone(), paths.clone()), stop.clone());
+    let work = Work::new(core, job, (origin.clone(), named), stop.clone());
     let done = match blocking(move || work.run()).await {
         Ok(done) => done,
         Err(error) => {
@@ -116,7 +129,6 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
         }
     };
     core.counters.compact_peak(reserved, done.peak);
-    let commit_order = inputs.iter().map(|input| input.commit_order()).max();
     let new = done.facts;
     if let Err(error) = replace(core, "compact", &inputs, (new, origin, commit_order)).await {
         if matches!(error, Error::Unavailable { .. }) {
@@ -128,6 +140,18 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     core.catalogue.forget_pending(&paths).await?; // Those that were not needed.
     core.counters.compactions.fetch_add(1, Ordering::Relaxed);
     Ok(true)
+}
+
+/// The rollups of samples of `window`: they end when those are replaced.
+pub(crate) fn rollups_of(core: &Core, tenant: TenantId, window: Window) -> Vec<Arc<Segment>> {
+    let is_meant = |segment: &&Arc<Segment>| {
+        let facts = segment.facts();
+        matches!(facts.table, Table::Samples5m | Table::Samples1h)
+            && facts.tenant == tenant
+            && window.start < facts.window.end()
+            && facts.window.start < window.end()
+    };
+    core.live.segments().iter().filter(is_meant).cloned().collect()
 }
 
 /// Ends `inputs` and brings in what replaces them, in one commit.
@@ -152,7 +176,9 @@ pub(crate) async fn replace(
     // A delete that came while rows were merged did not reach them: its marker parts old segments from new ones.
     let _marking = core.marking.lock().await;
     if commit.is_merge() {
-        for input in inputs {
+        // Rollups are not read but made anew, of samples without deleted ones.
+        let is_read = |input: &&Arc<Segment>| Resolution::of(input.facts().table).is_none();
+        for input in inputs.iter().filter(is_read) {
             if holds_deleted(core, input).await? {
                 let reason = "rows of a merged segment were deleted meanwhile".to_owned();
                 return Err(Error::Unavailable { reason });

@@ -59,6 +59,12 @@ pub struct Config {
     /// How long samples, histograms and exemplars are kept. Default `15d`.
     #[serde(with = "duration_text")]
     pub retain_samples: Duration,
+    /// How long rollups of 5 minutes are kept, at least as long as samples. Default `90d`.
+    #[serde(with = "duration_text")]
+    pub retain_rollup_5m: Duration,
+    /// How long rollups of an hour are kept, at least as long as samples. Default `400d`.
+    #[serde(with = "duration_text")]
+    pub retain_rollup_1h: Duration,
     /// How long logs are kept. Default `7d`.
     #[serde(with = "duration_text")]
     pub retain_logs: Duration,
@@ -121,6 +127,8 @@ impl Default for Config {
             head_bytes_max: 256 << 20,
             series_max: 1_000_000,
             retain_samples: Duration::from_secs(15 * 86_400),
+            retain_rollup_5m: Duration::from_secs(90 * 86_400),
+            retain_rollup_1h: Duration::from_secs(400 * 86_400),
             retain_logs: Duration::from_secs(7 * 86_400),
             retain_spans: Duration::from_secs(7 * 86_400),
             retain_bytes_max: 0,

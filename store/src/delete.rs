@@ -12,11 +12,13 @@ use model::matcher::Matcher;
 use model::time::Timestamp;
 
 use crate::catalogue::Commit;
-use crate::compact::replace;
+use crate::compact::{replace, rollups_of};
 use crate::core::{Core, blocking};
 use crate::delete::marker::Marker;
 use crate::error::Error;
 use crate::flush::{discard, flush};
+use crate::rollup::Resolution;
+use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::{Origin, Plan, SegmentWriter, path};
 
@@ -154,7 +156,7 @@ pub(crate) async fn rewrite(core: &Arc<Core>, due: Due) -> Result<(), Error> {
         let is_due = due == Due::All || now.0 >= half;
         let hidden = hidden_by(core, marker).await?;
         if is_due {
-            for segment in &hidden {
+            for segment in hidden.iter().filter(|segment| core.live.is_live(segment.id())) {
                 rewrite_segment(core, segment).await?;
             }
         }
@@ -173,13 +175,25 @@ async fn hidden_by(core: &Arc<Core>, marker: &Arc<Marker>) -> Result<Vec<Arc<Seg
     blocking(move || {
         let mut hidden = Vec::new();
         for segment in segments.iter() {
-            if !segment.deleted(&marker)?.is_empty() {
+            // A rollup ends with the samples it was made of; by itself it is looked at once those are gone.
+            let is_made_anew = Resolution::of(segment.facts().table).is_some()
+                && segments.iter().any(|raw| is_source(raw, segment));
+            if !is_made_anew && !segment.deleted(&marker)?.is_empty() {
                 hidden.push(Arc::clone(segment));
             }
         }
         Ok(hidden)
     })
     .await
+}
+
+/// Whether `raw` holds samples that the rollup `segment` speaks of.
+fn is_source(raw: &Segment, segment: &Segment) -> bool {
+    let (raw, of) = (raw.facts(), segment.facts());
+    raw.table == Table::Samples
+        && raw.tenant == of.tenant
+        && raw.window.start < of.window.end()
+        && of.window.start < raw.window.end()
 }
 
 /// Writes those of `inputs` anew that hold deleted rows. Returns whether there were any: their readers must look again.
@@ -248,8 +262,12 @@ async fn rewrite_segment(core: &Arc<Core>, segment: &Arc<Segment>) -> Result<(),
         core.catalogue.forget_pending(std::slice::from_ref(&path)).await?;
     }
     let commit_order = Some(segment.commit_order());
-    let replaced =
-        replace(core, "delete", std::slice::from_ref(segment), (new, origin, commit_order)).await;
+    let mut ended = vec![Arc::clone(segment)];
+    if facts.table == Table::Samples {
+        // They speak of what is deleted; the next compaction makes them anew of what is left.
+        ended.extend(rollups_of(core, facts.tenant, facts.window));
+    }
+    let replaced = replace(core, "delete", &ended, (new, origin, commit_order)).await;
     if let Err(Error::Unavailable { .. }) = replaced {
         discard(core, &[path]).await; // It ended meanwhile, the new file is nobody's.
     }

@@ -226,7 +226,12 @@ pub(crate) fn rows(
                 see_resources(core, tenant, batch, &mut rows.seen);
                 rows.tables.push((*table, batch.clone()));
             }
-            Table::Samples | Table::Series | Table::Resources | Table::TraceIndex => {}
+            Table::Samples
+            | Table::Series
+            | Table::Resources
+            | Table::TraceIndex
+            | Table::Samples5m
+            | Table::Samples1h => {}
         }
     }
     Ok(rows)
@@ -426,7 +431,9 @@ pub(crate) fn restore(
         | Table::Exemplars
         | Table::Logs
         | Table::Spans
-        | Table::TraceIndex => {}
+        | Table::TraceIndex
+        | Table::Samples5m
+        | Table::Samples1h => {}
     }
 }
 

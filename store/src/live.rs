@@ -124,6 +124,11 @@ impl Live {
         }
     }
 
+    /// Whether the segment with this number is live.
+    pub(crate) fn is_live(&self, id: i64) -> bool {
+        self.segments().iter().any(|segment| segment.id() == id)
+    }
+
     /// Rows acknowledged since start.
     pub(crate) fn ingested(&self, table: Table) -> u64 {
         self.ingested[table as usize].load(Ordering::Relaxed)

@@ -21,6 +21,7 @@ use crate::segment::read::Segment;
 mod files;
 pub(crate) mod histograms;
 pub(crate) mod pages;
+pub(crate) mod rollup;
 pub(crate) mod samples;
 
 /// Asked before a scan holds so many more bytes; an error ends the scan.
@@ -73,6 +74,30 @@ pub struct SampleScan {
 
 impl Iterator for SampleScan {
     type Item = Result<SeriesSamples, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.slices.next().map(Ok)
+    }
+}
+
+/// Samples of one series as buckets, oldest first, one for each stretch of time that has any.
+#[derive(Clone, Debug)]
+pub struct SeriesBuckets {
+    /// Whose samples.
+    pub series: Arc<Series>,
+    /// The buckets, starts strictly ascending.
+    pub buckets: Vec<crate::rollup::Bucket>,
+}
+
+/// Series with samples in the range, in the order asked for; series without any are left out.
+pub struct BucketScan {
+    pub(crate) slices: std::vec::IntoIter<SeriesBuckets>,
+    /// Whether samples that some buckets were made of are gone: no finer answer can be given.
+    pub is_raw_gone: bool,
+}
+
+impl Iterator for BucketScan {
+    type Item = Result<SeriesBuckets, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.slices.next().map(Ok)

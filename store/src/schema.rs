@@ -35,11 +35,15 @@ pub enum Table {
     Spans = 8,
     /// One row for each trace and window. Made by the store.
     TraceIndex = 9,
+    /// Samples of a series in 5 minutes as one row. Made by the store.
+    Samples5m = 10,
+    /// Samples of a series in an hour as one row. Made by the store.
+    Samples1h = 11,
 }
 
 impl Table {
     /// Every table, in discriminant order.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Series,
         Self::Resources,
         Self::Samples,
@@ -50,6 +54,8 @@ impl Table {
         Self::Logs,
         Self::Spans,
         Self::TraceIndex,
+        Self::Samples5m,
+        Self::Samples1h,
     ];
 
     /// The name in paths, the catalogue and SQL.
@@ -66,6 +72,8 @@ impl Table {
             Self::Logs => "logs",
             Self::Spans => "spans",
             Self::TraceIndex => "trace_index",
+            Self::Samples5m => "samples_5m",
+            Self::Samples1h => "samples_1h",
         }
     }
 
@@ -84,7 +92,10 @@ impl Table {
     /// Whether `ingest` takes batches of this table; the others are made by the store.
     #[must_use]
     pub const fn is_ingested(self) -> bool {
-        !matches!(self, Self::Series | Self::Resources | Self::TraceIndex)
+        !matches!(
+            self,
+            Self::Series | Self::Resources | Self::TraceIndex | Self::Samples5m | Self::Samples1h
+        )
     }
 }
 
@@ -169,9 +180,9 @@ pub fn segment_schema(table: Table) -> SchemaRef {
     SEGMENT[table as usize].clone()
 }
 
-static INGEST: LazyLock<[SchemaRef; 10]> =
+static INGEST: LazyLock<[SchemaRef; Table::ALL.len()]> =
     LazyLock::new(|| Table::ALL.map(|table| Arc::new(Schema::new(ingest_fields(table)))));
-static SEGMENT: LazyLock<[SchemaRef; 10]> =
+static SEGMENT: LazyLock<[SchemaRef; Table::ALL.len()]> =
     LazyLock::new(|| Table::ALL.map(|table| Arc::new(Schema::new(segment_fields(table)))));
 
 type Columns = Vec<Field>;
@@ -221,9 +232,13 @@ fn ingest_fields(table: Table) -> Columns {
         }
         Table::Exemplars => exemplar_fields(),
         Table::Logs => log_fields(),
-        Table::Series | Table::Resources | Table::HistBounds | Table::Spans | Table::TraceIndex => {
-            segment_fields(table)
-        }
+        Table::Series
+        | Table::Resources
+        | Table::HistBounds
+        | Table::Spans
+        | Table::TraceIndex
+        | Table::Samples5m
+        | Table::Samples1h => segment_fields(table),
     }
 }
 
@@ -276,6 +291,7 @@ fn segment_fields(table: Table) -> Columns {
         }
         Table::Spans => span_fields(),
         Table::TraceIndex => trace_index_fields(),
+        Table::Samples5m | Table::Samples1h => rollup_fields(),
     }
 }
 
@@ -402,6 +418,21 @@ fn span_fields() -> Columns {
     fields
 }
 
+fn rollup_fields() -> Columns {
+    let mut fields = vec![required(columns::METRIC, DataType::Utf8)];
+    fields.extend(point_fields());
+    fields.push(required(columns::COUNT, DataType::Int64));
+    fields.push(required(columns::FIRST_TIME, time_ms()));
+    fields.push(required(columns::LAST_TIME, time_ms()));
+    fields.push(optional(columns::FIRST_START, time_ms()));
+    fields.push(optional(columns::LAST_START, time_ms()));
+    for prefix in columns::ROLLED {
+        fields.extend(value_fields(prefix));
+    }
+    fields.push(optional(columns::RESETS, DataType::Float64));
+    fields
+}
+
 fn trace_index_fields() -> Columns {
     vec![
         required(columns::TRACE_ID, DataType::FixedSizeBinary(16)),
@@ -429,7 +460,7 @@ mod tests {
             assert_eq!(Table::parse(table.name()), Some(table));
             assert_eq!(Table::from_u8(u8::try_from(code).unwrap()), Some(table));
         }
-        assert_eq!(Table::from_u8(10), None);
+        assert_eq!(Table::from_u8(12), None);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use crate::error::Error;
 use crate::head::drafts::head_batches;
 use crate::live::Version;
 use crate::registry::{Past, Registry, Resource, Series};
-use crate::scan::{HistogramScan, SampleScan, ScanLimit, SegmentScan, histograms, samples};
+use crate::rollup::Resolution;
+use crate::scan::{
+    BucketScan, HistogramScan, SampleScan, ScanLimit, SegmentScan, histograms, rollup, samples,
+};
 use crate::schema::Table;
 
 /// A version of the store, readable as long as it is held.
@@ -100,6 +103,25 @@ impl Snapshot {
         limit: &ScanLimit,
     ) -> Result<SampleScan, Error> {
         samples::scan(&self.version, &self.registry, series, range_ms, limit)
+    }
+
+    /// Samples of `series` (all of one tenant) later than `range_ms.0`, up to and with `range_ms.1`, as buckets: from
+    /// rollups where those say what the samples say, or the samples are gone, and from the samples elsewhere.
+    ///
+    /// Both ends are multiples of the bucket's length; series in the order asked for, stale markers left out. Blocks on
+    /// disk reads: call it on a blocking pool.
+    ///
+    /// # Errors
+    ///
+    /// `Exhausted` above `limit` samples and rows read, `Corrupt` when a segment fails its checksum.
+    pub fn buckets(
+        &self,
+        series: &[Arc<Series>],
+        resolution: Resolution,
+        range_ms: (i64, i64),
+        limit: &ScanLimit,
+    ) -> Result<BucketScan, Error> {
+        rollup::scan((&self.version, &self.registry), series, resolution, (range_ms, limit))
     }
 
     /// Histograms of `series` with times in `range_ms` (both ends included), head and segments merged.

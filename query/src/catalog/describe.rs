@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, ident, lit};
+use datafusion::logical_expr::{Expr, ident, lit, when};
 use model::metric::MetricKind;
 use store::schema::{Table, columns, map_of, segment_schema, time_ms, time_ns};
 use store::{Resource, Series};
@@ -20,7 +20,7 @@ use super::table::StoreTable;
 use crate::function;
 
 /// Names of the tables that are always there.
-pub(super) const FIXED: [&str; 12] = [
+pub(super) const FIXED: [&str; 14] = [
     "metrics",
     "histograms",
     "logs",
@@ -33,6 +33,8 @@ pub(super) const FIXED: [&str; 12] = [
     "hist_buckets",
     "hist_bounds",
     "trace_index",
+    "samples_5m",
+    "samples_1h",
 ];
 
 /// Flags of rows that say "nothing here": stale markers and points without a recorded value.
@@ -43,6 +45,8 @@ pub(super) fn fixed(name: &str, view: &Arc<View>) -> Option<Result<Arc<dyn Table
     let table = match name {
         "metrics" => samples(view, None),
         "histograms" => histograms(view, None),
+        "samples_5m" => rollup(view, Table::Samples5m),
+        "samples_1h" => rollup(view, Table::Samples1h),
         "series" => return Some(series(view)),
         "resources" => return Some(resources(view)),
         _ => StoreTable::new(view.clone(), Table::parse(name)?, stored(Table::parse(name)?)),
@@ -114,6 +118,36 @@ fn histograms(view: &Arc<View>, series: Option<Vec<Arc<Series>>>) -> StoreTable 
     shown.extend(series_columns());
     shown.extend(rest.map(|name| column(Table::HistPoints, name)));
     point_table(view, Table::HistPoints, shown, series)
+}
+
+/// Buckets of samples: `time` is where a bucket starts, its samples are later than that.
+fn rollup(view: &Arc<View>, table: Table) -> StoreTable {
+    let value = |prefix: &str| match value_source(prefix) {
+        Source::Computed(value) => value,
+        _ => lit(datafusion::scalar::ScalarValue::Float64(None)),
+    };
+    let or = |first: Expr, second: Expr| {
+        let either = when(first.clone().is_not_null(), first).otherwise(second);
+        either.expect("one condition and one alternative make a case")
+    };
+    let increase = value("last_") - value("first_") + or(ident(columns::RESETS), lit(0.0));
+    let floats = [
+        ("first", value("first_")),
+        ("last", value("last_")),
+        (columns::MIN, or(value("min_"), value("first_"))),
+        (columns::MAX, or(value("max_"), value("last_"))),
+        (columns::SUM, value("sum_")),
+        ("increase", increase),
+    ];
+    let mut shown =
+        [columns::TIME, columns::METRIC, columns::COUNT].map(|name| column(table, name)).to_vec();
+    shown.extend(
+        floats.map(|(name, value)| Column::new(name, DataType::Float64, Source::Computed(value))),
+    );
+    shown.extend(series_columns());
+    let rest = [columns::FIRST_TIME, columns::LAST_TIME, columns::SERIES_ID];
+    shown.extend(rest.map(|name| column(table, name)));
+    StoreTable::new(view.clone(), table, shown)
 }
 
 /// Rows without a value are left out: an average over a stale marker would be NaN.

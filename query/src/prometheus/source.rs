@@ -12,6 +12,7 @@ use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, Series
 
 use super::Metadata;
 use super::cut::{Cut, bound_text, classic, native};
+use super::rolled::Rolled;
 use super::virtual_series::{self, Part, Selected, is_plain, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
@@ -175,13 +176,17 @@ impl SeriesSource for StoreSource {
         // The end of the range is a whole millisecond: rows inside it count.
         let range =
             TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1)));
-        let series = self.plain(select.matchers, range).map_err(refused)?;
+        let mut series = self.plain(select.matchers, range).map_err(refused)?;
+        let rolled = Rolled::take(&self.view, select, &mut series, &limit)?;
         let native: Vec<Arc<Series>> = series
             .iter()
             .filter(|series| series.def.kind == MetricKind::ExponentialHistogram)
             .cloned()
             .collect();
-        let mut streams: Vec<Box<dyn SeriesStream + 'a>> = Vec::with_capacity(2);
+        let mut streams: Vec<Box<dyn SeriesStream + 'a>> = Vec::with_capacity(3);
+        if let Some(rolled) = rolled {
+            streams.push(Box::new(rolled));
+        }
         if !series.is_empty() {
             let floats = snapshot.samples(&series, select.range_ms, &limit).map_err(store_error)?;
             let histograms =
@@ -222,7 +227,7 @@ fn refused(error: Error) -> SourceError {
     }
 }
 
-fn store_error(error: store::Error) -> SourceError {
+pub(super) fn store_error(error: store::Error) -> SourceError {
     if matches!(error, store::Error::ScanLimit { .. }) {
         // Prometheus' own sentence: clients know it.
         let text = "query processing would load too many samples into memory in query execution";
@@ -302,6 +307,7 @@ impl SeriesStream for PlainStream {
             h_t: &plain.h_t,
             h: &plain.h,
             h_start_t: Some(&plain.h_start_t),
+            buckets: &[],
         }))
     }
 }
@@ -339,6 +345,7 @@ impl SeriesStream for ClassicStream {
             h_t: &[],
             h: &[],
             h_start_t: None,
+            buckets: &[],
         }))
     }
 }

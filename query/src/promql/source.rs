@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use model::matcher::Matcher;
+pub use store::rollup::Bucket;
 
 use super::histogram::Histogram;
 use super::labels::Labels;
@@ -30,6 +31,11 @@ pub trait SeriesStream: Send {
     /// # Errors
     /// When the data cannot be read or a limit is hit.
     fn next(&mut self) -> Result<Option<SeriesSlices<'_>>, SourceError>;
+
+    /// What must be said of all of it, as a warning.
+    fn remark(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 /// Which samples are wanted.
@@ -54,6 +60,8 @@ pub struct Hints<'a> {
     pub range_ms: i64,
     /// Whether start timestamps will be read.
     pub need_start: bool,
+    /// Every window begins and ends at a multiple of this, ms, and is only handed to `function`; 0 when that is not so.
+    pub unit_ms: i64,
 }
 
 /// One series: ascending, unique times; stale markers kept.
@@ -73,6 +81,8 @@ pub struct SeriesSlices<'a> {
     pub h: &'a [Arc<Histogram>],
     /// Start times of the histograms, 0 where unknown; `None` when all are.
     pub h_start_t: Option<&'a [i64]>,
+    /// Instead of floats: whole buckets of them, without stale markers, whose length divides the hint's `unit_ms`.
+    pub buckets: &'a [Bucket],
 }
 
 /// Why a source gave no (more) series.
@@ -192,6 +202,7 @@ impl SeriesStream for MemoryStream<'_> {
                 h_t: &series.h_t[histograms.clone()],
                 h: &series.h[histograms.clone()],
                 h_start_t: Some(&series.h_start_t[histograms]),
+                buckets: &[],
             }));
         }
         Ok(None)

@@ -154,12 +154,17 @@ impl Fixture {
 
     /// Samples of one series, times in ms.
     pub(super) fn samples(&self, series: Resolved, samples: &[(i64, f64)]) {
+        self.samples_since(series, samples, vec![i64::MIN; samples.len()]);
+    }
+
+    /// Likewise, with start times in ms, `i64::MIN` where unknown.
+    pub(super) fn samples_since(&self, series: Resolved, samples: &[(i64, f64)], starts: Vec<i64>) {
         let flag = |sample: &(i64, f64)| u8::from(model::metric::is_stale(sample.1));
         let samples = Samples {
             series: vec![series.at; samples.len()],
             times: samples.iter().map(|sample| sample.0).collect(),
             values: samples.iter().map(|sample| sample.1).collect(),
-            starts: vec![i64::MIN; samples.len()],
+            starts,
             flags: samples.iter().map(flag).collect(),
         };
         let ingest = Ingest { samples, ..Ingest::default() };

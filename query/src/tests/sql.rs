@@ -229,7 +229,7 @@ fn unknown_names_come_with_a_place_and_near_ones() {
     let fault = |text: &str| fixture.sql(text).expect_err(text);
     let error = fault("SELECT *\nFROM sample");
     assert_eq!(error.to_string(), "there is no table \"sample\"");
-    assert_eq!(error.hint().unwrap(), "did you mean samples?");
+    assert_eq!(error.hint().unwrap(), "did you mean samples, samples_1h, samples_5m?");
     let position = error.position().unwrap();
     assert_eq!((position.line, position.column), (2, 6));
     let error = fault("SELECT * FROM \"system.cpu.tim\"");
@@ -269,6 +269,8 @@ fn the_catalog_describes_itself() {
         "hist_buckets",
         "hist_bounds",
         "trace_index",
+        "samples_5m",
+        "samples_1h",
     ] {
         fixture.rows(&format!("SELECT * FROM {table}"));
     }

@@ -1,11 +1,12 @@
 //! What to compact: windows whose segments are many, closed, or joined by late rows. Pure computation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::id::TenantId;
 use model::time::{NS_PER_S, Timestamp};
 
+use crate::rollup::Resolution;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::{DAY_NS, Plan, Window, begun, window_len};
@@ -31,7 +32,7 @@ pub(crate) struct Job {
     pub(crate) plan: Plan,
     /// What goes in: neighbours in commit order, oldest first. "The later commit wins" then stays a rule about order.
     pub(crate) runs: Vec<Run>,
-    /// Whether nothing else of the window is left.
+    /// Whether nothing else of the window is left, and nothing more is expected.
     pub(crate) is_whole: bool,
     /// Since when it has been due, ns since the epoch.
     pub(crate) since: i64,
@@ -41,6 +42,12 @@ impl Job {
     /// Segments that go in, oldest commit first.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<Segment>> {
         self.runs.iter().flat_map(|run| &run.files)
+    }
+
+    /// What else is made of its rows.
+    pub(crate) fn rollups(&self) -> Vec<Resolution> {
+        let is_rolled = self.is_whole && self.plan.table == Table::Samples;
+        if is_rolled { Resolution::ALL.to_vec() } else { Vec::new() }
     }
 
     /// Their numbers in the catalogue.
@@ -70,11 +77,20 @@ impl Run {
 /// Runs by the window their segments name.
 type Windows = BTreeMap<Window, Vec<Run>>;
 
+/// Windows of samples that have a rollup, with the commit order of the samples it was made of.
+type Rolled = BTreeSet<(TenantId, Window, i64)>;
+
 /// What is due at `now`, longest overdue first. `segments` are in commit order.
 pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
     let mut days: BTreeMap<(TenantId, Table, i64), Windows> = BTreeMap::new();
+    let mut rolled = Rolled::new();
     for segment in segments {
         let facts = segment.facts();
+        if let Table::Samples5m | Table::Samples1h = facts.table {
+            // Made with samples, of which both are made at once.
+            rolled.insert((facts.tenant, facts.window, segment.commit_order()));
+            continue;
+        }
         let runs = days
             .entry((facts.tenant, facts.table, facts.window.day()))
             .or_default()
@@ -89,7 +105,7 @@ pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
     }
     let mut jobs = Vec::new();
     for ((tenant, table, day), windows) in days {
-        let mut planner = Planner { tenant, table, now: now.0, jobs: &mut jobs };
+        let mut planner = Planner { tenant, table, now: now.0, rolled: &rolled, jobs: &mut jobs };
         if window_len(table) == DAY_NS {
             windows.into_iter().for_each(|(window, runs)| planner.window(window, runs));
         } else {
@@ -104,6 +120,7 @@ struct Planner<'a> {
     tenant: TenantId,
     table: Table,
     now: i64,
+    rolled: &'a Rolled,
     jobs: &'a mut Vec<Job>,
 }
 
@@ -122,20 +139,29 @@ impl Planner<'_> {
         let settled = day.end().saturating_add(SETTLING_NS);
         let whole = windows.remove(&day).unwrap_or_default();
         if whole.is_empty() {
-            let is_sealed = self.now >= settled && windows.values().all(|runs| is_sealed(runs, 1));
+            let is_sealed = self.now >= settled
+                && windows.iter().all(|(window, runs)| self.is_sealed(*window, runs, 1));
             if is_sealed {
                 self.push(day, 2, (in_order(whole, windows), true), settled);
             } else {
                 windows.into_iter().for_each(|(window, runs)| self.window(window, runs));
             }
         } else if windows.is_empty() {
-            if !is_sealed(&whole, 2) {
+            if !self.is_sealed(day, &whole, 2) {
                 self.push(day, 2, (whole, true), settled);
             }
         } else {
             let since = debounced(windows.values().flatten());
             self.push(day, 2, (in_order(whole, windows), true), since);
         }
+    }
+
+    /// Whether nothing is left to do for a window that is closed.
+    fn is_sealed(&self, window: Window, runs: &[Run], level: u8) -> bool {
+        let [run] = runs else { return false };
+        let order = run.files[0].commit_order();
+        let is_rolled = || self.rolled.contains(&(self.tenant, window, order));
+        run.level() >= level && (self.table != Table::Samples || is_rolled())
     }
 
     /// One window by itself.
@@ -147,8 +173,8 @@ impl Planner<'_> {
         if self.now < settled {
             let Some(first) = first_of_tier(&runs) else { return };
             let since = runs.last().map_or(self.now, Run::begun).min(self.now);
-            self.push(window, 1, (runs[first..].to_vec(), first == 0), since);
-        } else if !is_sealed(&runs, 1) {
+            self.push(window, 1, (runs[first..].to_vec(), false), since);
+        } else if !self.is_sealed(window, &runs, 1) {
             let was_sealed =
                 runs.first().is_some_and(|run| run.level() > 0 && run.begun() >= settled);
             let since = if was_sealed { debounced(&runs[1..]) } else { settled };
@@ -160,10 +186,6 @@ impl Planner<'_> {
 /// When runs that came late have waited long enough.
 fn debounced<'a>(late: impl IntoIterator<Item = &'a Run>) -> i64 {
     late.into_iter().map(Run::begun).min().unwrap_or(i64::MIN).saturating_add(DEBOUNCE_NS)
-}
-
-fn is_sealed(runs: &[Run], level: u8) -> bool {
-    matches!(runs, [run] if run.level() >= level)
 }
 
 /// All runs of a day in commit order.

@@ -132,6 +132,8 @@ impl<'a> Merge<'a> {
             Table::HistPoints | Table::HistBuckets => {
                 histograms::from_segments(self.table, slices, self.registry)
             }
+            // Rollups are made anew with the samples they come from.
+            Table::Samples5m | Table::Samples1h => whole(),
             Table::TraceIndex => traces::fold(self.window, slices),
             Table::Series | Table::Resources | Table::HistBounds => {
                 rows::fold_definitions(self.table, &whole()?)

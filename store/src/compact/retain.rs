@@ -36,6 +36,8 @@ enum Signal {
     Metrics,
     Logs,
     Traces,
+    /// Of metrics: kept for longer, small.
+    Rollups,
 }
 
 /// `None` for definitions, which others refer to.
@@ -46,6 +48,7 @@ fn signal(table: Table) -> Option<Signal> {
         Table::Samples | Table::HistPoints | Table::HistBuckets | Table::Exemplars => {
             Some(Signal::Metrics)
         }
+        Table::Samples5m | Table::Samples1h => Some(Signal::Rollups),
         Table::Series | Table::Resources | Table::HistBounds => None,
     }
 }
@@ -63,8 +66,13 @@ fn keep(config: &Config, tenant: TenantId, table: Table) -> Duration {
         Some(Signal::Metrics) => samples,
         Some(Signal::Logs) => logs,
         Some(Signal::Traces) => spans,
+        Some(Signal::Rollups) if table == Table::Samples5m => config.retain_rollup_5m.max(samples),
+        Some(Signal::Rollups) => config.retain_rollup_1h.max(samples),
         // Definitions outlive whatever refers to them.
-        None => samples.max(logs).max(spans),
+        None => {
+            let rollups = config.retain_rollup_5m.max(config.retain_rollup_1h);
+            rollups.max(samples).max(logs).max(spans)
+        }
     }
 }
 

@@ -13,21 +13,26 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::object::DurableLocal;
 use crate::registry::Registry;
+use crate::rollup::Rollup;
 use crate::schema::Table;
 use crate::segment::write::{Facts, Origin, Plan, SegmentWriter};
+
+/// A path to write to, and what.
+pub(crate) type Path = (Table, String);
 
 /// One compaction.
 pub(crate) struct Work {
     job: Job,
     registry: Arc<Registry>,
     output: Output,
+    rollups: Vec<(Rollup, Output)>,
     pace: Pace,
     stop: CancellationToken,
 }
 
 /// What a compaction made.
 pub(crate) struct Done {
-    /// In key order.
+    /// Of each table in key order.
     pub(crate) facts: Vec<Facts>,
     /// Most bytes of memory held at once.
     pub(crate) peak: u64,
@@ -38,19 +43,30 @@ impl Work {
     pub(crate) fn new(
         core: &Arc<Core>,
         job: Job,
-        (origin, paths): (Origin, Vec<String>),
+        (origin, mut paths): (Origin, Vec<Path>),
         stop: CancellationToken,
     ) -> Self {
-        let output = Output {
+        let mut output = |plan: Plan| Output {
             objects: core.objects.clone(),
-            plan: job.plan.clone(),
-            origin,
-            paths: paths.into_iter(),
+            origin: origin.clone(),
+            paths: paths
+                .extract_if(.., |path| path.0 == plan.table)
+                .map(|path| path.1)
+                .collect::<Vec<_>>()
+                .into_iter(),
+            plan,
             bytes_max: core.config.compact_segment_bytes,
             writer: None,
             facts: Vec::new(),
         };
-        Self { job, registry: Arc::clone(&core.registry), output, pace: Pace::new(core), stop }
+        let rollups = job.rollups().into_iter().map(|resolution| {
+            let plan = Plan { table: resolution.table(), ..job.plan.clone() };
+            (Rollup::new(resolution, Arc::clone(&core.registry)), output(plan))
+        });
+        let rollups = rollups.collect();
+        let output = output(job.plan.clone());
+        let registry = Arc::clone(&core.registry);
+        Self { job, registry, output, rollups, pace: Pace::new(core), stop }
     }
 
     /// Does it. What it wrote is durable when it returns.
@@ -64,13 +80,26 @@ impl Work {
         let mut peak = 0;
         while let Some(batch) = merge.next()? {
             self.output.push(&batch)?;
-            peak = peak.max(merge.memory() + self.output.memory());
+            let mut held = merge.memory() + self.output.memory();
+            for (rollup, output) in &mut self.rollups {
+                if let Some(rows) = rollup.push(&batch)? {
+                    output.push(&rows)?;
+                }
+                held += output.memory();
+            }
+            peak = peak.max(held);
             if self.stop.is_cancelled() {
                 return Err(Error::Unavailable { reason: "the store stops".to_owned() });
             }
             self.pace.breathe();
         }
-        Ok(Done { facts: self.output.finish()?, peak })
+        let mut facts = self.output.finish()?;
+        for (rollup, mut output) in self.rollups {
+            // Without any rows it says that there are none.
+            output.push(&rollup.finish()?)?;
+            facts.extend(output.finish()?);
+        }
+        Ok(Done { facts, peak })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::delete::marker::Marker;
 use crate::delete::matching::hits;
 use crate::error::Error;
 use crate::live::Version;
+use crate::rollup::Resolution;
 use crate::schema::{columns, segment_schema};
 use crate::segment::read::Segment;
 
@@ -103,7 +104,7 @@ impl Segment {
         let mut row = 0;
         for batch in batches {
             let batch = batch.map_err(|error| self.corrupt(&blocks, &error))?;
-            for hit in hits(marker, &batch)? {
+            for hit in hits(marker, &batch, Resolution::reach_ns(self.facts().table))? {
                 match ranges.last_mut() {
                     Some(last) if hit && last.end == row => last.end += 1,
                     _ if hit => ranges.push(row..row + 1),

@@ -4,13 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use model::id::ResourceId;
-use model::time::TimeRange;
+use model::time::{TimeRange, Timestamp};
 
 use crate::core::Core;
 use crate::delete::matching::Conditions;
 use crate::delete::{DeleteFrom, DeleteRecord};
 use crate::error::Error;
 use crate::registry::Resource;
+use crate::rollup::Resolution;
 use crate::schema::{Table, columns, segment_schema};
 use crate::segment::read::Segment;
 
@@ -58,11 +59,13 @@ impl Marker {
     pub(crate) fn touches(&self, segment: &Segment) -> bool {
         let facts = segment.facts();
         let delete = &self.record.delete;
+        // A bucket is about the time after its own.
+        let first = delete.first.0.saturating_sub(Resolution::reach_ns(facts.table));
         let is_metric = || facts.metrics.iter().any(|metric| self.metrics.contains(metric));
         facts.tenant == delete.tenant
             && is_about(delete.from, facts.table)
             && segment.data.origin.hi <= self.record.seq
-            && segment.overlaps(delete.first, delete.last)
+            && segment.overlaps(Timestamp(first), delete.last)
             && (delete.from != DeleteFrom::Metrics || is_metric())
     }
 }

@@ -50,11 +50,16 @@ impl Conditions {
     }
 }
 
-/// For each row of `batch` whether `marker` deletes it.
-pub(crate) fn hits(marker: &Marker, batch: &RecordBatch) -> Result<Vec<bool>, Error> {
+/// For each row of `batch` whether `marker` deletes it. A row is about its time and `reach_ns` after it.
+pub(crate) fn hits(
+    marker: &Marker,
+    batch: &RecordBatch,
+    reach_ns: i64,
+) -> Result<Vec<bool>, Error> {
     let delete = &marker.record.delete;
     let times = times_ns(batch)?;
-    let is_in_range = |ns: &i64| delete.first.0 <= *ns && *ns <= delete.last.0;
+    let first = delete.first.0.saturating_sub(reach_ns);
+    let is_in_range = |ns: &i64| first <= *ns && *ns <= delete.last.0;
     let mut hits: Vec<bool> = times.iter().map(is_in_range).collect();
     if delete.from == DeleteFrom::Metrics {
         let ids = batch.column_by_name(columns::SERIES_ID).map(AsArray::as_primitive::<UInt64Type>);

@@ -310,7 +310,9 @@ fn arranged(
         | Table::Exemplars
         | Table::Logs
         | Table::Spans
-        | Table::TraceIndex => Ok(Vec::new()),
+        | Table::TraceIndex
+        | Table::Samples5m
+        | Table::Samples1h => Ok(Vec::new()),
         Table::Series | Table::Resources | Table::HistBounds => Ok(Vec::new()),
     }
 }
@@ -336,6 +338,8 @@ pub(crate) fn head_batches(
         Table::Logs | Table::Spans => {
             Ok(batches.iter().map(|batch| batch.as_ref().clone()).collect())
         }
+        // Rollups are made of sealed windows: no head has any.
+        Table::Samples5m | Table::Samples1h => Ok(Vec::new()),
         Table::TraceIndex => {
             Ok(arranged(table, view, registry)?.into_iter().map(|(_, batch)| batch).collect())
         }

@@ -63,6 +63,16 @@ pub const FIRST_TIME: &str = "first_time";
 /// Last time seen in the window, as known when the row was written.
 pub const LAST_TIME: &str = "last_time";
 
+/// Sum of the values that a counter had right before it was reset, in a rollup; null when there were none.
+pub const RESETS: &str = "resets";
+/// Start time of the first sample of a rollup.
+pub const FIRST_START: &str = "first_start";
+/// Start time of the last sample of a rollup.
+pub const LAST_START: &str = "last_start";
+/// Prefixes of the value columns of a rollup. A `min_` that equals the first value, a `max_` that equals the last one,
+/// and the `sum_` of a counter are null.
+pub const ROLLED: [&str; 5] = ["first_", "last_", "min_", "max_", "sum_"];
+
 // What emitted a row.
 /// Identity of the resource.
 pub const RESOURCE_ID: &str = "resource_id";

@@ -51,9 +51,11 @@ pub(crate) fn sort_columns(table: Table) -> &'static [&'static str] {
     match table {
         Table::Series => &[columns::METRIC, columns::SERIES_ID],
         Table::Resources => &[columns::SERVICE_NAME, columns::RESOURCE_ID],
-        Table::Samples | Table::HistPoints | Table::Exemplars => {
-            &[columns::METRIC, columns::SERIES_ID, columns::TIME]
-        }
+        Table::Samples
+        | Table::HistPoints
+        | Table::Exemplars
+        | Table::Samples5m
+        | Table::Samples1h => &[columns::METRIC, columns::SERIES_ID, columns::TIME],
         Table::HistBuckets => &[
             columns::METRIC,
             columns::SERIES_ID,
@@ -190,7 +192,14 @@ fn dictionary(physical: PhysicalType) -> (bool, Encoding) {
 
 /// Whether the encodings of `table` are chosen by a look at its first rows.
 pub(crate) fn is_probed(table: Table) -> bool {
-    matches!(table, Table::Samples | Table::HistPoints | Table::HistBuckets)
+    matches!(
+        table,
+        Table::Samples
+            | Table::HistPoints
+            | Table::HistBuckets
+            | Table::Samples5m
+            | Table::Samples1h
+    )
 }
 
 /// The smaller of BYTE_STREAM_SPLIT and DELTA for these times; the former when in doubt, its worst case is small.

@@ -76,7 +76,9 @@ pub(crate) fn window_len(table: Table) -> i64 {
         | Table::Exemplars
         | Table::Logs
         | Table::Spans
-        | Table::TraceIndex => HOUR_NS,
+        | Table::TraceIndex
+        | Table::Samples5m
+        | Table::Samples1h => HOUR_NS,
     }
 }
 

@@ -4,6 +4,7 @@ mod float;
 mod history;
 mod mean;
 mod regression;
+mod rolled;
 
 use super::column::{Cell, Column, Grid};
 use super::window::{Notes, Window};
@@ -80,7 +81,10 @@ impl Evaluator<'_> {
             }
             let annotations = &mut evaluator.annotations;
             let mut notes = Notes { annotations, labels: &window.track.labels, place };
-            let cell = function(window, &now, &mut notes);
+            let cell = match window.buckets.is_empty() {
+                true => function(window, &now, &mut notes),
+                false => rolled::cell(name, window),
+            };
             if remarks
                 && matches!(cell, Cell::Float(_))
                 && remarked.as_ref() != Some(&window.track.labels)

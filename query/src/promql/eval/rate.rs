@@ -9,6 +9,7 @@ use super::over_time::{Kind, Point, points};
 use super::window::{Notes, Track, Window};
 use crate::promql::ast::Edges;
 use crate::promql::histogram::{Histogram, ResetHint};
+use crate::promql::source::Bucket;
 
 /// What is computed from the difference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,6 +175,27 @@ fn float_difference(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) ->
         last_t: t[last],
         intervals: last as f64,
         first_value: v[0],
+        begins,
+    };
+    Cell::Float(result * factor(window, &stretch, kin, result))
+}
+
+/// `rate` or `increase` of a window whose samples are known as one bucket.
+pub(super) fn of_bucket(window: &Window<'_>, whole: &Bucket, per_second: bool) -> Cell {
+    let kin = Kindred { counter: true, per_second };
+    let begins = begin(window, whole.first_t, Some(&whole.first_start), kin);
+    if whole.count < 2 && begins.is_none() {
+        return Cell::None;
+    }
+    let mut result = whole.last - whole.first + whole.resets;
+    if begins.is_some() {
+        result += whole.first;
+    }
+    let stretch = Stretch {
+        first_t: whole.first_t,
+        last_t: whole.last_t,
+        intervals: (whole.count - 1) as f64,
+        first_value: whole.first,
         begins,
     };
     Cell::Float(result * factor(window, &stretch, kin, result))

@@ -102,6 +102,9 @@ impl Evaluator<'_> {
         let source = self.source;
         let mut n_series = 0;
         for mut stream in source.select(&select)? {
+            if let Some(remark) = stream.remark() {
+                self.annotations.warn(selector.place, remark.to_owned());
+            }
             while let Some(slices) = stream.next()? {
                 self.options.stop.check()?;
                 n_series += 1;
@@ -112,7 +115,8 @@ impl Evaluator<'_> {
                     )));
                 }
                 self.stats.series += 1;
-                self.stats.samples += (slices.t.len() + slices.h_t.len()) as u64;
+                self.stats.samples +=
+                    (slices.t.len() + slices.h_t.len() + slices.buckets.len()) as u64;
                 if selector.statistics_only && !slices.h.is_empty() {
                     let judged = with_judged_resets(slices.h);
                     visit(self, SeriesSlices { h: &judged, ..slices })?;

@@ -58,6 +58,7 @@ fn track(column: Column, grid: Grid) -> Track<'static> {
         h_t: Cow::Owned(h_t),
         h: Cow::Owned(h),
         h_start_t: Cow::Borrowed(&[]),
+        buckets: &[],
         float_breaks: OnceCell::new(),
         histogram_breaks: OnceCell::new(),
     }

@@ -17,7 +17,7 @@ use crate::promql::histogram::Histogram;
 use crate::promql::labels::Labels;
 use crate::promql::number::quote;
 use crate::promql::place::Place;
-use crate::promql::source::{Hints, SeriesSlices};
+use crate::promql::source::{Bucket, Hints, SeriesSlices};
 use crate::promql::value::SeriesValues;
 
 /// One series without stale markers.
@@ -32,6 +32,8 @@ pub(super) struct Track<'a> {
     pub(super) h: Cow<'a, [Arc<Histogram>]>,
     /// Start times, as long as `h_t`, or empty when none is known.
     pub(super) h_start_t: Cow<'a, [i64]>,
+    /// Buckets instead of floats.
+    pub(super) buckets: &'a [Bucket],
     /// Where the floats start anew; found when first asked for.
     pub(super) float_breaks: OnceCell<Breaks>,
     /// Where the histograms start anew; found when first asked for.
@@ -54,6 +56,7 @@ impl<'a> Track<'a> {
             h_t: Cow::Borrowed(slices.h_t),
             h: Cow::Borrowed(slices.h),
             h_start_t: Cow::Borrowed(h_start_t),
+            buckets: slices.buckets,
             float_breaks: OnceCell::new(),
             histogram_breaks: OnceCell::new(),
         };
@@ -80,7 +83,7 @@ impl<'a> Track<'a> {
 
     fn samples(&self, window: &Window<'_>) -> usize {
         let histograms = self.h[window.histograms.clone()].iter().map(|h| h.samples());
-        window.floats.len() + histograms.sum::<usize>()
+        window.floats.len() + window.buckets.len() + histograms.sum::<usize>()
     }
 }
 
@@ -90,6 +93,8 @@ pub(super) struct Window<'a> {
     pub(super) track: &'a Track<'a>,
     pub(super) floats: Range<usize>,
     pub(super) histograms: Range<usize>,
+    /// Buckets that lie in it as a whole.
+    pub(super) buckets: Range<usize>,
     pub(super) from_ms: i64,
     pub(super) to_ms: i64,
     /// The step's own time: `to_ms` without offset and pin.
@@ -188,6 +193,16 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// What both ends of every window are multiples of, ms; 0 when a function may look outside of them.
+    fn unit_ms(&self, grid: Grid) -> i64 {
+        let (first, last) = self.reference.bounds(grid);
+        let step = if first == last { 0 } else { grid.step };
+        match self.edges {
+            Edges::Plain => [first, step].into_iter().fold(self.range_ms, greatest_common_divisor),
+            Edges::Anchored | Edges::Smoothed => 0,
+        }
+    }
+
     /// Moves the window over the steps; one cell a step.
     pub(super) fn walk(
         self,
@@ -196,16 +211,20 @@ impl Span {
         mut visit: impl FnMut(usize, &Window<'_>) -> Result<Cell, EvalError>,
     ) -> Result<Vec<Cell>, EvalError> {
         let (mut floats, mut histograms) = (0..0, 0..0);
+        let mut buckets = 0..0;
+        let starts: Vec<i64> = track.buckets.iter().map(|bucket| bucket.start + 1).collect();
         let mut cells = Vec::with_capacity(grid.len);
         for (step, eval_ms) in grid.times().enumerate() {
             let to_ms = self.reference.time(eval_ms);
             let from_ms = to_ms.saturating_sub(self.range_ms);
             advance(&mut floats, &track.t, from_ms, to_ms);
             advance(&mut histograms, &track.h_t, from_ms, to_ms);
+            advance(&mut buckets, &starts, from_ms, to_ms);
             let window = Window {
                 track,
                 floats: floats.clone(),
                 histograms: histograms.clone(),
+                buckets: buckets.clone(),
                 from_ms,
                 to_ms,
                 eval_ms,
@@ -216,6 +235,14 @@ impl Span {
         }
         Ok(cells)
     }
+}
+
+fn greatest_common_divisor(a: i64, b: i64) -> i64 {
+    let (mut a, mut b) = (a.saturating_abs(), b.saturating_abs());
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
 }
 
 /// Moves `range` forward so that it covers the times in `(from, to]`; both only ever rise.
@@ -283,6 +310,7 @@ impl Evaluator<'_> {
                     function,
                     range_ms: span.range_ms,
                     need_start: use_start,
+                    unit_ms: span.unit_ms(grid),
                     ..Hints::default()
                 };
                 self.each_series(&matrix.selector, range_ms, hints, |evaluator, slices| {
