@@ -13,17 +13,19 @@ use tokio::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::head::chunk::Chunk;
+use crate::head::records::Batch;
 use crate::registry::{Bounds, Resource, SeriesView};
 use crate::sample::SampleRows;
 use crate::schema::{Table, segment_schema};
 
 pub(crate) mod chunk;
 pub(crate) mod drafts;
+pub(crate) mod records;
 
 /// Small batches of a table that are joined into one once so many have gathered.
 const JOIN_BATCHES: usize = 64;
-/// Rows from which a batch is not joined again.
-const JOIN_ROWS_MAX: usize = 8_192;
+/// Rows from which a batch is not joined: copying it would cost more than looking at one batch less saves.
+const JOIN_ROWS_MAX: usize = 1_024;
 
 /// Rows on their way from a request through the log into the head.
 #[derive(Default)]
@@ -96,7 +98,7 @@ pub(crate) struct Head {
 struct TenantHead {
     chunks: Vec<Arc<Chunk>>,
     open: Chunk,
-    tables: [Vec<Arc<RecordBatch>>; Table::ALL.len()],
+    tables: [Vec<Arc<Batch>>; Table::ALL.len()],
 }
 
 /// What a head holds at one moment; never changes.
@@ -118,11 +120,11 @@ pub(crate) struct TenantView {
     /// Samples, oldest chunk first.
     pub(crate) chunks: Vec<Arc<Chunk>>,
     /// Batches of the other tables, oldest first; logs in their segment schema, the rest in their ingest schema.
-    pub(crate) tables: [Vec<Arc<RecordBatch>>; Table::ALL.len()],
+    pub(crate) tables: [Vec<Arc<Batch>>; Table::ALL.len()],
 }
 
 impl TenantView {
-    pub(crate) fn batches(&self, table: Table) -> &[Arc<RecordBatch>] {
+    pub(crate) fn batches(&self, table: Table) -> &[Arc<Batch>] {
         &self.tables[table as usize]
     }
 }
@@ -234,17 +236,17 @@ impl TenantHead {
 
     fn append_rows(&mut self, table: Table, batch: RecordBatch) {
         let batches = &mut self.tables[table as usize];
-        batches.push(Arc::new(batch));
+        batches.push(Arc::new(batch.into()));
         let n_small =
             batches.iter().rev().take_while(|batch| batch.num_rows() < JOIN_ROWS_MAX).count();
         if n_small >= JOIN_BATCHES {
             let small = &batches[batches.len() - n_small..];
             // Joining only saves work later: should it fail, the batches stay as they are.
             if let Ok(joined) =
-                concat_batches(small[0].schema_ref(), small.iter().map(AsRef::as_ref))
+                concat_batches(small[0].schema_ref(), small.iter().map(|batch| batch.rows()))
             {
                 batches.truncate(batches.len() - n_small);
-                batches.push(Arc::new(joined));
+                batches.push(Arc::new(joined.into()));
             }
         }
     }

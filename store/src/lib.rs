@@ -39,6 +39,7 @@ pub use config::{Config, TenantRetention, WalSync};
 pub use delete::{Delete, DeleteFrom, DeleteRecord};
 pub use delivery::Delivery;
 pub use error::{Error, ErrorKind};
+pub use head::records::Sought;
 pub use index::{Needle, cache_bytes, set_cache_limit};
 pub use ingest::Ingest;
 pub use inventory::{ColumnBytes, Inventory, Level};

@@ -9,6 +9,7 @@ use model::time::TimeRange;
 
 use crate::error::Error;
 use crate::head::drafts::head_batches;
+use crate::head::records::Sought;
 use crate::live::Version;
 use crate::registry::{Past, Registry, Resource, Series};
 use crate::rollup::Resolution;
@@ -175,6 +176,21 @@ impl Snapshot {
     /// When a batch cannot be built.
     pub fn head(&self, table: Table) -> Result<Vec<RecordBatch>, Error> {
         self.head_of(TenantId::default(), table)
+    }
+
+    /// Likewise, but log records and spans that cannot be what is sought may be left out.
+    ///
+    /// # Errors
+    ///
+    /// When a batch cannot be built.
+    pub fn head_sought(&self, table: Table, sought: &Sought) -> Result<Vec<RecordBatch>, Error> {
+        if !matches!(table, Table::Logs | Table::Spans) {
+            return self.head(table);
+        }
+        let views = self.version.heads.iter();
+        let views = views.filter_map(|head| head.tenants.get(&TenantId::default()));
+        let batches = views.flat_map(|view| view.batches(table));
+        batches.filter_map(|batch| batch.sought(sought).transpose()).collect()
     }
 
     /// Rows of `tenant`'s `table` that are in no segment yet, in `schema::segment_schema`, unsorted.

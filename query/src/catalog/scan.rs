@@ -28,13 +28,14 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use futures::{StreamExt as _, TryStreamExt as _};
+use store::Sought;
 use store::scan::{SegmentFiles, SegmentScan};
 use store::schema::{Table, columns, segment_schema, time_ms, time_ns};
 
 use super::View;
 use super::fold::{self, Stretch};
 use super::needle::needle;
-use super::translate::{texts, time_range};
+use super::translate::{texts, time_range, traces};
 
 /// Sidecars read at once.
 const SIDECARS_AT_ONCE: usize = 8;
@@ -62,7 +63,7 @@ impl Inputs {
         let segments = selected(pruned(view, table, &schema, conditions), conditions).await?;
         let head = view
             .snapshot
-            .head(table)
+            .head_sought(table, &sought(&schema, conditions))
             .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
         Ok(Self { table, segments, head: fold::newest(head, fold::keys(table))? })
     }
@@ -192,6 +193,16 @@ async fn selected(segments: Vec<SegmentScan>, conditions: &[Expr]) -> Result<Vec
         futures::stream::iter(tasks).buffered(SIDECARS_AT_ONCE).try_collect().await?;
     segments.retain(|segment| segment.selected_rows() > 0);
     Ok(segments)
+}
+
+/// What the rows of the head must be.
+fn sought(schema: &SchemaRef, conditions: &[Expr]) -> Sought {
+    let time = time_column(schema);
+    Sought {
+        range: time.map_or(model::time::TimeRange::ALL, |time| time_range(conditions, time)),
+        services: texts(conditions, columns::SERVICE_NAME),
+        traces: traces(conditions, columns::TRACE_ID),
+    }
 }
 
 /// The column segments are placed by in time.

@@ -262,32 +262,53 @@ fn unit_ns(value: &ScalarValue) -> i64 {
 
 /// The texts `column` may have if all `filters` hold; `None` when they do not say.
 pub(crate) fn texts(filters: &[Expr], column: &str) -> Option<BTreeSet<String>> {
-    filters.iter().filter_map(|filter| texts_of(filter, column)).reduce(|a, b| &a & &b)
+    values(filters, column, |value| value.try_as_str().flatten().map(str::to_owned))
 }
 
-fn texts_of(filter: &Expr, column: &str) -> Option<BTreeSet<String>> {
-    let text = |expr: &Expr| match expr {
-        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+/// The traces `column` may name if all `filters` hold; `None` when they do not say.
+pub(crate) fn traces(filters: &[Expr], column: &str) -> Option<BTreeSet<TraceId>> {
+    values(filters, column, |value| match value {
+        ScalarValue::FixedSizeBinary(16, Some(id)) => id.as_slice().try_into().ok().map(TraceId),
+        _ => None,
+    })
+}
+
+/// The values `column` may have if all `filters` hold, as `read` reads literals; `None` when they do not say.
+fn values<T: Ord + Clone>(
+    filters: &[Expr],
+    column: &str,
+    read: fn(&ScalarValue) -> Option<T>,
+) -> Option<BTreeSet<T>> {
+    filters.iter().filter_map(|filter| values_of(filter, column, read)).reduce(|a, b| &a & &b)
+}
+
+fn values_of<T: Ord + Clone>(
+    filter: &Expr,
+    column: &str,
+    read: fn(&ScalarValue) -> Option<T>,
+) -> Option<BTreeSet<T>> {
+    let value = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => read(value),
         _ => None,
     };
     let is_column = |expr: &Expr| matches!(expr, Expr::Column(used) if used.name() == column);
     match filter {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
-            let value = if is_column(left) { text(right) } else { None };
-            let value = value.or_else(|| if is_column(right) { text(left) } else { None });
-            value.map(|value| BTreeSet::from([value]))
+            let found = if is_column(left) { value(right) } else { None };
+            let found = found.or_else(|| if is_column(right) { value(left) } else { None });
+            found.map(|found| BTreeSet::from([found]))
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
-            Some(&texts_of(left, column)? | &texts_of(right, column)?)
+            Some(&values_of(left, column, read)? | &values_of(right, column, read)?)
         }
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
-            match (texts_of(left, column), texts_of(right, column)) {
+            match (values_of(left, column, read), values_of(right, column, read)) {
                 (Some(a), Some(b)) => Some(&a & &b),
                 (a, b) => a.or(b),
             }
         }
         Expr::InList(InList { expr, list, negated: false }) if is_column(expr) => {
-            list.iter().map(text).collect()
+            list.iter().map(value).collect()
         }
         _ => None,
     }

@@ -285,7 +285,7 @@ fn arranged(
     match table {
         Table::Samples => head::from_chunks(&view.chunks, registry),
         Table::HistPoints | Table::HistBuckets if !batches.is_empty() => {
-            histograms::arrange(table, batches.iter().map(AsRef::as_ref), registry)
+            histograms::arrange(table, batches.iter().map(|batch| batch.rows()), registry)
         }
         Table::Exemplars if !batches.is_empty() => {
             let named: Vec<RecordBatch> = batches
@@ -295,11 +295,13 @@ fn arranged(
             rows::arrange(table, &named)
         }
         Table::Logs | Table::Spans if !batches.is_empty() => {
-            rows::arrange(table, batches.iter().map(AsRef::as_ref))
+            rows::arrange(table, batches.iter().map(|batch| batch.rows()))
         }
         Table::TraceIndex if !view.batches(Table::Spans).is_empty() => {
-            let spans =
-                rows::arrange(Table::Spans, view.batches(Table::Spans).iter().map(AsRef::as_ref))?;
+            let spans = rows::arrange(
+                Table::Spans,
+                view.batches(Table::Spans).iter().map(|batch| batch.rows()),
+            )?;
             spans
                 .iter()
                 .map(|(window, batch)| Ok((*window, traces::index(*window, [batch])?)))
@@ -336,7 +338,7 @@ pub(crate) fn head_batches(
             batches.iter().map(|batch| rows::exemplars_with_metric(batch, registry)).collect()
         }
         Table::Logs | Table::Spans => {
-            Ok(batches.iter().map(|batch| batch.as_ref().clone()).collect())
+            Ok(batches.iter().map(|batch| batch.rows().clone()).collect())
         }
         // Rollups are made of sealed windows: no head has any.
         Table::Samples5m | Table::Samples1h => Ok(Vec::new()),
