@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{Request, StatusCode};
 use bytes::Bytes;
 use collector::{Collector, Config};
 use model::time::{NS_PER_S, TimeRange, Timestamp};
@@ -29,6 +30,7 @@ type Failure = Box<dyn std::error::Error>;
 /// The present; the hour that ends here holds all rows.
 const NOW: Timestamp = Timestamp(1_800_000_000 * NS_PER_S - 1);
 const N_CLIENTS: usize = 4;
+const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// One load.
 struct Scenario {
@@ -100,12 +102,17 @@ async fn measure(scenario: &Scenario) -> Result<String, Failure> {
                 (scenario.path, scenario.content_type, scenario.encoding);
             tokio::spawn(async move {
                 while let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let request = Request::post(path)
-                        .header("content-type", content_type)
-                        .header("content-encoding", encoding)
-                        .body(Body::from(body.clone()))
-                        .map_err(|error| error.to_string())?;
-                    send(&collector, request).await?;
+                    let request = || {
+                        Request::post(path)
+                            .header("content-type", content_type)
+                            .header("content-encoding", encoding)
+                            .body(Body::from(body.clone()))
+                            .map_err(|error| error.to_string())
+                    };
+                    // A full head says so until a flush has made room, as it does to every client.
+                    while !send(&collector, request()?).await? {
+                        tokio::time::sleep(RETRY_AFTER).await;
+                    }
                 }
                 Ok::<(), String>(())
             })
@@ -144,15 +151,19 @@ async fn measure(scenario: &Scenario) -> Result<String, Failure> {
     Ok(format!("{line}; last flush and compaction {settling:.2} us of CPU a row\n{sizes}"))
 }
 
-async fn send(collector: &Arc<Collector>, request: Request<Body>) -> Result<(), String> {
+/// Whether the request was taken; false when there was no room for it.
+async fn send(collector: &Arc<Collector>, request: Request<Body>) -> Result<bool, String> {
     let Ok(response) = collector.http_routes().oneshot(request).await;
     let status = response.status();
     let answer = axum::body::to_bytes(response.into_body(), 1 << 20).await;
     let answer = answer.map_err(|error| error.to_string())?;
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return Ok(false);
+    }
     if !status.is_success() || answer.len() > 2 {
         return Err(format!("{status}: {}", String::from_utf8_lossy(&answer)));
     }
-    Ok(())
+    Ok(true)
 }
 
 fn compressed(body: Vec<u8>, encoding: &str) -> Result<Bytes, Failure> {
