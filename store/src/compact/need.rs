@@ -61,7 +61,9 @@ fn sum(job: &Job, runs: &[Run], needs: &[Need]) -> u64 {
     let row = needs.iter().map(|need| need.row).max().unwrap_or(0);
     let table = job.plan.table;
     let read: u64 = needs.iter().map(|need| need.pages + 2 * need.row * BATCH_ROWS as u64).sum();
-    let in_order = rows.min((runs.len() * BATCH_ROWS + GROUP_ROWS_MAX) as u64) * row * COPIES;
+    // Rows of a series are gathered to be laid out together; of other tables a batch of each run at most is in hand.
+    let group = if is_probed(table) { GROUP_ROWS_MAX } else { 0 };
+    let in_order = rows.min((runs.len() * BATCH_ROWS + group) as u64) * row * COPIES;
     let probe = if is_probed(table) { rows.min(PROBE_ROWS as u64) * row * 2 } else { 0 };
     let group = stored * rows.min(group_rows(table) as u64) / rows.max(1) * 3 / 2;
     let page = rows.min(page_rows(table, job.plan.level) as u64) * row;
