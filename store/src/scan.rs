@@ -230,6 +230,14 @@ impl SegmentScan {
         self.selection = index::rows(&self.segment, needle);
     }
 
+    /// The blobs of its sidecar: types and bytes. Blocks.
+    #[must_use]
+    pub fn blobs(&self) -> Vec<(String, u64)> {
+        let sidecar = self.segment.sidecar();
+        let blobs = sidecar.iter().flat_map(|sidecar| sidecar.sizes());
+        blobs.map(|(name, bytes)| (name.to_owned(), bytes)).collect()
+    }
+
     /// Rows to read.
     #[must_use]
     pub fn selected_rows(&self) -> u64 {

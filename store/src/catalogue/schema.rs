@@ -9,4 +9,5 @@ mod v2;
 pub(crate) const FORMAT_VERSION: u64 = 2;
 
 /// Statements that lead from version `i` to `i + 1`; each group runs in one transaction.
+#[expect(clippy::cast_possible_truncation, reason = "a version is a small number")]
 pub(crate) const MIGRATIONS: [&[&str]; FORMAT_VERSION as usize] = [v1::STATEMENTS, v2::STATEMENTS];
