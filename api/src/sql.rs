@@ -28,6 +28,9 @@ pub struct SqlAnswer {
     /// What it cost.
     #[serde(default)]
     pub stats: Stats,
+    /// Which rows the answer lacks because they cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// A column of an answer.

@@ -3,7 +3,7 @@
 //! Fixed tables have a name each; beside them every metric is a table of its own, named as the metric.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -13,6 +13,8 @@ use datafusion::catalog::{
 use datafusion::error::{DataFusionError, Result};
 use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
+use model::time::TimeRange;
+use store::schema::Table;
 use store::{Series, Snapshot};
 
 mod column;
@@ -37,6 +39,8 @@ pub(crate) struct View {
     pub snapshot: Arc<Snapshot>,
     /// Whose data.
     pub tenant: TenantId,
+    /// What answers lack.
+    missing: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for View {
@@ -46,6 +50,24 @@ impl std::fmt::Debug for View {
 }
 
 impl View {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, tenant: TenantId) -> Self {
+        Self { snapshot, tenant, missing: Mutex::default() }
+    }
+
+    /// Notes that rows of `table` in `range` are read, some of which may be in quarantine.
+    pub(crate) fn note_missing(&self, table: Table, range: TimeRange) {
+        let missing = self.snapshot.missing(self.tenant, table, range);
+        if !missing.is_empty() {
+            let mut known = self.missing.lock().unwrap_or_else(PoisonError::into_inner);
+            known.extend(missing.iter().map(ToString::to_string));
+        }
+    }
+
+    /// A sentence for each stretch of rows that answers lack.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
     /// Series of the metric with this native or Prometheus name.
     pub(crate) fn series_of(&self, metric: &str) -> Result<Vec<Arc<Series>>> {
         self.select(&[Matcher::new("__name__", MatchOp::Equal, metric)])

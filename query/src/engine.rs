@@ -17,6 +17,9 @@ use crate::runtime::{Class, QueryMemory};
 use crate::workers::Workers;
 use crate::{runtime, sql};
 
+/// Attempts at one query that damaged segments may spoil.
+const DAMAGED_MAX: usize = 16;
+
 /// A question in SQL.
 #[derive(Clone, Debug, Default)]
 pub struct SqlQuery {
@@ -58,8 +61,6 @@ impl Engine {
     pub fn sql(&self, query: SqlQuery) -> BoxFuture<'_, Result<SqlAnswer, Error>> {
         let rows_max = query.rows_max.unwrap_or(usize::MAX).min(self.config.rows_max);
         let time = query.timeout.unwrap_or(self.config.timeout);
-        let view = self.view();
-        let session = self.session(view);
         let length = query.text.len();
         let limit = self.config.text_bytes_max;
         Box::pin(async move {
@@ -68,16 +69,47 @@ impl Engine {
                     "the query is {length} bytes long, the limit is {limit}"
                 )));
             }
-            let session = session?;
-            let answer =
-                async move { sql::answer(session, &query.text, query.range, rows_max).await };
-            self.workers.run(time, answer).await
+            self.sound(|view| {
+                let (query, session) = (query.clone(), self.session(view.clone()));
+                async move {
+                    let session = session?;
+                    let answer = async move {
+                        let answer = sql::answer(session, &query.text, query.range, rows_max);
+                        let answer = answer.await?;
+                        Ok(SqlAnswer { warnings: view.warnings(), ..answer })
+                    };
+                    self.workers.run(time, answer).await
+                }
+            })
+            .await
         })
+    }
+
+    /// What `attempt` gives over a version of the store. Where that fails at a damaged segment, the segment goes to
+    /// quarantine, and another attempt is made without it.
+    pub(crate) async fn sound<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        attempt: impl Fn(Arc<View>) -> F,
+    ) -> Result<T, Error> {
+        for _ in 0..DAMAGED_MAX {
+            match attempt(self.view()).await {
+                Err(Error::Corrupt(_) | Error::Internal(_)) if self.quarantine().await > 0 => {}
+                answer => return answer,
+            }
+        }
+        attempt(self.view()).await
+    }
+
+    /// Damaged segments put in quarantine.
+    async fn quarantine(&self) -> usize {
+        let store = Arc::clone(&self.store);
+        let work = async move { Ok(store.quarantine().await?) };
+        self.workers.aside(work).await.unwrap_or(0)
     }
 
     /// The store as it is now, seen by the only tenant there is.
     pub(crate) fn view(&self) -> Arc<View> {
-        Arc::new(View { snapshot: self.store.snapshot(), tenant: TenantId::default() })
+        Arc::new(View::new(self.store.snapshot(), TenantId::default()))
     }
 
     /// A session whose tables are those of `view`.

@@ -98,19 +98,23 @@ impl Engine {
     /// # Errors
     /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
     pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let view = self.view();
-        let memory = self.memory(query.class);
-        let mut options = self.options(query.lookback_ms);
         let time = query.timeout.unwrap_or(self.config.timeout);
         let text_max = self.config.text_bytes_max;
-        Box::pin(self.workers.run_blocking(time, move |stop| {
-            options.stop = stop.clone();
-            let memory = memory?;
-            options.memory = Some(Arc::clone(&memory));
-            let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples, memory);
-            let answer = promql::instant(&source, &parsed, query.at_ms, &options);
-            Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
+        Box::pin(self.sound(move |view| {
+            let memory = self.memory(query.class);
+            let (query, mut options) = (query.clone(), self.options(query.lookback_ms));
+            self.workers.run_blocking(time, move |stop| {
+                options.stop = stop.clone();
+                let memory = memory?;
+                options.memory = Some(Arc::clone(&memory));
+                let parsed = parse(&query.expr, text_max)?;
+                let source = StoreSource::new(view.clone(), options.max_samples, memory);
+                let answer = promql::instant(&source, &parsed, query.at_ms, &options);
+                let mut answer =
+                    cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit);
+                answer.warnings.extend(view.warnings());
+                Ok(answer)
+            })
         }))
     }
 
@@ -119,24 +123,28 @@ impl Engine {
     /// # Errors
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let view = self.view();
-        let memory = self.memory(Class::Interactive);
-        let mut options = self.options(query.lookback_ms);
         let time = query.timeout.unwrap_or(self.config.timeout);
         let text_max = self.config.text_bytes_max;
-        Box::pin(self.workers.run_blocking(time, move |stop| {
-            options.stop = stop.clone();
-            let memory = memory?;
-            options.memory = Some(Arc::clone(&memory));
-            let parsed = parse(&query.expr, text_max)?;
-            let source = StoreSource::new(view, options.max_samples, memory);
-            let times = QueryTimes {
-                start_ms: query.start_ms,
-                end_ms: query.end_ms,
-                step_ms: query.step_ms,
-            };
-            let answer = promql::range(&source, &parsed, times, &options);
-            Ok(cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit))
+        Box::pin(self.sound(move |view| {
+            let memory = self.memory(Class::Interactive);
+            let (query, mut options) = (query.clone(), self.options(query.lookback_ms));
+            self.workers.run_blocking(time, move |stop| {
+                options.stop = stop.clone();
+                let memory = memory?;
+                options.memory = Some(Arc::clone(&memory));
+                let parsed = parse(&query.expr, text_max)?;
+                let source = StoreSource::new(view.clone(), options.max_samples, memory);
+                let times = QueryTimes {
+                    start_ms: query.start_ms,
+                    end_ms: query.end_ms,
+                    step_ms: query.step_ms,
+                };
+                let answer = promql::range(&source, &parsed, times, &options);
+                let mut answer =
+                    cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit);
+                answer.warnings.extend(view.warnings());
+                Ok(answer)
+            })
         }))
     }
 
@@ -208,30 +216,34 @@ impl Engine {
         &self,
         metric: Option<String>,
     ) -> BoxFuture<'_, Result<BTreeMap<String, BTreeSet<Metadata>>, Error>> {
-        let view = self.view();
-        let memory = self.memory(Class::Interactive);
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
-        Box::pin(self.workers.run_blocking(time, move |_| {
-            StoreSource::new(view, max, memory?).metadata(metric.as_deref())
+        Box::pin(self.sound(move |view| {
+            let (metric, memory) = (metric.clone(), self.memory(Class::Interactive));
+            self.workers.run_blocking(time, move |_| {
+                StoreSource::new(view, max, memory?).metadata(metric.as_deref())
+            })
         }))
     }
 
     fn list<T: Send + 'static>(
         &self,
         query: SeriesQuery,
-        work: impl FnOnce(&StoreSource, &SeriesQuery) -> Result<Vec<T>, Error> + Send + 'static,
+        work: impl Fn(&StoreSource, &SeriesQuery) -> Result<Vec<T>, Error> + Send + Sync + 'static,
     ) -> BoxFuture<'_, Result<Listed<T>, Error>> {
-        let view = self.view();
-        let memory = self.memory(Class::Interactive);
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
-        Box::pin(self.workers.run_blocking(time, move |_| {
-            let source = StoreSource::new(view, max, memory?);
-            let mut items = work(&source, &query)?;
-            let truncated = query.limit > 0 && items.len() > query.limit;
-            if truncated {
-                items.truncate(query.limit);
-            }
-            Ok(Listed { items, truncated })
+        let work = Arc::new(work);
+        Box::pin(self.sound(move |view| {
+            let (query, work) = (query.clone(), Arc::clone(&work));
+            let memory = self.memory(Class::Interactive);
+            self.workers.run_blocking(time, move |_| {
+                let source = StoreSource::new(view, max, memory?);
+                let mut items = work(&source, &query)?;
+                let truncated = query.limit > 0 && items.len() > query.limit;
+                if truncated {
+                    items.truncate(query.limit);
+                }
+                Ok(Listed { items, truncated })
+            })
         }))
     }
 

@@ -41,6 +41,8 @@ pub struct SqlAnswer {
     pub stats: SqlStats,
     /// Whether rows were cut off at the limit.
     pub truncated: bool,
+    /// Which rows the answer lacks because they cannot be read, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Integers beyond this do not survive JavaScript's numbers and are written as text.

@@ -79,7 +79,8 @@ async fn run(state: &SessionState, plan: LogicalPlan, rows_max: usize) -> Result
     let truncated = gathered.rows > rows_max;
     let mut stats = scanned(physical.as_ref());
     stats.rows = gathered.rows.min(rows_max);
-    Ok(SqlAnswer { schema: physical.schema(), batches: gathered.batches, stats, truncated })
+    let (schema, batches) = (physical.schema(), gathered.batches);
+    Ok(SqlAnswer { schema, batches, stats, truncated, warnings: Vec::new() })
 }
 
 /// The batches of an answer, their memory accounted for.

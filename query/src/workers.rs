@@ -86,6 +86,14 @@ impl Workers {
         joined(AbortOnDropHandle::new(task)).await
     }
 
+    /// Runs short work that is no query.
+    pub(crate) async fn aside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Error>> + Send + 'static,
+    ) -> Result<T, Error> {
+        joined(AbortOnDropHandle::new(self.keeper.spawn(work))).await
+    }
+
     /// Whether all of `queries_max` slots are given back within `time`.
     #[cfg(test)]
     pub(crate) async fn is_idle_within(&self, time: Duration, queries_max: u32) -> bool {

@@ -26,6 +26,7 @@ use crate::segment::write::{Facts, Origin, RETENTION, SORT_VERSION, Window, side
 mod deliveries;
 mod guard;
 pub(crate) mod markers;
+mod quarantine;
 pub(crate) mod schema;
 
 /// Name of the catalogue in the data directory.
@@ -46,6 +47,8 @@ pub(crate) struct DataFile {
     pub(crate) commit_order: i64,
     pub(crate) begin_snapshot: i64,
     pub(crate) end_snapshot: Option<i64>,
+    /// Failed its checksum: nobody reads it.
+    pub(crate) is_quarantined: bool,
     pub(crate) origin: Origin,
     pub(crate) facts: Facts,
 }
@@ -318,6 +321,7 @@ impl Catalogue {
                 commit_order: commit.commit_order.unwrap_or(snapshot),
                 begin_snapshot: snapshot,
                 end_snapshot: None,
+                is_quarantined: false,
                 origin: Origin { replaces: Vec::new(), ..commit.origin.clone() },
                 facts: facts.clone(),
             };
@@ -556,10 +560,11 @@ async fn end_files(
     for file in files {
         let ended = DataFile { end_snapshot: Some(snapshot), ..file.clone() };
         let changed = sqlx::query(
-            "UPDATE data_file SET end_snapshot = $1, row_crc = $2 WHERE id = $3 AND end_snapshot IS NULL",
+            "UPDATE data_file SET end_snapshot = $1, row_crc = $2, tier = $3 WHERE id = $4 AND end_snapshot IS NULL",
         )
         .bind(snapshot)
         .bind(file_crc(&ended))
+        .bind(tier(ended.is_quarantined))
         .bind(file.id)
         .execute(&mut *tx)
         .await
@@ -690,9 +695,15 @@ fn checkpoint_crc(node: &str, checkpoint: Checkpoint) -> i64 {
     i64::from(crc32c::crc32c(format!("{node}|{shard}|{epoch}|{watermark}").as_bytes()))
 }
 
+/// Where the bytes of a file are to be had.
+const fn tier(is_quarantined: bool) -> &'static str {
+    if is_quarantined { "quarantine" } else { "local" }
+}
+
 /// CRC32C of a `data_file` row's other columns as text, joined with `|`; a null is empty.
 fn file_crc(file: &DataFile) -> i64 {
-    let DataFile { id, commit_order, begin_snapshot, end_snapshot, origin, facts } = file;
+    let DataFile { id, commit_order, begin_snapshot, end_snapshot, origin, facts, .. } = file;
+    let tier = tier(file.is_quarantined);
     let Origin { node, shard, epoch, lo, hi, .. } = origin;
     let Window { start, len } = facts.window;
     let Facts { path, level, rows, bytes, footer_bytes, min_time, max_time, crc, .. } = facts;
@@ -700,7 +711,7 @@ fn file_crc(file: &DataFile) -> i64 {
     let end = end_snapshot.map_or_else(String::new, |end| end.to_string());
     let (min, max) = (min_time.0, max_time.0);
     let text = format!(
-        "{id}|{tbl}|{path}|{start}|{len}|{level}|local|{rows}|{bytes}|{footer_bytes}|{min}|{max}|{SCHEMA_VERSION}|\
+        "{id}|{tbl}|{path}|{start}|{len}|{level}|{tier}|{rows}|{bytes}|{footer_bytes}|{min}|{max}|{SCHEMA_VERSION}|\
          {SORT_VERSION}|{commit_order}|{RETENTION}|{begin_snapshot}|{end}|{node}|{shard}|{epoch}|{lo}|{hi}|{crc}"
     );
     i64::from(crc32c::crc32c(text.as_bytes()))
@@ -771,6 +782,7 @@ fn read_file(row: &SqliteRow) -> Result<DataFile, Error> {
         commit_order: int("commit_order")?,
         begin_snapshot: int("begin_snapshot")?,
         end_snapshot: row.try_get("end_snapshot").map_err(wrap())?,
+        is_quarantined: text("tier")? == tier(true),
         origin,
         facts,
     };

@@ -17,6 +17,7 @@ use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::flush::discard;
 use crate::memory::{Pressure, Share};
+use crate::quarantine::quarantine;
 use crate::rollup::Resolution;
 use crate::schema::Table;
 use crate::segment::read::Segment;
@@ -77,6 +78,7 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
         }
     }
     // Retention comes last: rollups of samples outlive them, and are made when their window is sealed.
+    quarantine(core).await?;
     retain(core).await?;
     sweep(core).await.and(outcome)
 }
@@ -204,7 +206,9 @@ pub(crate) async fn clean(core: &Arc<Core>, stop: &CancellationToken) -> Result<
 
 /// Ends segments that are too old or too much.
 async fn retain(core: &Arc<Core>) -> Result<(), Error> {
-    let over = retain::over(&core.live.segments(), &core.config, core.clock.now());
+    let (sound, quarantined) = (core.live.segments(), core.live.quarantined());
+    let all: Vec<Arc<Segment>> = sound.iter().chain(quarantined.iter()).cloned().collect();
+    let over = retain::over(&all, &core.config, core.clock.now());
     if over.is_empty() {
         return Ok(());
     }

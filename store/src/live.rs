@@ -27,6 +27,8 @@ struct State {
     /// The head a flush is writing, until it is committed.
     frozen: Option<Arc<HeadView>>,
     segments: Arc<Vec<Arc<Segment>>>,
+    /// Live but for their damage.
+    quarantined: Arc<Vec<Arc<Segment>>>,
     markers: Arc<[Arc<Marker>]>,
     watermark: u64,
     /// Numbered batches in the head...
@@ -43,6 +45,8 @@ struct State {
 pub(crate) struct Version {
     /// Oldest commit first.
     pub(crate) segments: Arc<Vec<Arc<Segment>>>,
+    /// Segments that failed their checksum: nobody reads them.
+    pub(crate) quarantined: Arc<Vec<Arc<Segment>>>,
     /// Oldest first.
     pub(crate) heads: Vec<Arc<HeadView>>,
     /// Deletes whose rows may still be in segments, oldest first.
@@ -76,10 +80,13 @@ impl Live {
         segments: Vec<Arc<Segment>>,
         watermark: u64,
     ) -> Self {
+        let (quarantined, segments) =
+            segments.into_iter().partition(|segment: &Arc<Segment>| segment.data.is_quarantined);
         let state = State {
             head: Head::new(watermark),
             frozen: None,
             segments: Arc::new(segments),
+            quarantined: Arc::new(quarantined),
             markers: Arc::from([]),
             watermark,
             delivered: Deliveries::default(),
@@ -99,13 +106,30 @@ impl Live {
         let head = state.head.view();
         Version {
             segments: Arc::clone(&state.segments),
+            quarantined: Arc::clone(&state.quarantined),
             heads: state.frozen.iter().cloned().chain([head]).collect(),
             markers: Arc::clone(&state.markers),
         }
     }
 
+    /// Segments that can be read.
     pub(crate) fn segments(&self) -> Arc<Vec<Arc<Segment>>> {
         Arc::clone(&self.state().segments)
+    }
+
+    /// Segments that failed their checksum.
+    pub(crate) fn quarantined(&self) -> Arc<Vec<Arc<Segment>>> {
+        Arc::clone(&self.state().quarantined)
+    }
+
+    /// Takes segments, as the catalogue knows them now, out of what is read.
+    pub(crate) fn quarantine(&self, mut bad: Vec<Arc<Segment>>) {
+        let mut state = self.state();
+        // What ended meanwhile is none of ours any more.
+        bad.retain(|bad| state.segments.iter().any(|segment| segment.id() == bad.id()));
+        let ids: Vec<i64> = bad.iter().map(|segment| segment.id()).collect();
+        state.segments = Arc::new(changed(&state.segments, Vec::new(), &ids));
+        state.quarantined = Arc::new(changed(&state.quarantined, bad, &[]));
     }
 
     pub(crate) fn load(&self) -> Load {
@@ -181,6 +205,7 @@ impl Live {
     pub(crate) fn publish_change(&self, new: Vec<Arc<Segment>>, ended: &[i64]) {
         let mut state = self.state();
         state.segments = Arc::new(changed(&state.segments, new, ended));
+        state.quarantined = Arc::new(changed(&state.quarantined, Vec::new(), ended));
     }
 }
 

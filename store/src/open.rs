@@ -74,7 +74,9 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     known.tick(now);
     let missing = blocking(move || load_registry(&known, &listed, &quarantine, today(now))).await?;
     segments.retain(|segment| !missing.contains(&segment.id()));
-    let counters = Counters { quarantined: (missing.len() as u64).into(), ..Counters::default() };
+    let n_quarantined = segments.iter().filter(|segment| segment.data.is_quarantined).count();
+    let n_quarantined = (missing.len() + n_quarantined) as u64;
+    let counters = Counters { quarantined: n_quarantined.into(), ..Counters::default() };
     let core = Arc::new(Core {
         live: Arc::new(Live::new(Arc::clone(&registry), segments, checkpoint.watermark)),
         memory,

@@ -234,6 +234,7 @@ fn check_blocks(dir: &Path, found: &Found) -> Result<(), Error> {
         commit_order: 0,
         begin_snapshot: 0,
         end_snapshot: None,
+        is_quarantined: false,
         origin: found.origin.clone(),
         facts: found.facts.clone(),
     };

@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::head::drafts::head_batches;
 use crate::head::records::Sought;
 use crate::live::Version;
+use crate::quarantine::Missing;
 use crate::registry::{Past, Registry, Resource, Series};
 use crate::rollup::Resolution;
 use crate::scan::{
@@ -167,6 +168,18 @@ impl Snapshot {
             .filter(|segment| is_wanted(segment.facts()))
             .map(|segment| SegmentScan::new(Arc::clone(segment), Arc::clone(&self.version.markers)))
             .collect()
+    }
+
+    /// Rows of `tenant`'s `table` in `range` that cannot be read: answers are without them.
+    #[must_use]
+    pub fn missing(&self, tenant: TenantId, table: Table, range: TimeRange) -> Vec<Missing> {
+        let is_wanted = |facts: &crate::segment::write::Facts| {
+            facts.table == table
+                && facts.tenant == tenant
+                && range.overlaps(facts.min_time, facts.max_time)
+        };
+        let segments = self.version.quarantined.iter();
+        segments.filter(|s| is_wanted(s.facts())).map(|s| Missing::new(s)).collect()
     }
 
     /// Rows of the default tenant's `table` that are in no segment yet, in `schema::segment_schema`, unsorted.

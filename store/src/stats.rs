@@ -52,7 +52,7 @@ pub struct Stats {
     pub compact_lag_s: u64,
     /// Segments ended by retention, by table and reason.
     pub retained: Vec<Retained>,
-    /// Definition segments found in quarantine at start: what they name is missing from answers.
+    /// Segments in quarantine: answers lack their rows, or what they name.
     pub quarantined_segments: u64,
     /// The memory budget.
     pub memory: MemoryStats,

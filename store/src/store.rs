@@ -23,6 +23,7 @@ use crate::flush;
 use crate::ingest::{Ingest, prepare, today};
 use crate::memory::{Memory, Share, watch};
 use crate::open::{Seams, open};
+use crate::quarantine::quarantine;
 use crate::rebuild::{self, Rebuilt};
 use crate::registry::ResourceDef;
 use crate::sample::Resolved;
@@ -174,6 +175,16 @@ impl Store {
     #[must_use]
     pub fn memory(&self) -> &Arc<Memory> {
         &self.core.memory
+    }
+
+    /// Puts segments in quarantine that reads found damaged: later snapshots are without them, and say so. Returns how
+    /// many.
+    ///
+    /// # Errors
+    ///
+    /// `Unavailable` when the catalogue cannot be written.
+    pub async fn quarantine(&self) -> Result<usize, Error> {
+        quarantine(&self.core).await
     }
 
     /// One consistent version of everything acknowledged so far.

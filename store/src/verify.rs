@@ -12,6 +12,7 @@ use crate::core::{SHARD, blocking};
 use crate::error::Error;
 use crate::inventory::Inventory;
 use crate::open::lock_dir;
+use crate::quarantine::Missing;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::sidecar_path;
@@ -125,6 +126,10 @@ fn check_segment(segment: &Segment, report: &mut Report) {
             other => (segment.file.clone(), 0, other.to_string()),
         };
         report.problems.push(Problem { path, offset, reason });
+    }
+    if segment.data.is_quarantined && segment.data.end_snapshot.is_none() {
+        let reason = format!("{}", Missing::new(segment));
+        report.problems.push(Problem { path: segment.file.clone(), offset: 0, reason });
     }
     if !segment.sidecar_path().is_file() {
         report.problems.push(Problem {

@@ -163,6 +163,7 @@ fn pruned(view: &View, table: Table, schema: &SchemaRef, conditions: &[Expr]) ->
     let time = time_column(schema);
     let range = time.map_or(model::time::TimeRange::ALL, |time| time_range(conditions, time));
     let names = texts(conditions, columns::METRIC);
+    view.note_missing(table, range);
     let mut segments = view.snapshot.segments(table, range);
     if let Some(names) = names {
         segments.retain(|segment| {

@@ -9,6 +9,7 @@ use model::metric::MetricKind;
 use model::time::{TimeRange, Timestamp};
 use store::Series;
 use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples};
+use store::schema::Table;
 
 use super::Metadata;
 use super::cut::{Cut, bound_text, classic, native};
@@ -20,6 +21,10 @@ use crate::promql::Labels;
 use crate::promql::histogram::Histogram;
 use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
 use crate::runtime::QueryMemory;
+
+/// The tables series are read from.
+const METRIC_TABLES: [Table; 5] =
+    [Table::Samples, Table::HistPoints, Table::HistBuckets, Table::Samples5m, Table::Samples1h];
 
 /// How much too old the last time of a series may be after a restart.
 const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
@@ -176,6 +181,9 @@ impl SeriesSource for StoreSource {
         // The end of the range is a whole millisecond: rows inside it count.
         let range =
             TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1)));
+        for table in METRIC_TABLES {
+            self.view.note_missing(table, range);
+        }
         let mut series = self.plain(select.matchers, range).map_err(refused)?;
         let rolled = Rolled::take(&self.view, select, &mut series, &limit)?;
         let native: Vec<Arc<Series>> = series

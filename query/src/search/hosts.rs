@@ -97,11 +97,10 @@ impl Engine {
     /// # Errors
     /// `Timeout`, `Unavailable`, `Corrupt`.
     pub fn hosts(&self, range: TimeRange) -> BoxFuture<'_, Result<Vec<Host>, Error>> {
-        let view = self.view();
         let window_ms = i64::try_from(self.config.host_window.as_millis()).unwrap_or(10_000);
-        Box::pin(
-            self.workers.run_blocking(self.config.timeout, move |_| hosts(&view, range, window_ms)),
-        )
+        Box::pin(self.sound(move |view| {
+            self.workers.run_blocking(self.config.timeout, move |_| hosts(&view, range, window_ms))
+        }))
     }
 }
 

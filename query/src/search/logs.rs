@@ -126,12 +126,11 @@ impl Engine {
     /// # Errors
     /// `Invalid` with a position for a search that cannot be read, `Exhausted`.
     pub fn logs(&self, query: LogQuery) -> BoxFuture<'_, Result<LogPage, Error>> {
-        let view = self.view();
-        let session = self.session(view.clone());
         let time = self.config.timeout;
-        Box::pin(async move {
-            let session = session?;
+        Box::pin(self.sound(move |view| {
+            let (query, session) = (query.clone(), self.session(view.clone()));
             let work = async move {
+                let session = session?;
                 let limit = query.limit.clamp(1, PAGE_MAX);
                 let text = page_sql(&query, &view, limit)?;
                 let answer = ask(session, &text).await?;
@@ -141,8 +140,8 @@ impl Engine {
                 }
                 Ok(page(rows, query.before, limit))
             };
-            self.workers.run(time, work).await
-        })
+            self.workers.run(time, work)
+        }))
     }
 
     /// How many records satisfy a search, by level, in at most `bars` equal stretches of its range; the search's limit
@@ -155,12 +154,11 @@ impl Engine {
         query: LogQuery,
         bars: usize,
     ) -> BoxFuture<'_, Result<(Vec<LogBucket>, i64), Error>> {
-        let view = self.view();
-        let session = self.session(view.clone());
         let time = self.config.timeout;
-        Box::pin(async move {
-            let session = session?;
+        Box::pin(self.sound(move |view| {
+            let (query, session) = (query.clone(), self.session(view.clone()));
             let work = async move {
+                let session = session?;
                 let width = bar_width(query.range, bars)?;
                 let condition = condition_over(&view, &query.text)?;
                 let text = format!(
@@ -190,8 +188,8 @@ impl Engine {
                 }
                 Ok((buckets, width))
             };
-            self.workers.run(time, work).await
-        })
+            self.workers.run(time, work)
+        }))
     }
 }
 

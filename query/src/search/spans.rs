@@ -118,12 +118,11 @@ impl Engine {
     /// # Errors
     /// `Exhausted`, `Timeout`, `Unavailable`, `Corrupt`.
     pub fn trace(&self, id: TraceId) -> BoxFuture<'_, Result<Option<Trace>, Error>> {
-        let view = self.view();
-        let session = self.session(view.clone());
         let time = self.config.timeout;
-        Box::pin(async move {
-            let session = session?;
+        Box::pin(self.sound(move |view| {
+            let session = self.session(view.clone());
             let work = async move {
+                let session = session?;
                 let columns: Vec<&str> = ATTRIBUTE_COLUMNS.iter().map(|column| column.0).collect();
                 let text = format!(
                     "SELECT time, duration, span_id, parent_span_id, service_name, name, kind, status, \
@@ -142,8 +141,8 @@ impl Engine {
                 }
                 Ok((!spans.is_empty()).then(|| Trace { trace_id: id, spans: ordered(spans) }))
             };
-            self.workers.run(time, work).await
-        })
+            self.workers.run(time, work)
+        }))
     }
 }
 

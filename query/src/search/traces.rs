@@ -64,11 +64,11 @@ impl Engine {
         &self,
         query: TraceQuery,
     ) -> BoxFuture<'_, Result<(Vec<TraceSummary>, bool), Error>> {
-        let session = self.session(self.view());
         let time = self.config.timeout;
-        Box::pin(async move {
-            let session = session?;
+        Box::pin(self.sound(move |view| {
+            let (query, session) = (query.clone(), self.session(view));
             let work = async move {
+                let session = session?;
                 let limit = query.limit.clamp(1, TRACES_MAX);
                 let answer = ask(session, &search_sql(&query, limit)).await?;
                 let mut traces = Vec::new();
@@ -79,8 +79,8 @@ impl Engine {
                 traces.truncate(limit);
                 Ok((traces, has_more))
             };
-            self.workers.run(time, work).await
-        })
+            self.workers.run(time, work)
+        }))
     }
 
     /// Services of which there are spans in `range`, sorted.
@@ -112,11 +112,11 @@ impl Engine {
     }
 
     fn names(&self, text: String) -> BoxFuture<'_, Result<Vec<String>, Error>> {
-        let session = self.session(self.view());
         let time = self.config.timeout;
-        Box::pin(async move {
-            let session = session?;
+        Box::pin(self.sound(move |view| {
+            let (text, session) = (text.clone(), self.session(view));
             let work = async move {
+                let session = session?;
                 let answer = ask(session, &text).await?;
                 let mut names = Vec::new();
                 for batch in &answer.batches {
@@ -125,8 +125,8 @@ impl Engine {
                 }
                 Ok(names)
             };
-            self.workers.run(time, work).await
-        })
+            self.workers.run(time, work)
+        }))
     }
 }
 

@@ -46,8 +46,14 @@ fn json(answer: &SqlAnswer) -> Result<String, Failure> {
     let (Ok(columns), Ok(stats)) = (columns, stats) else {
         return Err(Failure::invalid("the answer has no JSON form"));
     };
+    let warnings = match answer.warnings.is_empty() {
+        true => String::new(),
+        false => format!(r#","warnings":{}"#, serde_json::Value::from(answer.warnings.clone())),
+    };
     let (rows, truncated) = (answer.rows_json()?, answer.truncated);
-    Ok(format!(r#"{{"columns":{columns},"rows":{rows},"truncated":{truncated},"stats":{stats}}}"#))
+    Ok(format!(
+        r#"{{"columns":{columns},"rows":{rows},"truncated":{truncated},"stats":{stats}{warnings}}}"#
+    ))
 }
 
 const ARROW: &str = "application/vnd.apache.arrow.stream";

@@ -47,6 +47,7 @@ fn segment(dir: &TempDir, table: Table, batches: &[RecordBatch]) -> Segment {
         commit_order: 1,
         begin_snapshot: 1,
         end_snapshot: None,
+        is_quarantined: false,
         origin: Origin::default(),
         facts,
     };

@@ -31,12 +31,15 @@ pub(crate) struct Segment {
     crcs: OnceLock<Arc<[u32]>>,
     /// Rows that deletes hide, by number of the delete, as far as somebody asked.
     pub(crate) deleted: Mutex<Vec<(i64, Ranges)>>,
+    /// Where the first bad block began, once one was met.
+    bad: Arc<Mutex<Option<u64>>>,
 }
 
 impl Segment {
     pub(crate) fn new(data: DataFile, dir: &Path) -> Self {
         let file = dir.join(&data.facts.path);
-        Self { data, file, crcs: OnceLock::new(), deleted: Mutex::default() }
+        let (crcs, deleted, bad) = (OnceLock::new(), Mutex::default(), Arc::default());
+        Self { data, file, crcs, deleted, bad }
     }
 
     pub(crate) fn facts(&self) -> &Facts {
@@ -106,6 +109,15 @@ impl Segment {
         blocks.checked(offset, bytes).map_err(|error| self.corrupt(&blocks, &error))
     }
 
+    /// Whether bytes read of it were not those written.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    fn damage(&self, offset: u64) {
+        self.bad.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(offset);
+    }
+
     /// What a failed read of this segment means.
     pub(crate) fn corrupt(&self, blocks: &Blocks, error: &dyn std::fmt::Display) -> Error {
         let offset = blocks.bad.lock().unwrap_or_else(PoisonError::into_inner).unwrap_or(0);
@@ -118,6 +130,7 @@ impl Segment {
         if len != self.data.facts.bytes {
             let reason =
                 format!("it has {len} bytes, the catalogue says {}", self.data.facts.bytes);
+            self.damage(len);
             return Err(Error::Corrupt { path: self.file.clone(), offset: len, reason });
         }
         let crcs = match self.crcs.get() {
@@ -127,7 +140,7 @@ impl Segment {
                 Arc::clone(self.crcs.get_or_init(|| crcs))
             }
         };
-        Ok(Blocks { file: Arc::new(file), len, crcs, bad: Arc::default() })
+        Ok(Blocks { file: Arc::new(file), len, crcs, bad: Arc::clone(&self.bad) })
     }
 
     /// Block checksums from the sidecar, or, without one, from the file once all of it matched the catalogue.
@@ -157,6 +170,7 @@ impl Segment {
             whole = crc32c::crc32c_append(whole, &block[..len]);
         }
         if whole != self.data.facts.crc {
+            self.damage(0);
             let reason = "bad checksum of the whole file".to_owned();
             return Err(Error::Corrupt { path: self.file.clone(), offset: 0, reason });
         }

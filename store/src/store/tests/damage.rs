@@ -376,3 +376,46 @@ async fn segments_read_as_objects_are_checked_too() {
     let error = files.get_range(&path, 0..4).await.unwrap_err();
     assert!(error.to_string().contains("corrupt at byte 0: bad checksum"), "{error}");
 }
+
+#[tokio::test]
+async fn a_damaged_segment_stays_in_quarantine_until_its_time_is_over() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    put(&store, &[(id, START_MS + 1, 2.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
+    assert_eq!(store.quarantine().await.unwrap(), 0, "nothing was found damaged");
+    flip(&segment.path, 50);
+    let bytes = usize::try_from(segment.bytes).unwrap();
+    assert_eq!(segment.read(0, bytes).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(store.quarantine().await.unwrap(), 1);
+    assert_eq!(store.quarantine().await.unwrap(), 0);
+    let check = |store: &Store| {
+        let snapshot = store.snapshot();
+        let missing = snapshot.missing(TENANT, Table::Samples, TimeRange::ALL);
+        let [missing] = &missing[..] else { panic!("{missing:?}") };
+        assert_eq!((missing.rows, &missing.path), (1, &segment.path));
+        assert_eq!(snapshot.missing(TENANT, Table::Logs, TimeRange::ALL), []);
+        assert_eq!(snapshot.segments(Table::Samples, TimeRange::ALL).len(), 1);
+        assert_eq!(read(store).len(), 1, "the other sample is there");
+        assert_eq!(store.stats().quarantined_segments, 1);
+    };
+    check(&store);
+    store.compact().await.unwrap();
+    check(&store);
+    crash(store).await;
+    let report = Store::verify(bench.dir.path().to_owned()).await.unwrap();
+    let about: Vec<_> = report.problems.iter().filter(|p| p.path == segment.path).collect();
+    assert!(about.iter().any(|problem| problem.reason.contains("quarantine")), "{report:?}");
+    let store = bench.open().await;
+    check(&store);
+    bench.time.0.fetch_add(400 * 86_400 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let missing = store.snapshot().missing(TENANT, Table::Samples, TimeRange::ALL);
+    assert_eq!(missing, [], "retention ends it as any other");
+    crash(store).await;
+    bench.open().await;
+}
