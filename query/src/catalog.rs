@@ -22,6 +22,7 @@ mod describe;
 mod dimension;
 mod fold;
 mod needle;
+mod promoted;
 mod scan;
 mod table;
 mod translate;

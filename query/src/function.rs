@@ -10,6 +10,7 @@ mod attr;
 mod attributes;
 mod bucket;
 mod hex;
+mod promoted;
 mod size;
 mod value;
 
@@ -18,7 +19,14 @@ pub(crate) use size::bounded;
 
 /// Every function of our own, to be registered with a session.
 pub(crate) fn all() -> Vec<Arc<ScalarUDF>> {
-    vec![attr_udf(), attributes_udf(), time_bucket_udf(), hex_id_udf(), sample_value_udf()]
+    vec![
+        attr_udf(),
+        attributes_udf(),
+        attribute_map_udf(),
+        time_bucket_udf(),
+        hex_id_udf(),
+        sample_value_udf(),
+    ]
 }
 
 fn attr_udf() -> Arc<ScalarUDF> {
@@ -27,6 +35,10 @@ fn attr_udf() -> Arc<ScalarUDF> {
 
 fn attributes_udf() -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(attributes::Attributes::new()))
+}
+
+fn attribute_map_udf() -> Arc<ScalarUDF> {
+    Arc::new(ScalarUDF::new_from_impl(promoted::AttributeMap::new()))
 }
 
 fn time_bucket_udf() -> Arc<ScalarUDF> {
@@ -50,6 +62,11 @@ pub(crate) fn attr(mut maps: Vec<Expr>, key: Expr) -> Expr {
 /// `attributes(maps...)`: typed maps as one map of text.
 pub(crate) fn attributes(maps: Vec<Expr>) -> Expr {
     attributes_udf().call(maps)
+}
+
+/// `attribute_map(map, key, values, ...)`: the map with attributes that stand in columns.
+pub(crate) fn attribute_map(args: Vec<Expr>) -> Expr {
+    attribute_map_udf().call(args)
 }
 
 /// `hex_id(bytes)`: lower-case hexadecimal digits.

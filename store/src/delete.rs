@@ -17,6 +17,7 @@ use crate::core::{Core, blocking};
 use crate::delete::marker::Marker;
 use crate::error::Error;
 use crate::flush::{discard, flush};
+use crate::promote;
 use crate::rollup::Resolution;
 use crate::schema::Table;
 use crate::segment::read::Segment;
@@ -243,10 +244,13 @@ async fn rewrite_segment(core: &Arc<Core>, segment: &Arc<Segment>) -> Result<(),
         }
         let blocks = source.blocks()?;
         let reader = source.reader(&blocks)?.with_row_selection(kept.selection);
+        let (table, promoted) = (plan.table, promote::columns_of(reader.schema()));
         let reader = reader.build().map_err(|error| source.corrupt(&blocks, &error))?;
-        let mut writer = SegmentWriter::create(&objects, plan, target, &of)?;
+        let writer = SegmentWriter::create(&objects, plan, target, &of)?;
+        let mut writer = writer.with_promoted(promoted);
         for batch in reader {
-            writer.write(&batch.map_err(|error| source.corrupt(&blocks, &error))?)?;
+            let batch = batch.map_err(|error| source.corrupt(&blocks, &error))?;
+            writer.write(&promote::fold(table, batch)?)?;
         }
         writer.finish().map(Some)
     })

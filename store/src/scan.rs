@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use model::id::TenantId;
 use model::time::Timestamp;
@@ -228,6 +229,19 @@ impl SegmentScan {
     /// Narrows the scan to rows that may satisfy `needle`, where the segment's indexes say which. Blocks.
     pub fn select(&mut self, needle: &Needle) {
         self.selection = index::rows(&self.segment, needle);
+    }
+
+    /// Its columns beyond those of the table's schema: attributes in columns of their own, which the maps of this segment
+    /// are without. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt` when the footer fails its checksum.
+    pub fn promoted(&self) -> Result<Vec<FieldRef>, Error> {
+        match self.level {
+            0 => Ok(Vec::new()),
+            _ => Ok(self.segment.promoted()?.to_vec()),
+        }
     }
 
     /// The blobs of its sidecar: types and bytes. Blocks.

@@ -35,6 +35,7 @@ use store::schema::{Table, columns, segment_schema, time_ms, time_ns};
 use super::View;
 use super::fold::{self, Stretch};
 use super::needle::needle;
+use super::promoted::{unified, widen, widened};
 use super::translate::{texts, time_range, traces};
 
 /// Sidecars read at once.
@@ -48,6 +49,10 @@ pub(super) struct Inputs {
     table: Table,
     segments: Vec<SegmentScan>,
     head: Vec<RecordBatch>,
+    /// Attributes that segments hold in columns of their own.
+    promoted: Vec<FieldRef>,
+    /// Stored columns, those among them.
+    schema: SchemaRef,
 }
 
 /// Name of the column that tells rows of newer inputs from those of older ones.
@@ -60,12 +65,28 @@ impl Inputs {
     /// Segments and head rows of `table` where `conditions` may hold.
     pub(super) async fn find(view: &View, table: Table, conditions: &[Expr]) -> Result<Self> {
         let schema = segment_schema(table);
-        let segments = selected(pruned(view, table, &schema, conditions), conditions).await?;
+        let segments = pruned(view, table, &schema, conditions);
+        let (segments, promoted) = selected(segments, table, conditions).await?;
+        let schema = widened(&schema, &promoted);
         let head = view
             .snapshot
             .head_sought(table, &sought(&schema, conditions))
             .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
-        Ok(Self { table, segments, head: fold::newest(head, fold::keys(table))? })
+        let mut head = fold::newest(head, fold::keys(table))?;
+        if !promoted.is_empty() {
+            head = head.iter().map(|batch| widen(batch, &schema)).collect::<Result<_>>()?;
+        }
+        Ok(Self { table, segments, head, promoted, schema })
+    }
+
+    /// Attributes that segments hold in columns of their own.
+    pub(super) fn promoted(&self) -> &[FieldRef] {
+        &self.promoted
+    }
+
+    /// Stored columns.
+    pub(super) const fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// The stretches of time in which rows may be there twice, in ms.
@@ -115,7 +136,7 @@ impl Inputs {
         projection: &[usize],
         is_ranked: bool,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = segment_schema(self.table);
+        let schema = Arc::clone(&self.schema);
         let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::with_capacity(2);
         if !self.segments.is_empty() {
             inputs.push(parquet(state, &schema, &self.segments, projection, is_ranked)?);
@@ -176,24 +197,40 @@ fn pruned(view: &View, table: Table, schema: &SchemaRef, conditions: &[Expr]) ->
     segments
 }
 
-/// `segments` narrowed to the rows that their indexes say may satisfy all `conditions`. Reads sidecars, several at once.
-async fn selected(segments: Vec<SegmentScan>, conditions: &[Expr]) -> Result<Vec<SegmentScan>> {
-    let Some(needle) = needle(conditions) else { return Ok(segments) };
+/// `segments` narrowed to the rows that their indexes say may satisfy all `conditions`, and the columns they hold promoted
+/// attributes in. Reads sidecars and footers, several at once.
+async fn selected(
+    segments: Vec<SegmentScan>,
+    table: Table,
+    conditions: &[Expr],
+) -> Result<(Vec<SegmentScan>, Vec<FieldRef>)> {
+    let needle = needle(conditions);
+    let has_promoted = matches!(table, Table::Logs | Table::Spans);
+    if needle.is_none() && !has_promoted {
+        return Ok((segments, Vec::new()));
+    }
     let needle = Arc::new(needle);
     let tasks = segments.into_iter().map(|mut segment| {
         let needle = Arc::clone(&needle);
+        let look = move || {
+            if let Some(needle) = needle.as_ref() {
+                segment.select(needle);
+            }
+            let is_read = has_promoted && segment.selected_rows() > 0;
+            let promoted = if is_read { segment.promoted()? } else { Vec::new() };
+            Ok::<_, store::Error>((segment, promoted))
+        };
         async move {
-            let task = tokio::task::spawn_blocking(move || {
-                segment.select(&needle);
-                segment
-            });
-            task.await.map_err(|error| DataFusionError::External(Box::new(error)))
+            let done = tokio::task::spawn_blocking(look).await;
+            let done = done.map_err(|error| DataFusionError::External(Box::new(error)))?;
+            done.map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))
         }
     });
-    let mut segments: Vec<SegmentScan> =
+    let looked: Vec<(SegmentScan, Vec<FieldRef>)> =
         futures::stream::iter(tasks).buffered(SIDECARS_AT_ONCE).try_collect().await?;
+    let (mut segments, promoted): (Vec<_>, Vec<_>) = looked.into_iter().unzip();
     segments.retain(|segment| segment.selected_rows() > 0);
-    Ok(segments)
+    Ok((segments, unified(promoted)))
 }
 
 /// What the rows of the head must be.

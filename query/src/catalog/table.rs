@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::cast::as_boolean_array;
@@ -22,12 +22,13 @@ use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::physical_plan::union::UnionExec;
 use store::Series;
-use store::schema::{Table, columns, segment_schema};
+use store::schema::{Table, columns};
 
 use super::View;
 use super::column::{Column, Source, schema_of};
 use super::dimension::Dimension;
 use super::fold::{self, FoldExec, Stretch};
+use super::promoted;
 use super::scan::Inputs;
 use super::translate::{About, about, texts, translate};
 
@@ -151,27 +152,32 @@ impl StoreTable {
         narrowing
     }
 
-    /// The stored rows that satisfy `conditions`, with the columns `shown` is made of.
+    /// The stored rows that satisfy `conditions`, with the columns `shown` is made of; and which of those hold promoted
+    /// attributes.
     async fn rows(
         &self,
         state: &dyn Session,
         shown: &[&Column],
         conditions: Vec<Expr>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let stored = shown.iter().filter_map(|column| column.source.stored());
-        let mut needed: Vec<Expr> = stored.chain(conditions.iter().cloned()).collect();
+    ) -> Result<(Arc<dyn ExecutionPlan>, Vec<FieldRef>)> {
+        let inputs = Inputs::find(&self.view, self.table, &conditions).await?;
+        let through = |expr: Expr| promoted::through(expr, inputs.promoted());
+        let conditions: Vec<Expr> = conditions.into_iter().map(through).collect::<Result<_>>()?;
+        let stored = shown.iter().filter_map(|column| column.source.stored()).map(through);
+        let mut needed: Vec<Expr> = stored.collect::<Result<_>>()?;
+        needed.extend(conditions.iter().cloned());
         if shown.iter().any(|column| matches!(column.source, Source::Series(_))) {
             needed.push(ident(columns::SERIES_ID));
         }
-        let schema = segment_schema(self.table);
+        let schema = Arc::clone(inputs.schema());
         let names = needed.iter().flat_map(Expr::column_refs);
         let indices = names.map(|column| schema.index_of(column.name()));
         let mut indices: BTreeSet<usize> = indices.collect::<std::result::Result<_, _>>()?;
-        let inputs = Inputs::find(&self.view, self.table, &conditions).await?;
         let shared = inputs.overlaps()?;
         if shared.is_empty() {
             let projection: Vec<usize> = indices.into_iter().collect();
-            return kept(state, inputs.plan(state, &projection)?, conditions);
+            let rows = kept(state, inputs.plan(state, &projection)?, conditions)?;
+            return Ok((rows, inputs.promoted().to_vec()));
         }
         for key in fold::keys(self.table) {
             indices.insert(schema.index_of(key)?);
@@ -191,7 +197,8 @@ impl StoreTable {
         let folded = Arc::new(FoldExec::new(folded, fold::keys(self.table))?);
         let apart = conditions.into_iter().chain([!any_stretch(&shared)]).collect();
         let apart = kept(state, inputs.plan(state, &projection)?, apart)?;
-        UnionExec::try_new(vec![apart, kept(state, folded, after)?])
+        let rows = UnionExec::try_new(vec![apart, kept(state, folded, after)?])?;
+        Ok((rows, inputs.promoted().to_vec()))
     }
 
     /// Joins the properties of `picked` that `shown` has to `rows`.
@@ -359,7 +366,7 @@ impl TableProvider for StoreTable {
             }
         }
         let is_joined = shown.iter().any(|column| matches!(column.source, Source::Series(_)));
-        let mut rows = self.rows(state, &shown, conditions).await?;
+        let (mut rows, promoted) = self.rows(state, &shown, conditions).await?;
         if let (true, Some(picked)) = (is_joined, &picked) {
             rows = self.join(rows, picked, &shown)?;
         }
@@ -367,7 +374,7 @@ impl TableProvider for StoreTable {
         let project = |column: &&Column| -> Result<ProjectionExpr> {
             let name = column.field.name();
             let expr = match column.source.stored() {
-                Some(expr) => physical(state, expr, &input)?,
+                Some(expr) => physical(state, promoted::through(expr, &promoted)?, &input)?,
                 None => Arc::new(PhysicalColumn::new_with_schema(&joined_name(name), &input)?),
             };
             Ok(ProjectionExpr { expr, alias: name.clone() })

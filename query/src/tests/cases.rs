@@ -5,7 +5,7 @@
 //!   `START_S` seconds before noon of 2026-11-23; or `log S_AGO SERVICE SEVERITY "BODY" k=v...`.
 //! - `eval`, then the query; then `expect` and the rows as JSON, one line each, or `fail` and a part of the message.
 //!
-//! Each file is run three times: rows in memory, flushed, and the first half of the rows flushed.
+//! Each file is run four times: rows in memory, flushed, the first half of the rows flushed, and compacted.
 
 use std::path::{Path, PathBuf};
 
@@ -37,15 +37,22 @@ fn run(text: &str, name: &str) {
         .filter(|block| block[0] == "load")
         .flat_map(|block| block[1..].iter().copied())
         .collect();
-    for (place, flushed) in
-        [("in memory", 0), ("half flushed", rows.len() / 2), ("flushed", rows.len())]
-    {
+    let each: Vec<usize> = (1..=rows.len()).collect();
+    for (place, flushed) in [
+        ("in memory", &[][..]),
+        ("half flushed", &[rows.len() / 2]),
+        ("flushed", &[rows.len()]),
+        ("compacted", &each),
+    ] {
         let fixture = Fixture::new();
         for (i, row) in rows.iter().enumerate() {
             load(&fixture, row);
-            if i + 1 == flushed {
+            if flushed.contains(&(i + 1)) {
                 fixture.flush();
             }
+        }
+        if flushed.len() > 1 {
+            fixture.compact();
         }
         for block in blocks.iter().filter(|block| block[0] == "eval") {
             eval(&fixture, &block[1..], &format!("{name}, {place}"));

@@ -18,7 +18,7 @@ use futures::executor::block_on;
 use model::attribute::{Attribute, AttributeValue};
 use model::id::{ResourceId, TenantId};
 use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
-use model::time::Timestamp;
+use model::time::{TimeRange, Timestamp};
 use store::schema::{self, Table, ingest_schema};
 use store::{Ingest, Resolved, ResourceDef, Samples, Store};
 use tempfile::TempDir;
@@ -103,6 +103,15 @@ impl Fixture {
     pub(super) fn close(self) -> TempDir {
         runtime().block_on(self.store.shutdown()).unwrap();
         self.dir
+    }
+
+    /// Removes the sidecars of all segments of `table`, and what is remembered of them.
+    pub(super) fn lose_sidecars(&self, table: Table) {
+        for segment in self.store.snapshot().segments(table, TimeRange::ALL) {
+            std::fs::remove_file(segment.path.with_extension("puffin")).unwrap();
+        }
+        store::set_cache_limit(0);
+        store::set_cache_limit(1 << 20);
     }
 
     pub(super) fn ingest(&self, table: Table, columns: Vec<ArrayRef>) {

@@ -1,12 +1,19 @@
 //! Log searches: filters, pages, histograms.
 
+use std::ops::Range;
+
 use futures::executor::block_on;
 use model::time::{TimeRange, Timestamp};
+use store::schema::Table;
 
 use super::fixture::{Fixture, Log, NOW_S};
 use crate::LogQuery;
 
 fn fill(fixture: &Fixture, from: i64) {
+    fill_some(fixture, from, 0..10);
+}
+
+fn fill_some(fixture: &Fixture, from: i64, some: Range<usize>) {
     let bodies: Vec<String> =
         (from..from + 10).map(|i| format!("Request {i} done in 5%")).collect();
     let logs: Vec<Log<'_>> = bodies
@@ -22,7 +29,7 @@ fn fill(fixture: &Fixture, from: i64) {
             trace: (i == 7).then_some(7),
         })
         .collect();
-    fixture.logs(&logs);
+    fixture.logs(&logs[some]);
 }
 
 fn everywhere(check: impl Fn(&Fixture, &str)) {
@@ -37,6 +44,18 @@ fn everywhere(check: impl Fn(&Fixture, &str)) {
     half.flush();
     fill(&half, 10);
     check(&half, "half and half");
+    let merged = Fixture::new();
+    for (from, some) in [(0, 0..5), (0, 5..10), (10, 0..5), (10, 5..10)] {
+        fill_some(&merged, from, some);
+        merged.flush();
+    }
+    merged.compact();
+    let segments = merged.store.snapshot().segments(Table::Logs, TimeRange::ALL);
+    assert_eq!(segments.iter().map(|segment| segment.level).collect::<Vec<_>>(), [1]);
+    assert!(segments[0].promoted().unwrap().iter().any(|field| field.name() == "attr.user.id"));
+    check(&merged, "compacted");
+    merged.lose_sidecars(Table::Logs);
+    check(&merged, "compacted, without sidecars");
 }
 
 fn query(text: &str) -> LogQuery {

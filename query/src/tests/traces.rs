@@ -5,6 +5,8 @@ use model::id::{SpanId, TraceId};
 use model::metric::MetricKind;
 use model::time::{TimeRange, Timestamp};
 
+use store::schema::Table;
+
 use super::fixture::{Fixture, NOW_S, SpanRow, ago_ms};
 use crate::{HostState, TraceQuery};
 
@@ -47,6 +49,15 @@ fn everywhere(check: impl Fn(&Fixture, &str)) {
     half.spans(&children());
     half.spans(&children()); // Sent again, as after a lost acknowledgement.
     check(&half, "half and half");
+    let merged = Fixture::new();
+    for some in [&roots()[..2], &roots()[2..], &children()[..1], &children()[1..]] {
+        merged.spans(some);
+        merged.flush();
+    }
+    merged.compact();
+    check(&merged, "compacted");
+    merged.lose_sidecars(Table::Spans);
+    check(&merged, "compacted, without sidecars");
 }
 
 fn query() -> TraceQuery {

@@ -15,6 +15,7 @@ use roaring::RoaringBitmap;
 use crate::arrange::{histograms, rows, samples, traces};
 use crate::compact::due::Run;
 use crate::error::Error;
+use crate::promote;
 use crate::registry::Registry;
 use crate::schema::{Table, segment_schema};
 use crate::segment::read::{Blocks, Segment};
@@ -252,6 +253,7 @@ impl Cursor {
             };
             match reader.next() {
                 Some(Ok(batch)) => {
+                    let batch = promote::fold(segment.facts().table, batch)?;
                     let batch = self.keep(batch)?;
                     if batch.num_rows() > 0 {
                         self.rows.push_back(batch);

@@ -12,6 +12,7 @@ use crate::compact::pace::Pace;
 use crate::core::Core;
 use crate::error::Error;
 use crate::object::DurableLocal;
+use crate::promote::{self, Counts, Promoted};
 use crate::registry::Registry;
 use crate::rollup::Rollup;
 use crate::schema::Table;
@@ -58,6 +59,7 @@ impl Work {
             bytes_max: core.config.compact_segment_bytes,
             writer: None,
             facts: Vec::new(),
+            promoted: Arc::from([]),
         };
         let rollups = job.rollups().into_iter().map(|resolution| {
             let plan = Plan { table: resolution.table(), ..job.plan.clone() };
@@ -76,6 +78,13 @@ impl Work {
             Table::Spans => duplicates::losers(&self.job.runs)?,
             _ => Vec::new(),
         };
+        if promote::is_promoting(table) {
+            let mut counts = Counts::default();
+            for file in self.job.files() {
+                file.attribute_counts()?.iter().for_each(|text| counts.add_text(text));
+            }
+            self.output.promoted = counts.choose();
+        }
         let mut merge = Merge::new((table, window), &self.job.runs, losers, &self.registry)?;
         let mut peak = 0;
         while let Some(batch) = merge.next()? {
@@ -113,6 +122,8 @@ struct Output {
     bytes_max: u64,
     writer: Option<SegmentWriter>,
     facts: Vec<Facts>,
+    /// Attributes with columns of their own.
+    promoted: Arc<[Promoted]>,
 }
 
 impl Output {
@@ -130,7 +141,7 @@ impl Output {
                 })?;
                 let plan = self.plan.clone();
                 let writer = SegmentWriter::create(&self.objects, plan, path, &self.origin)?;
-                self.writer.insert(writer)
+                self.writer.insert(writer.with_promoted(Arc::clone(&self.promoted)))
             }
         };
         writer.write(batch)

@@ -12,7 +12,7 @@ use crate::delete::matching::hits;
 use crate::error::Error;
 use crate::live::Version;
 use crate::rollup::Resolution;
-use crate::schema::{columns, segment_schema};
+use crate::schema::columns;
 use crate::segment::read::Segment;
 
 const BATCH_ROWS: usize = 8_192;
@@ -88,7 +88,7 @@ impl Segment {
     fn find_deleted(&self, marker: &Marker) -> Result<Ranges, Error> {
         let blocks = self.blocks()?;
         let builder = self.reader(&blocks)?;
-        let schema = segment_schema(self.facts().table);
+        let schema = Arc::clone(builder.schema());
         let known: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
         let names = match marker.record.delete.from {
             DeleteFrom::Metrics => vec![columns::SERIES_ID, columns::TIME],

@@ -43,7 +43,11 @@ impl Conditions {
 
     /// Columns among `known` that are needed to tell.
     pub(crate) fn columns<'a>(&self, known: &[&'a str]) -> Vec<&'a str> {
-        let is_named = |name: &&&str| self.0.iter().any(|(_, column, _)| column == **name);
+        let is_named = |known: &&&str| {
+            self.0.iter().any(|(name, column, _)| {
+                column == **known || known.strip_prefix(columns::PROMOTED) == Some(name.as_str())
+            })
+        };
         let rest = [columns::TIME, columns::RESOURCE_ID];
         let is_rest = |name: &&&str| rest.contains(*name) || ATTRIBUTES.contains(*name);
         known.iter().filter(|name| is_named(name) || is_rest(name)).copied().collect()
@@ -96,6 +100,8 @@ fn times_ns(batch: &RecordBatch) -> Result<Vec<i64>, Error> {
 /// What one name of a predicate means in a batch, tried in this order.
 struct Texts<'a> {
     column: Option<Text>,
+    /// Values of the attribute that stand in a column of its own.
+    promoted: Option<StringArray>,
     name: &'a str,
     maps: Vec<(MapArray, StringArray)>,
     resources: Option<(ArrayRef, &'a HashMap<ResourceId, Arc<Resource>>)>,
@@ -124,6 +130,13 @@ impl<'a> Texts<'a> {
             }
             None => None,
         };
+        let promoted = match batch.column_by_name(&format!("{}{name}", columns::PROMOTED)) {
+            Some(values) => {
+                let texts = cast(values, &DataType::Utf8).map_err(wrap())?;
+                Some(texts.as_string::<i32>().clone())
+            }
+            None => None,
+        };
         let mut maps = Vec::new();
         for name in ATTRIBUTES {
             if let Some(map) = batch.column_by_name(name).and_then(|map| map.as_map_opt()) {
@@ -132,7 +145,7 @@ impl<'a> Texts<'a> {
             }
         }
         let ids = batch.column_by_name(columns::RESOURCE_ID).cloned();
-        Ok(Self { column, name, maps, resources: ids.map(|ids| (ids, known)) })
+        Ok(Self { column, promoted, name, maps, resources: ids.map(|ids| (ids, known)) })
     }
 
     /// The text in `row`; empty when there is none.
@@ -143,6 +156,9 @@ impl<'a> Texts<'a> {
                 return ids.value(row).iter().map(|byte| format!("{byte:02x}")).collect();
             }
             _ => {}
+        }
+        if let Some(texts) = self.promoted.as_ref().filter(|texts| texts.is_valid(row)) {
+            return texts.value(row).into();
         }
         for (map, values) in &self.maps {
             let (first, last) = (map.value_offsets()[row], map.value_offsets()[row + 1]);

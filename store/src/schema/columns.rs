@@ -261,6 +261,9 @@ pub const SERVICES: &str = "services";
 /// Durations in ns of the entry spans, in start order.
 pub const ENTRY_DURATIONS: &str = "entry_durations";
 
+/// What names of columns of promoted attributes begin with: the attribute's name follows.
+pub const PROMOTED: &str = "attr.";
+
 /// The typed attribute maps of logs, spans and resources, in column order.
 pub const ATTRIBUTE_MAPS: [&str; 5] = [ATTRS_STR, ATTRS_INT, ATTRS_F64, ATTRS_BOOL, ATTRS_JSON];
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::FieldRef;
 use bytes::Bytes;
 use model::time::Timestamp;
 use parquet::arrow::arrow_reader::{
@@ -20,6 +21,8 @@ use crate::catalogue::DataFile;
 use crate::delete::kept::Ranges;
 use crate::error::Error;
 use crate::index::cache::CACHE;
+use crate::promote::COUNTS_KEY;
+use crate::schema::columns::PROMOTED;
 use crate::segment::puffin::{self, BLOCK, Sidecar};
 use crate::segment::write::{Facts, sidecar_path};
 
@@ -92,6 +95,40 @@ impl Segment {
             )),
             (None, Some(error)) => Err(error),
             (None, None) => Err(self.corrupt(blocks, &"its footer cannot be read")),
+        }
+    }
+
+    /// How many of its rows have which attributes, as its metadata says. Blocks.
+    pub(crate) fn attribute_counts(&self) -> Result<Option<String>, Error> {
+        let reader = self.reader(&self.blocks()?)?;
+        let pairs = reader.metadata().file_metadata().key_value_metadata();
+        let pair = pairs.into_iter().flatten().find(|pair| pair.key == COUNTS_KEY);
+        Ok(pair.and_then(|pair| pair.value.clone()))
+    }
+
+    /// Its columns beyond those of its table: promoted attributes. Blocks.
+    pub(crate) fn promoted(&self) -> Result<Arc<Vec<FieldRef>>, Error> {
+        let mut failure = None;
+        let columns = CACHE.value(&self.file, "promoted", || {
+            let reader = self.blocks().and_then(|blocks| self.reader(&blocks));
+            match reader {
+                Ok(reader) => {
+                    let fields = reader.schema().fields().iter();
+                    let is_promoted = |field: &&FieldRef| field.name().starts_with(PROMOTED);
+                    let columns: Vec<FieldRef> = fields.filter(is_promoted).cloned().collect();
+                    let bytes = columns.len() * 128;
+                    Some((columns, bytes))
+                }
+                Err(error) => {
+                    failure = Some(error);
+                    None
+                }
+            }
+        });
+        match (columns, failure) {
+            (Some(columns), _) => Ok(columns),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(Arc::default()),
         }
     }
 

@@ -147,6 +147,7 @@ fn leaf(hints: &Hints, parts: &[String], physical: PhysicalType) -> (bool, Encod
     // The last part of a struct's field tells more than the column it is nested in.
     let inner = parts.last().map_or(name, String::as_str);
     match (name, inner) {
+        _ if name.starts_with(columns::PROMOTED) => dictionary(physical),
         (columns::TIME, _) if is_metric => (false, hints.time),
         (columns::START_TIME, _) => (hints.starts_repeat, Encoding::DELTA_BINARY_PACKED),
         (columns::SERIES_ID, _) if hints.table == Table::Series => (false, Encoding::PLAIN),

@@ -18,7 +18,8 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::index;
 use crate::object::{DurableLocal, Staged};
-use crate::schema::{SCHEMA_VERSION, Table, columns, segment_schema};
+use crate::promote::{self, Counts, Promoted};
+use crate::schema::{SCHEMA_VERSION, Table, columns};
 use crate::segment::puffin::{self, BLOCK};
 use crate::segment::recipe;
 
@@ -190,6 +191,9 @@ pub(crate) struct SegmentWriter {
     writer: Option<ArrowWriter<Sink>>,
     seen: Seen,
     index: index::Builder,
+    /// Attributes that get columns of their own, and how many rows have which.
+    promoted: Arc<[Promoted]>,
+    counts: Counts,
 }
 
 impl SegmentWriter {
@@ -213,15 +217,28 @@ impl SegmentWriter {
             writer: None,
             seen: Seen::default(),
             index,
+            promoted: Arc::from([]),
+            counts: Counts::default(),
         })
+    }
+
+    /// Gives these attributes columns of their own. To be said before the first row.
+    pub(crate) fn with_promoted(mut self, promoted: Arc<[Promoted]>) -> Self {
+        self.promoted = promoted;
+        self
     }
 
     /// Adds rows in the segment schema, which follow those before them in the sort order.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), Error> {
         self.seen.add(self.plan.table, batch);
         self.index.add(batch);
+        if promote::is_promoting(self.plan.table) {
+            self.counts.add(batch);
+        }
         match &mut self.writer {
-            Some(writer) => append(writer, batch),
+            Some(writer) => {
+                append(writer, &promote::split(self.plan.table, batch, &self.promoted)?)
+            }
             None => {
                 self.held_rows += batch.num_rows();
                 self.held.push(batch.clone());
@@ -250,6 +267,10 @@ impl SegmentWriter {
     pub(crate) fn finish(mut self) -> Result<Facts, Error> {
         self.begin()?;
         let mut writer = self.writer.take().expect("the writer was just begun");
+        if promote::is_promoting(self.plan.table) {
+            let counts = KeyValue::new(promote::COUNTS_KEY.to_owned(), self.counts.to_text());
+            writer.append_key_value_metadata(counts);
+        }
         writer.finish().map_err(|source| failed(&mut writer, source))?;
         let sealed = writer.inner_mut().seal()?;
         let indexes = self.index.finish();
@@ -296,13 +317,18 @@ impl SegmentWriter {
             starts_repeat: recipe::starts_repeat(&self.held),
         };
         let wrap = || Error::parquet(CONTEXT);
-        let schema = segment_schema(table);
+        let schema = promote::schema(table, &self.promoted);
         let descriptor = ArrowSchemaConverter::new().convert(&schema).map_err(wrap())?;
-        let metadata = metadata(&self.plan, &self.origin);
+        let mut metadata = metadata(&self.plan, &self.origin);
+        if !self.promoted.is_empty() {
+            let names = self.promoted.iter().map(|column| column.field().name().clone());
+            let names = serde_json::Value::from(names.collect::<Vec<_>>()).to_string();
+            metadata.push(KeyValue::new("headrope.promoted".to_owned(), names));
+        }
         let properties = recipe::properties(&hints, &descriptor, metadata)?;
         let mut writer = ArrowWriter::try_new(sink, schema, Some(properties)).map_err(wrap())?;
         for batch in std::mem::take(&mut self.held) {
-            append(&mut writer, &batch)?;
+            append(&mut writer, &promote::split(table, &batch, &self.promoted)?)?;
         }
         self.writer = Some(writer);
         Ok(())

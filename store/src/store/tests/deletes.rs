@@ -193,3 +193,35 @@ async fn deletes_that_make_no_sense_are_refused() {
     }
     assert!(store.deletes().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn attributes_in_columns_of_their_own_are_deleted_by_as_well() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let series = store.resolve(TENANT, &def("latency", "a")).unwrap();
+    for _ in 0..4 {
+        let mut tables = of_all_tables(series.id, ResourceId(0));
+        tables.retain(|(table, _)| *table == Table::Logs);
+        store.ingest(Ingest { tenant: TENANT, tables, ..Ingest::default() }).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    bench.time.0.fetch_add(4 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let promoted = |store: &Store| {
+        let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+        let of = |scan: &crate::scan::SegmentScan| scan.promoted().unwrap();
+        segments.iter().flat_map(of).any(|field| field.name() == "attr.key7")
+    };
+    assert!(promoted(&store));
+    let ever = (i64::MIN / 1_000_000, i64::MAX / 1_000_000);
+    let of_key = delete(DeleteFrom::Logs, &[("key7", MatchOp::Equal, "7")], ever);
+    store.delete(of_key).await.unwrap();
+    let visible = |store: &Store| -> u64 {
+        let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+        segments.iter().map(|scan| scan.kept().unwrap().map_or(scan.rows, |kept| kept.rows)).sum()
+    };
+    assert_eq!(visible(&store), 76);
+    store.clean_deleted().await.unwrap();
+    assert_eq!((stored(&store, Table::Logs), visible(&store)), (76, 76));
+    assert!(promoted(&store), "the rest keeps its columns");
+}

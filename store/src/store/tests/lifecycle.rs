@@ -88,7 +88,7 @@ fn lines(store: &Store, table: Table) -> Vec<String> {
         let bytes = segment.read(0, segment.bytes as usize).unwrap();
         let reader =
             parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
-        batches.extend(reader.map(Result::unwrap));
+        batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));
     }
     let mut out = Vec::new();
     for batch in &batches {

@@ -92,7 +92,7 @@ fn shown(store: &Store, table: Table) -> Vec<String> {
         let bytes = segment.read(0, segment.bytes as usize).unwrap();
         let reader =
             parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
-        batches.extend(reader.map(Result::unwrap));
+        batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));
     }
     let volatile =
         [columns::SCALE, columns::V_CTR, columns::V_INT, columns::V_F64, columns::INGEST_SEQ];
