@@ -39,7 +39,7 @@ pub enum Error {
     },
     /// The store did not take the batch.
     #[error(transparent)]
-    Store(#[from] store::Error),
+    Store(store::Error),
     /// A setting makes no sense.
     #[error("collector setting `{name}` is {value}: {reason}")]
     Setting {
@@ -53,6 +53,15 @@ pub enum Error {
     /// Our own fault.
     #[error("{0}")]
     Internal(String),
+}
+
+impl From<store::Error> for Error {
+    fn from(error: store::Error) -> Self {
+        match error {
+            store::Error::BatchSize { .. } => Self::TooLarge(error.to_string()),
+            _ => Self::Store(error),
+        }
+    }
 }
 
 impl Error {

@@ -93,6 +93,7 @@ pub(crate) struct Counters {
     pub(crate) refused_queue: AtomicU64,
     pub(crate) refused_disk: AtomicU64,
     pub(crate) refused_series: AtomicU64,
+    pub(crate) refused_memory: AtomicU64,
     pub(crate) refused_batch: AtomicU64,
     pub(crate) refused_unavailable: AtomicU64,
 }
@@ -136,7 +137,8 @@ impl Counters {
             Error::Full { what: "series registry" | "memory for series", .. } => {
                 &self.refused_series
             }
-            Error::Batch { .. } | Error::Full { .. } => &self.refused_batch,
+            Error::Full { .. } => &self.refused_memory,
+            Error::Batch { .. } | Error::BatchSize { .. } => &self.refused_batch,
             _ => &self.refused_unavailable,
         };
         counter.fetch_add(1, Ordering::Relaxed);
@@ -149,6 +151,7 @@ impl Counters {
             ("queue", &self.refused_queue),
             ("disk", &self.refused_disk),
             ("series", &self.refused_series),
+            ("memory", &self.refused_memory),
             ("batch", &self.refused_batch),
             ("unavailable", &self.refused_unavailable),
         ]

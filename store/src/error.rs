@@ -101,10 +101,18 @@ pub enum Error {
     /// A limit is reached; the message names it.
     #[error("{what} is full: {used} of {limit} used")]
     Full {
-        /// The limit: series registry, head, log queue or batch.
+        /// The limit: series registry, head, log queue or a share of the memory.
         what: &'static str,
         /// In use now, in the limit's unit.
         used: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A batch can never be taken: it needs more of the log than one batch may.
+    #[error("the batch needs {bytes} bytes of the log, {limit} are the most: send smaller batches")]
+    BatchSize {
+        /// Bytes of its log records.
+        bytes: u64,
         /// The limit.
         limit: u64,
     },
@@ -250,6 +258,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Batch { .. }
+            | Self::BatchSize { .. }
             | Self::Regex { .. }
             | Self::Delete { .. }
             | Self::Restore { .. }

@@ -60,7 +60,7 @@ pub(crate) fn prepare(core: &Core, batch: Ingest, day: i64) -> Result<Records, E
     let mut records = encode(core, batch.tenant, (samples, tables), day)?;
     let bytes: u64 = records.iter().map(|(record, _)| record.len() as u64).sum();
     if bytes > BATCH_BYTES_MAX {
-        return Err(Error::Full { what: "batch", used: bytes, limit: BATCH_BYTES_MAX });
+        return Err(Error::BatchSize { bytes, limit: BATCH_BYTES_MAX });
     }
     let n_parts = records.len();
     for (record, _) in records.iter_mut().take(n_parts.saturating_sub(1)) {

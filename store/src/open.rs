@@ -24,6 +24,7 @@ use crate::disk::Disk;
 use crate::error::Error;
 use crate::flush::flush;
 use crate::head::Rows;
+use crate::index;
 use crate::ingest::{Source, keep_known, logged_samples, refers_to_series, restore, rows, today};
 use crate::live::Live;
 use crate::memory::{Memory, Share};
@@ -68,6 +69,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         .collect();
     let checkpoint = catalogue.begin_epoch(SHARD).await?;
     let memory = Memory::new(config.memory_limit.bytes());
+    index::set_cache_limit(memory.size(Share::Cache));
     let registry = Arc::new(Registry::new(config.series_max, registry_bytes_max(&memory)));
     let (known, listed) = (Arc::clone(&registry), segments.clone());
     let quarantine = dir.join(QUARANTINE);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::core::Core;
+use crate::index;
 use crate::memory::{Pressure, Share};
 
 /// How often. At 1 GB/s, more than two cores decode, 50 MB come in between two looks.
@@ -39,7 +40,10 @@ pub(crate) async fn run(core: Arc<Core>, stop: CancellationToken) {
         if pressure > Pressure::Calm {
             core.flush_wanted.notify_one();
         }
+        memory.tell(Share::Cache, index::cache_bytes());
         if pressure != was {
+            let size = memory.size(Share::Cache);
+            index::set_cache_limit(if pressure > Pressure::Calm { size / 4 } else { size });
             let (resident, _) = memory.resident();
             tracing::debug!(?pressure, resident, limit = memory.limit(), "memory pressure changed");
             was = pressure;
