@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::client::Client;
 use crate::clock;
-use crate::peer::Peer;
+use crate::peer::{Kind, Peer};
 use crate::process;
 use crate::stream::{Request, Stream};
 
@@ -65,7 +65,7 @@ pub fn send(stream: &Stream, peer: &Peer) -> Result<Run> {
         let mut body = Vec::new();
         for &request in requests {
             stream.body(request, &mut body)?;
-            refused.fetch_add(post(&mut client, stream, &body)?, Ordering::Relaxed);
+            refused.fetch_add(post(&mut client, peer.kind, stream, &body)?, Ordering::Relaxed);
             items.fetch_add(request.items, Ordering::Relaxed);
             if begin.elapsed() > TIME_MAX {
                 break;
@@ -91,7 +91,7 @@ pub fn send(stream: &Stream, peer: &Peer) -> Result<Run> {
 }
 
 /// Sends one body until it is taken; returns how often it was refused.
-fn post(client: &mut Client, stream: &Stream, body: &[u8]) -> Result<u64> {
+fn post(client: &mut Client, kind: Kind, stream: &Stream, body: &[u8]) -> Result<u64> {
     let begin = clock::now();
     for refused in 0.. {
         let answer = client.post(stream.path, stream.headers, body)?;
@@ -100,6 +100,9 @@ fn post(client: &mut Client, stream: &Stream, body: &[u8]) -> Result<u64> {
         }
         if !matches!(answer.status, 429 | 503) || begin.elapsed() > TIME_MAX {
             bail!("{} answered {}: {}", stream.path, answer.status, answer.text());
+        }
+        if kind == Kind::Headrope && answer.retry_after_s.is_none() {
+            bail!("{} answered {} and no pause: {}", stream.path, answer.status, answer.text());
         }
         clock::pause(
             answer.retry_after_s.map_or(PAUSE, Duration::from_secs).min(Duration::from_secs(1)),

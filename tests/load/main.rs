@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use load::process::Process;
 use load::record;
-use load::step::{Setting, cost, ingest, query, search, series};
+use load::step::{Setting, cost, ingest, query, search, series, soak};
 
 const HELP: &str = "\
 Usage: load TASK
 
   STEP HEADROPE DIR [--quick]   one step of the bench against the program HEADROPE, working in DIR; prints its part of the report:
-                                cost, metrics, records (logs and spans), series, queries, search
+                                cost, metrics, records (logs and spans), series, queries, search, soak
   record DIR AGENT SECONDS      record prometheus-node-exporter and the program AGENT at 1 s into DIR
 ";
 
@@ -58,6 +58,7 @@ fn step_named(name: &str) -> Option<Step> {
         "queries" => Some(query::query_step),
         "search" => Some(search::search_step),
         "series" => Some(series::series_step),
+        "soak" => Some(soak::soak_step),
         _ => None,
     }
 }

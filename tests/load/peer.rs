@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::client::Client;
 use crate::clock;
 use crate::process::{self, Process};
+use crate::step::Setting;
 
 /// How long a server may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -62,10 +63,18 @@ impl Peer {
     ///
     /// When it does not start.
     pub fn start(kind: Kind, headrope: &Path, dir: &Path) -> Result<Self> {
-        let home = dir.join(kind.name().to_lowercase());
-        drop(fs::remove_dir_all(&home)); // Absent at first.
-        fs::create_dir_all(&home)?;
-        Self::resume(kind, headrope, &home)
+        let home = empty(dir, &kind.name().to_lowercase())?;
+        Self::launch(kind, headrope, &home, &[])
+    }
+
+    /// Starts ours in the empty folder `name`, with variables in its environment.
+    ///
+    /// # Errors
+    ///
+    /// When it does not start.
+    pub fn ours(setting: &Setting, name: &str, environment: &[(&str, &str)]) -> Result<Self> {
+        let home = empty(&setting.dir, name)?;
+        Self::launch(Kind::Headrope, &setting.headrope, &home, environment)
     }
 
     /// Starts a server on the folder `home`, whatever it holds.
@@ -74,6 +83,15 @@ impl Peer {
     ///
     /// When it does not start.
     pub fn resume(kind: Kind, headrope: &Path, home: &Path) -> Result<Self> {
+        Self::launch(kind, headrope, home, &[])
+    }
+
+    fn launch(
+        kind: Kind,
+        headrope: &Path,
+        home: &Path,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let (data, log) = (home.join("data"), home.join("log"));
         let mut http = format!("127.0.0.1:{}", free_port()?);
         let addresses = data.join("addresses.json");
@@ -83,6 +101,7 @@ impl Peer {
             Kind::VictoriaMetrics => victoria_metrics(&http, &data),
             Kind::Prometheus => prometheus(&http, &data, home)?,
         };
+        command.envs(environment.iter().copied());
         let mut process = Process::start(&mut command, &log)?;
         let mut otlp = None;
         let begin = clock::now();
@@ -167,6 +186,14 @@ impl Peer {
         self.process.stop()?;
         Ok(self.data)
     }
+}
+
+/// The folder `name` below `dir`, empty.
+fn empty(dir: &Path, name: &str) -> Result<PathBuf> {
+    let home = dir.join(name);
+    drop(fs::remove_dir_all(&home)); // Absent at first.
+    fs::create_dir_all(&home)?;
+    Ok(home)
 }
 
 fn ours(program: &Path, data: &Path) -> Command {

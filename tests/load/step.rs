@@ -5,6 +5,7 @@ pub mod ingest;
 pub mod query;
 pub mod search;
 pub mod series;
+pub mod soak;
 
 use std::path::PathBuf;
 

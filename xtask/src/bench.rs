@@ -11,7 +11,8 @@ use anyhow::{Context, Result, bail};
 use crate::{install, run, shell, ui};
 
 /// What is measured, in the order of the report.
-const STEPS: [&str; 7] = ["cost", "metrics", "records", "series", "density", "queries", "search"];
+const STEPS: [&str; 8] =
+    ["cost", "metrics", "records", "series", "density", "queries", "search", "soak"];
 /// How long this host is recorded when nobody says otherwise.
 const RECORD_SECONDS: &str = "900";
 

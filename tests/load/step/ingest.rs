@@ -83,7 +83,13 @@ fn stream(setting: &Setting, protocol: Protocol) -> Result<Stream> {
     let size = setting.size();
     let start_ms = clock::epoch_ms() - (size.scrapes + 1) * INTERVAL_MS;
     let mut fleet = Fleet::new(size.series, INTERVAL_MS, start_ms);
-    let load = Load { protocol, scrapes: size.scrapes, clients: CLIENTS, targets_per_request: 10 };
+    let load = Load {
+        protocol,
+        first: 0,
+        scrapes: size.scrapes,
+        clients: CLIENTS,
+        targets_per_request: 10,
+    };
     metrics(&mut fleet, load, &setting.dir)
 }
 

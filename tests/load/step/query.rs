@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 use super::Setting;
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::clock;
 use crate::drive::send;
 use crate::fleet::Fleet;
@@ -23,7 +23,7 @@ const SCRAPES: i64 = 240;
 
 /// What a query asks for.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+pub(super) enum Form {
     Instant,
     /// Over the whole hour, with this step in seconds.
     Range(i64),
@@ -31,7 +31,7 @@ enum Form {
 use Form::{Instant, Range};
 
 /// Expression, form, and whether VictoriaMetrics means the same by it (its rates reach back before their window).
-const PROMQL: [(&str, Form, bool); 20] = [
+pub(super) const PROMQL: [(&str, Form, bool); 20] = [
     (r#"node_load1{instance="host-00007.example:9100"}"#, Instant, true),
     ("count(node_load1)", Instant, true),
     (r#"{instance="host-00003.example:9100"}"#, Instant, true),
@@ -77,7 +77,7 @@ pub fn query_step(setting: &Setting) -> Result<String> {
     let start_ms = (now_ms - (SCRAPES + 1) * INTERVAL_MS).div_euclid(60_000) * 60_000;
     let mut fleet = Fleet::new(n_series, INTERVAL_MS, start_ms);
     let protocol = Protocol::RemoteWrite1;
-    let load = Load { protocol, scrapes: SCRAPES, clients: 4, targets_per_request: 10 };
+    let load = Load { protocol, first: 0, scrapes: SCRAPES, clients: 4, targets_per_request: 10 };
     let stream = metrics(&mut fleet, load, &setting.dir)?;
     let mut peers = Vec::new();
     for kind in Kind::ALL {
@@ -161,6 +161,23 @@ fn promql(peers: &[Peer], hour_s: (i64, i64), rounds: usize) -> Result<String> {
 
 /// The answer's data and the milliseconds it took.
 fn ask(peer: &Peer, expression: &str, form: Form, hour_s: (i64, i64)) -> Result<(Value, f64)> {
+    let begin = clock::now();
+    let answer = send_query(peer, expression, form, hour_s)?;
+    let ms = begin.elapsed().as_secs_f64() * 1e3;
+    if !answer.is_success() {
+        bail!("{}: {}", answer.status, answer.text());
+    }
+    let mut answer: Value = serde_json::from_slice(&answer.body)?;
+    Ok((answer["data"].take(), ms))
+}
+
+/// The answer to one expression, whatever it is.
+pub(super) fn send_query(
+    peer: &Peer,
+    expression: &str,
+    form: Form,
+    hour_s: (i64, i64),
+) -> Result<Answer> {
     let (path, times) = match form {
         Instant => ("/api/v1/query", format!("time={}", hour_s.1)),
         Range(step) => {
@@ -168,19 +185,11 @@ fn ask(peer: &Peer, expression: &str, form: Form, hour_s: (i64, i64)) -> Result<
         }
     };
     let form = format!("query={}&nocache=1&{times}", percent(expression));
-    let mut client = Client::new(&peer.http);
-    let begin = clock::now();
-    let answer = client.post(
+    Client::new(&peer.http).post(
         path,
         "content-type: application/x-www-form-urlencoded\r\n",
         form.as_bytes(),
-    )?;
-    let ms = begin.elapsed().as_secs_f64() * 1e3;
-    if !answer.is_success() {
-        bail!("{}: {}", answer.status, answer.text());
-    }
-    let mut answer: Value = serde_json::from_slice(&answer.body)?;
-    Ok((answer["data"].take(), ms))
+    )
 }
 
 /// Percent-encodes everything but letters and digits.

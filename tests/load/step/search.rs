@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use super::Setting;
-use crate::client::Client;
+use crate::client::{Answer, Client};
 use crate::clock;
 use crate::drive::send;
 use crate::fleet::Fleet;
@@ -20,7 +20,7 @@ const CLIENTS: usize = 4;
 /// How long head and compaction may take to come to rest.
 const SETTLING: Duration = Duration::from_secs(300);
 
-const SQL: [&str; 10] = [
+pub(super) const SQL: [&str; 10] = [
     "SELECT count(*) FROM metrics",
     "SELECT metric, count(*) AS n FROM metrics GROUP BY metric ORDER BY n DESC LIMIT 10",
     "SELECT max(value) FROM metrics WHERE metric = 'node_load1'",
@@ -103,7 +103,7 @@ fn fill(setting: &Setting, ours: &Peer) -> Result<(u64, u64, u64)> {
     let start_ms = clock::epoch_ms() - (scrapes + 1) * 15_000;
     let mut fleet = Fleet::new(5_000, 15_000, start_ms);
     let protocol = Protocol::Otlp;
-    let load = Load { protocol, scrapes, clients: CLIENTS, targets_per_request: 10 };
+    let load = Load { protocol, first: 0, scrapes, clients: CLIENTS, targets_per_request: 10 };
     let samples = send(&metrics(&mut fleet, load, &setting.dir)?, ours)?.items;
     let logs = send(&logs(n_logs, CLIENTS, end_ns, &setting.dir)?, ours)?.items;
     let spans = send(&spans(n_spans, CLIENTS, end_ns, &setting.dir)?, ours)?.items;
@@ -138,9 +138,7 @@ fn settle(ours: &Peer) -> Result<String> {
 
 /// Rows of a statement.
 fn sql(ours: &Peer, statement: &str) -> Result<Vec<Value>> {
-    let body = json!({"query": statement, "limit": 10_000}).to_string();
-    let headers = "content-type: application/json\r\n";
-    let answer = Client::new(&ours.http).post("/api/headrope/v1/sql", headers, body.as_bytes())?;
+    let answer = send_sql(ours, statement)?;
     if !answer.is_success() {
         bail!("{statement}: {}: {}", answer.status, answer.text());
     }
@@ -149,4 +147,11 @@ fn sql(ours: &Peer, statement: &str) -> Result<Vec<Value>> {
         Value::Array(rows) => Ok(rows),
         other => bail!("{statement}: {other}"),
     }
+}
+
+/// The answer to a statement, whatever it is.
+pub(super) fn send_sql(ours: &Peer, statement: &str) -> Result<Answer> {
+    let body = json!({"query": statement, "limit": 10_000}).to_string();
+    let headers = "content-type: application/json\r\n";
+    Client::new(&ours.http).post("/api/headrope/v1/sql", headers, body.as_bytes())
 }

@@ -23,7 +23,7 @@ pub fn series_step(setting: &Setting) -> Result<String> {
     let n_series = if setting.is_quick { 20_000 } else { 990_000 };
     let mut fleet = Fleet::new(n_series, 15_000, clock::epoch_ms() - 45_000);
     let protocol = Protocol::RemoteWrite1;
-    let load = Load { protocol, scrapes: 2, clients: 4, targets_per_request: 10 };
+    let load = Load { protocol, first: 0, scrapes: 2, clients: 4, targets_per_request: 10 };
     let stream = metrics(&mut fleet, load, &setting.dir)?;
     drop(fleet);
     let mut table = Table::new(&[

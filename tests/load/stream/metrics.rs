@@ -59,6 +59,8 @@ impl Protocol {
 pub struct Load {
     /// How it is encoded.
     pub protocol: Protocol,
+    /// Number of the first scrape: 0 is the one at the fleet's start.
+    pub first: i64,
     /// Scrapes of every target.
     pub scrapes: i64,
     /// Connections that send at once; a target always uses the same.
@@ -78,7 +80,7 @@ pub fn metrics(fleet: &mut Fleet, load: Load, dir: &Path) -> Result<Stream> {
     let shares: Vec<Vec<usize>> = (0..load.clients)
         .map(|client| (client..fleet.targets()).step_by(load.clients).collect())
         .collect();
-    for k in 0..load.scrapes {
+    for k in load.first..load.first + load.scrapes {
         for (client, share) in shares.iter().enumerate() {
             for targets in share.chunks(load.targets_per_request) {
                 for &target in targets {
