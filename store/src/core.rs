@@ -14,6 +14,7 @@ use crate::catalogue::{Catalogue, Checkpoint};
 use crate::config::Config;
 use crate::disk::Disk;
 use crate::error::Error;
+use crate::flush::flush;
 use crate::live::Live;
 use crate::memory::{Memory, Share};
 use crate::object::DurableLocal;
@@ -182,6 +183,14 @@ impl Core {
 }
 
 impl Core {
+    /// Writes everything acknowledged so far: the head that an earlier flush left behind first, then what came since.
+    pub(crate) async fn flush_all(self: &Arc<Self>) -> Result<(), Error> {
+        let acknowledged = self.live.load().seq;
+        // A head of markers only is not written, and ends this.
+        while self.live.load().watermark < acknowledged && flush(self).await? {}
+        Ok(())
+    }
+
     /// The resource of rows on their way in; one that was idle for long is active again.
     pub(crate) fn use_resource(&self, tenant: TenantId, id: ResourceId) -> Option<Arc<Resource>> {
         if let Some(resource) = self.registry.use_resource(tenant, id) {

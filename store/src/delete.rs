@@ -16,7 +16,7 @@ use crate::compact::{replace, rollups_of};
 use crate::core::{Core, blocking};
 use crate::delete::marker::Marker;
 use crate::error::Error;
-use crate::flush::{discard, flush};
+use crate::flush::discard;
 use crate::promote;
 use crate::rollup::Resolution;
 use crate::schema::Table;
@@ -102,9 +102,7 @@ pub(crate) async fn delete(core: &Arc<Core>, delete: Delete) -> Result<DeleteRec
     }
     // Told before anything is flushed: expressions that do not compile.
     matching::Conditions::new(&delete.matchers)?;
-    if flush(core).await? && core.live.load().is_frozen {
-        flush(core).await?;
-    }
+    core.flush_all().await?;
     // While this is held no flush commits, so the watermark parts what is deleted from what comes later.
     let checkpoint = core.checkpoint.lock().await;
     let _marking = core.marking.lock().await;

@@ -195,21 +195,13 @@ impl Store {
         Arc::new(Snapshot::new(registry, past, self.core.live.version()))
     }
 
-    /// Writes everything in the head to segments.
+    /// Writes everything acknowledged so far to segments.
     ///
     /// # Errors
     ///
     /// When a segment or the catalogue cannot be written; nothing is lost then.
     pub fn flush(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async {
-            // A head that an earlier flush left behind comes first, then what came since.
-            let was_frozen = self.core.live.load().is_frozen;
-            flush::flush(&self.core).await?;
-            if was_frozen {
-                flush::flush(&self.core).await?;
-            }
-            Ok(())
-        })
+        Box::pin(self.core.flush_all())
     }
 
     /// Compacts and retains what is due now, instead of when the background task comes to it.

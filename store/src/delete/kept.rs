@@ -94,7 +94,9 @@ impl Segment {
             DeleteFrom::Metrics => vec![columns::SERIES_ID, columns::TIME],
             DeleteFrom::Logs | DeleteFrom::Spans => marker.conditions.columns(&known),
         };
-        let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+        let wanted =
+            (0..).zip(schema.fields()).filter(|(_, field)| names.contains(&field.name().as_str()));
+        let mask = ProjectionMask::roots(builder.parquet_schema(), wanted.map(|(place, _)| place));
         let batches = builder
             .with_projection(mask)
             .with_batch_size(BATCH_ROWS)

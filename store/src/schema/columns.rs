@@ -261,7 +261,8 @@ pub const SERVICES: &str = "services";
 /// Durations in ns of the entry spans, in start order.
 pub const ENTRY_DURATIONS: &str = "entry_durations";
 
-/// What names of columns of promoted attributes begin with: the attribute's name follows.
+/// What names of columns of promoted attributes begin with: the attribute's name follows, dots and all. They are chosen
+/// by place: `ProjectionMask::columns` takes a dot for a step into a struct and finds none of them.
 pub const PROMOTED: &str = "attr.";
 
 /// The typed attribute maps of logs, spans and resources, in column order.

@@ -225,3 +225,75 @@ async fn attributes_in_columns_of_their_own_are_deleted_by_as_well() {
     assert_eq!((stored(&store, Table::Logs), visible(&store)), (76, 76));
     assert!(promoted(&store), "the rest keeps its columns");
 }
+
+/// Log records of which each has the attribute `env` as text, and one in twenty `user.id` as well.
+fn with_attributes() -> Vec<(Table, RecordBatch)> {
+    let mut tables = of_all_tables(SeriesId(0), ResourceId(0));
+    tables.retain(|(table, _)| *table == Table::Logs);
+    let mut texts = crate::schema::map_builder(arrow::array::StringBuilder::new());
+    for row in 0..20 {
+        let mut put = |key: &str, value: &str| {
+            texts.keys().append_value(key);
+            texts.values().append_value(value);
+        };
+        put("env", if row == 5 { "test" } else { "prod" });
+        if row == 3 {
+            put("user.id", "42");
+        }
+        texts.append(true).unwrap();
+    }
+    for (_, batch) in &mut tables {
+        let mut columns = batch.columns().to_vec();
+        columns[batch.schema().index_of(columns::ATTRS_STR).unwrap()] = Arc::new(texts.finish());
+        *batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    }
+    tables
+}
+
+#[tokio::test]
+async fn a_name_with_dots_in_a_column_of_its_own_is_read_and_not_taken_for_nothing() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    for _ in 0..4 {
+        put_tables(&store, with_attributes()).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    bench.time.0.fetch_add(4 * 3_600 * SECOND, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+    let promoted: Vec<String> =
+        segments[0].promoted().unwrap().iter().map(|f| f.name().clone()).collect();
+    for name in ["attr.env", "attr.user.id"] {
+        assert!(promoted.iter().any(|column| column == name), "{promoted:?}");
+    }
+    let visible = |store: &Store| -> u64 {
+        let segments = store.snapshot().segments(Table::Logs, TimeRange::ALL);
+        segments.iter().map(|scan| scan.kept().unwrap().map_or(scan.rows, |kept| kept.rows)).sum()
+    };
+    let ever = (i64::MIN / 1_000_000, i64::MAX / 1_000_000);
+    let user = [("user.id", MatchOp::Equal, "42")];
+    store.delete(delete(DeleteFrom::Logs, &user, ever)).await.unwrap();
+    assert_eq!(visible(&store), 76);
+    for (op, value) in [(MatchOp::Regex, ""), (MatchOp::NotEqual, "prod")] {
+        store.delete(delete(DeleteFrom::Logs, &[("env", op, value)], ever)).await.unwrap();
+    }
+    assert_eq!(visible(&store), 72, "only those of another value");
+    store.clean_deleted().await.unwrap();
+    assert_eq!((stored(&store, Table::Logs), visible(&store)), (72, 72));
+}
+
+#[tokio::test]
+async fn a_delete_reaches_what_came_behind_a_flush_that_failed() {
+    let bench = Bench::new();
+    let store = Store::open_idle(bench.config(), bench.seams()).await.unwrap();
+    let a = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put(&store, &[(a, START_MS, 1.0)]).await.unwrap();
+    let (staging, away) = (bench.dir.path().join("staging"), bench.dir.path().join("away"));
+    std::fs::rename(&staging, &away).unwrap();
+    store.flush().await.unwrap_err();
+    put(&store, &[(a, START_MS + SECOND, 1.0)]).await.unwrap();
+    std::fs::rename(&away, &staging).unwrap();
+    store.delete(all_of("a")).await.unwrap();
+    assert_eq!(rows(&store), owned(&[]));
+    assert_eq!(store.stats().head_rows, 0);
+}
