@@ -21,8 +21,8 @@ pub struct Delivery {
     pub seq: u64,
 }
 
-/// Streams remembered; above it the ones longest silent are forgotten.
-const STREAMS_MAX: usize = 100_000;
+/// Streams remembered, also by the catalogue; above it the ones longest silent are forgotten.
+pub(crate) const STREAMS_MAX: usize = if cfg!(test) { 1_000 } else { 100_000 };
 /// Silence after which a stream is forgotten.
 pub(crate) const SILENCE_NS: i64 = 7 * 86_400 * NS_PER_S;
 
@@ -64,11 +64,14 @@ impl Deliveries {
 
     /// Makes room: a tenth of the streams go, those that have been silent for longest.
     fn forget(&mut self) {
-        let mut times: Vec<Timestamp> = self.0.values().map(|reached| reached.at).collect();
-        let place = times.len() / 10;
-        let (_, last, _) = times.select_nth_unstable(place);
-        let last = *last;
-        self.0.retain(|_, reached| reached.at > last);
+        // By rank, not by time: all of one head, and all that one flush raised, have the same.
+        let mut order: Vec<(Timestamp, Stream)> =
+            self.0.iter().map(|(stream, reached)| (reached.at, *stream)).collect();
+        let n_gone = order.len() / 10;
+        order.select_nth_unstable(n_gone);
+        for (_, stream) in &order[..n_gone] {
+            self.0.remove(stream);
+        }
     }
 
     pub(crate) fn insert(&mut self, stream: Stream, reached: Reached) {
@@ -126,5 +129,14 @@ mod tests {
         assert!(
             known.is_repeat(&delivery(newest, 0, 1)) && known.is_repeat(&delivery(u128::MAX, 0, 1))
         );
+    }
+
+    #[test]
+    fn of_equal_times_a_tenth_is_forgotten() {
+        let mut known = Deliveries::default();
+        for agent in 0..=STREAMS_MAX {
+            known.note(&delivery(agent as u128, 0, 1), Timestamp(0));
+        }
+        assert_eq!(known.0.len(), STREAMS_MAX / 10 * 9 + 1);
     }
 }
