@@ -1,5 +1,7 @@
 //! Spans sent twice: of those with one (trace id, span id) the last write stays, wherever the others stand.
 
+use std::collections::HashMap;
+
 use arrow::array::{Array, AsArray, RecordBatch};
 use parquet::arrow::ProjectionMask;
 use roaring::RoaringBitmap;
@@ -12,8 +14,19 @@ use crate::schema::columns;
 
 /// Bits of a filter: two of these are held.
 const BITS_MAX: u64 = 1 << 27;
-/// Ids looked at in one go, 32 bytes each.
-const IDS_MAX: usize = 1 << 20;
+/// Ids looked at in one go, about.
+const IDS_MAX: u64 = 1 << 20;
+/// Bytes of an id with its place in a table that is no more than half full while it grows.
+const ID_BYTES: u64 = 48;
+
+/// Bytes of memory that looking for losers among so many rows takes, beyond the pages that are read.
+pub(crate) fn memory_max(rows: u64) -> u64 {
+    2 * filter_bits(rows) / 8 + rows.min(IDS_MAX) * ID_BYTES + rows / 8
+}
+
+fn filter_bits(rows: u64) -> u64 {
+    rows.saturating_mul(8).clamp(64, BITS_MAX).next_power_of_two()
+}
 
 /// Rows (by run, counted over its files) whose id comes again in a later run, or later in the same one. Blocks.
 ///
@@ -23,20 +36,19 @@ pub(crate) fn losers(runs: &[Run]) -> Result<Vec<RoaringBitmap>, Error> {
     let mut filter = Filter::new(rows);
     each_id(runs, |_, _, id| filter.add(id))?;
     let mut losers = vec![RoaringBitmap::new(); runs.len()];
-    let parts = u128::from(filter.n_repeated).div_ceil(IDS_MAX as u128 / 2).max(1);
+    let parts = u128::from(filter.n_repeated).div_ceil(u128::from(IDS_MAX) / 2).max(1);
     for part in 0..parts {
-        let mut places: Vec<(u128, u32, u32)> = Vec::new();
+        // Rows come oldest first: of two with one id the one before loses, however many there are.
+        let mut last: HashMap<u128, (u32, u32)> = HashMap::new();
         each_id(runs, |run, row, id| {
-            if filter.is_repeated(id) && id % parts == part {
-                places.push((id, run, row));
+            if filter.is_repeated(id)
+                && id % parts == part
+                && let Some((run, row)) = last.insert(id, (run, row))
+                && let Some(of_run) = losers.get_mut(run as usize)
+            {
+                of_run.insert(row);
             }
         })?;
-        places.sort_unstable();
-        for pair in places.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-            if let Some(of_run) = losers.get_mut(pair[0].1 as usize) {
-                of_run.insert(pair[0].2);
-            }
-        }
     }
     Ok(losers)
 }
@@ -78,8 +90,7 @@ struct Filter {
 
 impl Filter {
     fn new(rows: u64) -> Self {
-        let words =
-            usize::try_from((rows * 8).clamp(64, BITS_MAX).next_power_of_two() / 64).unwrap_or(1);
+        let words = usize::try_from(filter_bits(rows) / 64).unwrap_or(1);
         Self { once: vec![0; words], twice: vec![0; words], n_repeated: 0 }
     }
 

@@ -4,9 +4,11 @@ use parquet::basic::Type as PhysicalType;
 use parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 
 use crate::compact::due::{Job, Run};
+use crate::compact::duplicates;
 use crate::compact::merge::{BATCH_ROWS, GROUP_ROWS_MAX};
 use crate::error::Error;
 use crate::index;
+use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::recipe::{PROBE_ROWS, group_rows, is_probed, page_rows};
 
@@ -68,7 +70,10 @@ fn sum(job: &Job, runs: &[Run], needs: &[Need]) -> u64 {
     let group = stored * rows.min(group_rows(table) as u64) / rows.max(1) * 3 / 2;
     let page = rows.min(page_rows(table, job.plan.level) as u64) * row;
     let index = index::memory_max(table, job.plan.level, rows);
-    FIXED + read + in_order + probe.max(group + page) + index
+    let merging = in_order + probe.max(group + page) + index;
+    // Both copies of a repeated span are found before anything is merged.
+    let comparing = if table == Table::Spans { duplicates::memory_max(rows) } else { 0 };
+    FIXED + read + merging.max(comparing)
 }
 
 fn need(run: &Run) -> Result<Need, Error> {
