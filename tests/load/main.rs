@@ -14,7 +14,9 @@ use load::step::{Setting, cost, ingest, query, search, series, soak};
 const HELP: &str = "\
 Usage: load TASK
 
-  STEP HEADROPE DIR [--quick]   one step of the bench against the program HEADROPE, working in DIR; prints its part of the report:
+  STEP HEADROPE DIR [--quick] [--alone]
+                                one step of the bench against the program HEADROPE, working in DIR, small and short if quick, without
+                                peers if alone; prints its part of the report:
                                 cost, metrics, records (logs and spans), series, queries, search, soak
   record DIR AGENT SECONDS      record prometheus-node-exporter and the program AGENT at 1 s into DIR
 ";
@@ -39,7 +41,9 @@ fn run(words: &[&str]) -> Result<()> {
         [step, headrope, dir, rest @ ..] if step_named(step).is_some() => {
             std::fs::create_dir_all(dir)?;
             let is_quick = rest.contains(&"--quick");
-            let setting = Setting { headrope: headrope.into(), dir: dir.into(), is_quick };
+            let is_alone = rest.contains(&"--alone");
+            let setting =
+                Setting { headrope: headrope.into(), dir: dir.into(), is_quick, is_alone };
             let measure = step_named(step).context("it was there")?;
             say(&measure(&setting)?)
         }

@@ -9,6 +9,8 @@ pub mod soak;
 
 use std::path::PathBuf;
 
+use crate::peer::Kind;
+
 /// Where a step works and how long it may take.
 pub struct Setting {
     /// Our server's program.
@@ -17,4 +19,14 @@ pub struct Setting {
     pub dir: PathBuf,
     /// Small and short instead of the figures that count.
     pub is_quick: bool,
+    /// Without peers: for work on ours.
+    pub is_alone: bool,
+}
+
+impl Setting {
+    /// The servers that are measured.
+    #[must_use]
+    pub fn kinds(&self) -> &'static [Kind] {
+        if self.is_alone { &Kind::ALL[..1] } else { &Kind::ALL }
+    }
 }

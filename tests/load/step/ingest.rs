@@ -66,7 +66,7 @@ pub fn metrics_step(setting: &Setting) -> Result<String> {
         let stream = stream(setting, protocol)?;
         let mut runs: BTreeMap<&str, Vec<Run>> = BTreeMap::new();
         let kinds =
-            if protocol == Protocol::RemoteWrite1 { &Kind::ALL[..] } else { &Kind::ALL[..1] };
+            if protocol == Protocol::RemoteWrite1 { setting.kinds() } else { &Kind::ALL[..1] };
         for round in 0..size.rounds {
             for at in 0..kinds.len() {
                 let kind = kinds[(at + round) % kinds.len()]; // Nobody is always first.

@@ -8,7 +8,7 @@ use super::Setting;
 use crate::clock;
 use crate::drive::send;
 use crate::fleet::Fleet;
-use crate::peer::{Kind, Peer};
+use crate::peer::Peer;
 use crate::process::memory_bytes;
 use crate::report::{Table, count, megabytes};
 use crate::stream::{Load, Protocol, metrics};
@@ -34,7 +34,7 @@ pub fn series_step(setting: &Setting) -> Result<String> {
         "bytes a series",
         "new series per CPU s",
     ]);
-    for kind in Kind::ALL {
+    for &kind in setting.kinds() {
         let peer = Peer::start(kind, &setting.headrope, &setting.dir)?;
         let (before, _) = memory_bytes(peer.id())?;
         let run = send(&stream, &peer)?;

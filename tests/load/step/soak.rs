@@ -220,8 +220,7 @@ impl Asked {
     fn ask(&self, text: &str, query: impl FnOnce() -> Result<Answer>) -> Result<()> {
         let begin = clock::now();
         let answer = query().with_context(|| text.to_owned())?;
-        self.slowest_ms
-            .fetch_max(u64::try_from(begin.elapsed().as_millis())?, Ordering::Relaxed);
+        self.slowest_ms.fetch_max(u64::try_from(begin.elapsed().as_millis())?, Ordering::Relaxed);
         if answer.is_success() {
             self.answered.fetch_add(1, Ordering::Relaxed);
             return Ok(());
