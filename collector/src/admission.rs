@@ -5,6 +5,7 @@ use model::id::{SeriesId, TenantId};
 use crate::admit::{Reason, Tally, Window};
 use crate::config::Config;
 use crate::error::Error;
+use crate::known::Reader;
 use crate::memory::Memory;
 use crate::proto::Fault;
 use crate::registry::Registry;
@@ -23,6 +24,8 @@ pub(crate) struct Admission<'a> {
     pub(crate) shared: Shared<'a>,
     pub(crate) window: Window,
     pub(crate) tally: Tally,
+    /// Looks up series already seen.
+    pub(crate) known: Reader<'a>,
     /// Bytes of the key that is being hashed, kept to spare the allocation.
     pub(crate) scratch: Vec<u8>,
     /// Whether series are looked up in the store although they are remembered: the store let one of them go.
@@ -75,7 +78,8 @@ impl From<Fault> for Refusal {
 impl<'a> Admission<'a> {
     pub(crate) fn new(shared: Shared<'a>, window: Window, tally: Tally) -> Self {
         let scratch = Vec::with_capacity(1_024);
-        Self { shared, window, tally, scratch, is_repeat: false, hits: 0, misses: 0 }
+        let known = shared.memory.series.reader();
+        Self { shared, window, tally, known, scratch, is_repeat: false, hits: 0, misses: 0 }
     }
 
     /// Whether one more exemplar of `series` may be kept; counts it if so.

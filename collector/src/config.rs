@@ -56,7 +56,7 @@ pub struct Config {
     pub buckets_max: usize,
     /// Most exemplars kept of one series in one minute. Default 10.
     pub exemplars_per_minute_max: u32,
-    /// Series whose identity is remembered, so that their attributes are not translated again. Default 262 144.
+    /// Series whose identity is remembered, so that their attributes are not translated again. Default 1 048 576.
     pub series_cache_max: usize,
     /// Resources remembered likewise. Default 16 384.
     pub resource_cache_max: usize,
@@ -126,7 +126,7 @@ impl Default for Config {
             events_max: 1_024,
             buckets_max: 4_096,
             exemplars_per_minute_max: 10,
-            series_cache_max: 1 << 18,
+            series_cache_max: 1 << 20,
             resource_cache_max: 1 << 14,
             promote_resource_attributes: [
                 "host.name",

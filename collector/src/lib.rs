@@ -30,6 +30,7 @@ mod http;
 mod ids;
 mod inflate;
 mod json;
+mod known;
 mod logs;
 mod memory;
 mod metrics;

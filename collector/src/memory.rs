@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::id::SeriesId;
 use model::time::{NS_PER_S, Timestamp};
-use store::Resolved;
 
 use crate::config::Config;
+use crate::known::KnownSeries;
 use crate::recent::{KeyHasher, Recent};
 use crate::remote::Families;
 use crate::resource::Emitter;
@@ -25,7 +25,7 @@ pub(crate) struct Memory {
     /// Resources by the hash of their attributes as sent.
     pub(crate) emitters: Recent<Arc<Emitter>>,
     /// Series by the hash of resource, metric and attributes as sent.
-    pub(crate) series: Recent<Resolved>,
+    pub(crate) series: KnownSeries,
     /// Metric families by name, as remote write describes them.
     pub(crate) families: Families,
     /// How often a series was found there.
@@ -46,7 +46,7 @@ impl Memory {
         Self {
             hasher: KeyHasher::new(),
             emitters: Recent::new(config.resource_cache_max),
-            series: Recent::new(config.series_cache_max),
+            series: KnownSeries::new(config.series_cache_max),
             families: Families::new(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),

@@ -112,6 +112,18 @@ impl<'a> Message<'a> {
         &self.body[span]
     }
 
+    /// What is left of it from `field` on.
+    #[inline]
+    pub(crate) fn from(self, field: &Field<'a>) -> Self {
+        Self { body: self.body, start: field.at }
+    }
+
+    /// Its end, without fields.
+    #[inline]
+    pub(crate) fn end(self) -> Self {
+        Self { body: self.body, start: self.body.len() }
+    }
+
     /// Its fields.
     #[inline]
     pub(crate) fn fields(self) -> Fields<'a> {
@@ -141,6 +153,23 @@ impl<'a> Iterator for Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Passes the fields right behind `field` that are like it: messages of the same number, shorter than 128 bytes.
+    /// Returns the byte of the body where the run of them ends.
+    #[inline]
+    pub(crate) fn pass_alike(&mut self, field: &Field<'a>) -> usize {
+        let tag = self.body[field.at];
+        if tag < 0x80 && matches!(field.value, Wire::Bytes(_)) {
+            while let Some([next, len]) = self.body.get(self.at..self.at + 2)
+                && *next == tag
+                && *len < 0x80
+                && self.at + 2 + usize::from(*len) <= self.body.len()
+            {
+                self.at += 2 + usize::from(*len);
+            }
+        }
+        self.at
+    }
+
     #[inline]
     fn field(&mut self) -> Result<Field<'a>, Fault> {
         let at = self.at;

@@ -92,16 +92,6 @@ impl<V: Clone> Recent<V> {
         self.put(&mut shard, key, value);
     }
 
-    /// Changes every entry.
-    #[cfg(test)]
-    pub(crate) fn change_all(&self, mut change: impl FnMut(&mut V)) {
-        for shard in &self.shards {
-            let mut shard = shard.lock().unwrap();
-            let Shard { young, old } = &mut *shard;
-            young.values_mut().chain(old.values_mut()).for_each(&mut change);
-        }
-    }
-
     fn put(&self, shard: &mut Shard<V>, key: u128, value: V) {
         if shard.young.len() >= self.n_young_max {
             shard.old = std::mem::take(&mut shard.young);

@@ -15,7 +15,7 @@ use crate::budget::Reservation;
 use crate::error::Error;
 use crate::metrics::rows::{Rows, SampleRow};
 use crate::metrics::{FLAG_STALE, Stamp};
-use crate::proto::{Fault, Message};
+use crate::proto::{Fault, Field, Message};
 
 mod exemplar;
 mod histogram;
@@ -87,12 +87,39 @@ struct Header<'b, L> {
     labels: L,
     /// Hash of the labels as sent.
     key: u128,
-    /// How many samples and histograms it has.
-    n_items: usize,
+    items: Items<'b>,
     /// Since when all of them count, in ms; 0 for unknown.
     created_ms: i64,
     fields: Fields,
+}
+
+/// Samples, histograms and exemplars of a `TimeSeries`.
+#[derive(Clone, Copy)]
+struct Items<'b> {
+    /// How many samples and histograms it has.
+    n: usize,
+    has_exemplars: bool,
+    /// What it says from the first of them on: labels, which come before, are not read again.
     message: Message<'b>,
+}
+
+impl<'b> Items<'b> {
+    /// Those of a series without any.
+    fn none(message: Message<'b>) -> Self {
+        Self { n: 0, has_exemplars: false, message: message.end() }
+    }
+
+    /// Counts a field of `message` if it is an item.
+    #[inline]
+    fn add(&mut self, message: Message<'b>, field: &Field<'b>, fields: Fields) {
+        let is_row = field.number == fields.samples || field.number == fields.histograms;
+        let is_exemplar = field.number == fields.exemplars;
+        if (is_row || is_exemplar) && self.n == 0 && !self.has_exemplars {
+            self.message = message.from(field);
+        }
+        self.n += usize::from(is_row);
+        self.has_exemplars |= is_exemplar;
+    }
 }
 
 /// The field numbers of a `TimeSeries`, which the versions have in different order.
@@ -126,10 +153,10 @@ struct Target {
 impl Write<'_, '_> {
     /// Admits one series.
     fn series<L: Labelled>(&mut self, header: &Header<'_, L>) -> Result<(), Refusal> {
-        self.admission.tally.receive(header.n_items);
+        self.admission.tally.receive(header.items.n);
         let mut target = Target { float: None, native: None };
         let mut newest = None;
-        for field in header.message.fields() {
+        for field in header.items.message.fields() {
             let field = field?;
             let outcome = if field.number == header.fields.samples {
                 self.sample(header, &mut target, field.message()?)
@@ -149,7 +176,10 @@ impl Write<'_, '_> {
             }
         }
         self.rows.hold()?;
-        self.exemplars(header, target, newest)
+        if header.items.has_exemplars {
+            self.exemplars(header, target, newest)?;
+        }
+        Ok(())
     }
 
     /// Admits a `Sample`. Returns when it was taken.
@@ -231,7 +261,7 @@ impl Write<'_, '_> {
             help: family.help,
         };
         let series = self.admission.resolve(&def)?;
-        self.admission.shared.memory.series.insert(key, series);
+        self.admission.known.insert(key, series);
         Ok(series)
     }
 }

@@ -13,7 +13,7 @@ use crate::admit::Reason;
 use crate::error::Error;
 use crate::metrics::scope::Scope;
 use crate::prometheus;
-use crate::proto::{Fault, Field, Message, shape};
+use crate::proto::{Fault, Field, Fields, Message, shape};
 use crate::recent::KeyHasher;
 use crate::resource::Emitter;
 use crate::value;
@@ -72,6 +72,18 @@ impl<'a> RawHash<'a> {
             self.flush();
             self.run = span;
         }
+        Ok(())
+    }
+
+    /// Adds a field of the message and those right behind it that are like it.
+    #[inline]
+    pub(crate) fn add_run(
+        &mut self,
+        field: &Field<'a>,
+        fields: &mut Fields<'a>,
+    ) -> Result<(), Fault> {
+        self.add(field)?;
+        self.run.end = fields.pass_alike(field);
         Ok(())
     }
 
@@ -235,7 +247,7 @@ impl Admission<'_> {
         let series = self.resolve(&def)?;
         // Hashes of the same runs in another order are equal: of a repeated key another value would win then.
         if !has_repeated_key(&pairs) {
-            memory.series.insert(key, series);
+            self.known.insert(key, series);
         }
         Ok(series)
     }
@@ -243,7 +255,7 @@ impl Admission<'_> {
     /// The series remembered under `key`, if there is one and it may be used.
     #[inline]
     pub(crate) fn remembered(&mut self, key: u128) -> Option<Resolved> {
-        let found = self.shared.memory.series.find(key).filter(|_| !self.is_repeat);
+        let found = self.known.find(key).filter(|_| !self.is_repeat);
         self.hits += u64::from(found.is_some());
         self.misses += u64::from(found.is_none());
         found

@@ -22,10 +22,11 @@ impl Metrics<'_, '_> {
         let mut raw = RawStamp::default();
         let (mut value, mut has_exemplars) = (None, false);
         let mut hash = RawHash::new(point, self.hasher());
-        for field in point.fields() {
+        let mut fields = point.fields();
+        while let Some(field) = fields.next() {
             let field = field?;
             match field.number {
-                ATTRIBUTES => hash.add(&field)?,
+                ATTRIBUTES => hash.add_run(&field, &mut fields)?,
                 2 => raw.start_unix_nano = field.fixed64()?,
                 3 => raw.time_unix_nano = field.fixed64()?,
                 4 => value = Some(field.double()?),

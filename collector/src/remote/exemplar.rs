@@ -18,7 +18,7 @@ impl Write<'_, '_> {
         target: Target,
         newest: Option<Timestamp>,
     ) -> Result<(), Refusal> {
-        for field in header.message.fields() {
+        for field in header.items.message.fields() {
             let field = field?;
             if field.number != header.fields.exemplars {
                 continue;
@@ -55,7 +55,7 @@ impl Write<'_, '_> {
         let series = match target.id() {
             Some(series) => series,
             // Exemplars may come without samples, yet not for a series whose samples were refused.
-            None if header.n_items == 0 => self.resolve(header, Class::Float)?.id,
+            None if header.items.n == 0 => self.resolve(header, Class::Float)?.id,
             None => return Err(dropped("its series was refused")),
         };
         if !self.admission.takes_exemplar(series) {

@@ -1,7 +1,7 @@
 //! `prometheus.WriteRequest`: every series with its labels as text.
 
 use super::label::{invalid, text, too_many};
-use super::{Family, Fields, Header, Labelled, Write};
+use super::{Family, Fields, Header, Items, Labelled, Write};
 use crate::admission::Refusal;
 use crate::config::Config;
 use crate::proto::{Message, low_u32};
@@ -53,18 +53,18 @@ impl Write<'_, '_> {
     fn time_series(&mut self, message: Message<'_>) -> Result<(), Refusal> {
         let shared = self.admission.shared;
         let mut hash = RawHash::new(message, &shared.memory.hasher);
-        let mut n_items = 0;
-        for field in message.fields() {
+        let mut items = Items::none(message);
+        let mut fields = message.fields();
+        while let Some(field) = fields.next() {
             let field = field?;
             match field.number {
-                1 => hash.add(&field)?,
-                2 | 4 => n_items += 1,
-                _ => {}
+                1 => hash.add_run(&field, &mut fields)?,
+                _ => items.add(message, &field, FIELDS),
             }
         }
         let labels = Labels { message, config: shared.config };
         let key = hash.finish();
-        self.series(&Header { labels, key, n_items, created_ms: 0, fields: FIELDS, message })
+        self.series(&Header { labels, key, items, created_ms: 0, fields: FIELDS })
     }
 }
 

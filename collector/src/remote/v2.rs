@@ -1,7 +1,7 @@
 //! `io.prometheus.write.v2.Request`: every text once, in a table of symbols; series refer to it.
 
 use super::label::{invalid, text, too_many};
-use super::{Family, Fields, Header, Labelled, Write};
+use super::{Family, Fields, Header, Items, Labelled, Write};
 use crate::admission::Refusal;
 use crate::config::Config;
 use crate::error::Error;
@@ -65,14 +65,13 @@ impl Write<'_, '_> {
     ) -> Result<(), Refusal> {
         let config = self.admission.shared.config;
         refs.clear();
-        let (mut n_items, mut created_ms) = (0, 0);
+        let (mut items, mut created_ms) = (Items::none(message), 0);
         for field in message.fields() {
             let field = field?;
             match field.number {
                 1 => field.each_varint(|number| push_ref(refs, number, config))?,
-                2 | 3 => n_items += 1,
                 6 => created_ms = field.varint()?.cast_signed(),
-                _ => {}
+                _ => items.add(message, &field, FIELDS),
             }
         }
         bytes.clear();
@@ -85,8 +84,8 @@ impl Write<'_, '_> {
         }
         let key = self.admission.shared.memory.hasher.hash(bytes);
         let labels = Labels { symbols, refs, message, config };
-        let header = Header { labels, key, n_items, created_ms, fields: FIELDS, message };
-        if n_items == 0 {
+        let header = Header { labels, key, items, created_ms, fields: FIELDS };
+        if header.items.n == 0 {
             self.admission.tally.note_missing_samples(|| super::describe(&header));
         }
         self.series(&header)
