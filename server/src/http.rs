@@ -18,7 +18,7 @@ mod traces;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request};
+use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{get, post};
@@ -29,7 +29,7 @@ use model::time::{Clock, TimeRange, Timestamp};
 use crate::listen::Addresses;
 use crate::wire::telemetry::Rate;
 
-/// Largest request body of the query APIs, in bytes; a query is text.
+/// Largest request body of the query APIs, in bytes; a query is text. What axum takes by default is no less.
 const BODY_MAX: usize = 2 << 20;
 
 /// What the handlers share.
@@ -81,8 +81,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .fallback(assets::serve)
-        .layer(DefaultBodyLimit::max(BODY_MAX))
-        .layer(middleware::from_fn(guard::whole_body))
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::whole_body))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::known_host))
         .layer(middleware::from_fn(secure))
         .with_state(app)

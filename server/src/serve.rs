@@ -23,17 +23,18 @@ const STREAMS_MAX: u32 = 250;
 /// Pause after the system could not give us a connection, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `stop`, then lets requests under way finish. A connection holds one of `permits`; without one left, new
-/// connections wait in the listener's queue.
+/// Serves until `stop`, then lets requests under way finish. Above `connections_max` at once, new connections wait in the
+/// listener's queue; each door counts its own, so that idle clients of one do not shut the others.
 ///
 /// # Errors
 /// Never: what goes wrong with a connection is that connection's end.
 pub async fn serve(
     listener: TcpListener,
     routes: Router,
-    permits: Arc<Semaphore>,
+    connections_max: usize,
     stop: CancellationToken,
 ) -> Result<()> {
+    let permits = Arc::new(Semaphore::new(connections_max));
     let mut connections = JoinSet::new();
     loop {
         let permit = tokio::select! {
@@ -97,5 +98,39 @@ async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
     };
     if let Err(error) = ended {
         tracing::debug!(error, "a connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn ask(address: SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let question = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        stream.write_all(question).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_door_whose_connections_are_all_taken_leaves_the_others_open() {
+        let stop = CancellationToken::new();
+        let (mut doors, mut addresses) = (JoinSet::new(), Vec::new());
+        for _ in 0..2 {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            let routes = Router::new().fallback(|| async { "open" });
+            doors.spawn(serve(listener, routes, 1, stop.clone()));
+        }
+        let _silent = TcpStream::connect(addresses[0]).await.unwrap();
+        assert!(ask(addresses[1]).await.ends_with("open"));
+        stop.cancel();
+        while doors.join_next().await.is_some() {}
     }
 }

@@ -14,7 +14,6 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use model::time::Clock;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +23,7 @@ use crate::listen::{self, Addresses};
 use crate::serve::serve;
 pub use rules::groups as rule_groups;
 
-/// Connections at once over all doors, where the system allows as many files.
+/// Connections at once of each door, where the system allows as many files.
 const CONNECTIONS_MAX: usize = 10_000;
 /// How long requests under way may take to finish once we were told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -154,21 +153,21 @@ impl Doors {
         };
         let otlp = collector.http_routes().layer(guard());
         let grpc = collector.grpc_routes().layer(guard());
-        let permits = Arc::new(Semaphore::new(connections_max()));
-        for (listener, routes) in
-            [(self.http, main.layer(guard())), (self.otlp_http, otlp), (self.otlp_grpc, grpc)]
-        {
-            tasks.spawn(serve(listener, routes, Arc::clone(&permits), stop.clone()));
+        let doors =
+            [(self.http, main.layer(guard())), (self.otlp_http, otlp), (self.otlp_grpc, grpc)];
+        let connections_max = connections_max(doors.len());
+        for (listener, routes) in doors {
+            tasks.spawn(serve(listener, routes, connections_max, stop.clone()));
         }
     }
 }
 
-/// Half of the files we may open: the other half is for segments, the log and the agent.
-fn connections_max() -> usize {
+/// Connections of one of `n_doors` doors. Together half of the files we may open: the other half is for segments, the
+/// log and the agent.
+fn connections_max(n_doors: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-    limit
-        .map_or(CONNECTIONS_MAX, |files| usize::try_from(files / 2).unwrap_or(CONNECTIONS_MAX))
-        .min(CONNECTIONS_MAX)
+    let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
+    (files / 2 / n_doors).clamp(1, CONNECTIONS_MAX)
 }
 
 /// The agent inside this process. It sends over loopback like any other: one code path.

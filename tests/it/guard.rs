@@ -16,11 +16,16 @@ async fn pages_of_other_origins_are_refused() {
         server.client.post(&sql).header(header, value).json(&json!({"query": "SELECT 1"})).send()
     };
     // A rebound name carries no foreign origin, only a foreign host.
-    for (header, value) in [("host", "evil.example"), ("origin", "http://evil.example")] {
+    for (header, value) in [
+        ("host", "evil.example"),
+        ("origin", "http://evil.example"),
+        ("origin", "http://203.0.113.5"),
+        ("origin", "http://localhost:3000"),
+    ] {
         let answer = ask(header, value).await.unwrap();
         assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{header}: {value}");
         let words = answer.text().await.unwrap();
-        assert!(words.contains("evil.example") && words.contains("`hosts`"), "{words}");
+        assert!(words.contains(value) && words.contains("`hosts`"), "{words}");
     }
     assert_eq!(ask("host", "localhost:7300").await.unwrap().status(), StatusCode::OK);
     let logs =

@@ -4,13 +4,16 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use store::{Held, Memory, Share};
 
+use super::error::Failure;
 use super::{App, BODY_MAX};
 
 /// How long a client may take to send the body of a query.
@@ -22,8 +25,7 @@ pub(super) async fn known_host(
     request: Request,
     next: Next,
 ) -> Response {
-    let host = request.uri().authority().map(|authority| authority.as_str().to_owned());
-    let host = host.or_else(|| text(request.headers(), &HOST)).unwrap_or_default();
+    let host = asked_host(&request);
     if !is_ours(&host, &app.hosts) {
         return refusal("host", &host);
     }
@@ -36,29 +38,54 @@ pub(crate) async fn no_foreign_origin(
     request: Request,
     next: Next,
 ) -> Response {
-    if let Some(origin) = text(request.headers(), &ORIGIN) {
-        let host = origin.split_once("://").map_or(origin.as_str(), |(_, host)| host);
-        if !is_ours(host, &app.hosts) {
-            return refusal("origin", &origin);
-        }
+    if let Some(origin) = text(request.headers(), &ORIGIN)
+        && !is_known_origin(&origin, &asked_host(&request), &app.hosts)
+    {
+        return refusal("origin", &origin);
     }
     next.run(request).await
 }
 
-/// Reads the body whole, in bounded time, before anybody waits for it.
-pub(super) async fn whole_body(request: Request, next: Next) -> Response {
+/// Reads the body whole, in bounded time, before anybody waits for it; its bytes count as the query's until the answer.
+pub(super) async fn whole_body(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let (parts, body) = request.into_parts();
-    match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, BODY_MAX)).await {
-        Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
-        Ok(Err(_)) => {
-            let words = format!("the body was cut off or is longer than {BODY_MAX} bytes\n");
-            (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
-        }
+    match tokio::time::timeout(BODY_TIMEOUT, read(body, app.store.memory())).await {
+        Ok(Ok((bytes, _held))) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
+        Ok(Err(refusal)) => refusal,
         Err(_) => {
             let words = format!("the body did not arrive within {} s\n", BODY_TIMEOUT.as_secs());
             (StatusCode::REQUEST_TIMEOUT, words).into_response()
         }
     }
+}
+
+/// The bytes of a body with the memory held for them, or the answer that refuses it.
+async fn read(body: Body, memory: &Arc<Memory>) -> Result<(Vec<u8>, Held), Response> {
+    let refused = |error| Failure::from(query::Error::from(error)).into_response();
+    let held = memory.take(Share::Query, 0).map_err(refused)?;
+    let (mut bytes, mut body) = (Vec::new(), Limited::new(body, BODY_MAX));
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| {
+            let words = format!("the body was cut off or is longer than {BODY_MAX} bytes\n");
+            (StatusCode::PAYLOAD_TOO_LARGE, words).into_response()
+        })?;
+        if let Ok(data) = frame.into_data() {
+            // By what has arrived: a slow client must not hold memory it does not fill.
+            held.grow(data.len() as u64).map_err(refused)?;
+            bytes.extend_from_slice(&data);
+        }
+    }
+    Ok((bytes, held))
+}
+
+/// The host the request was sent to, by its target (HTTP/2) or its header.
+fn asked_host(request: &Request) -> String {
+    let target = request.uri().authority().map(|authority| authority.as_str().to_owned());
+    target.or_else(|| text(request.headers(), &HOST)).unwrap_or_default()
 }
 
 fn text(headers: &HeaderMap, name: &http::HeaderName) -> Option<String> {
@@ -72,14 +99,31 @@ fn refusal(what: &str, name: &str) -> Response {
     (StatusCode::FORBIDDEN, words).into_response()
 }
 
+/// Whether pages of `origin` may ask: those of the host they ask, which must be ours, and those of one of `hosts`. Being
+/// an address is not enough: whoever has a server has one, and a page of another port is another program's.
+fn is_known_origin(origin: &str, asked: &str, hosts: &[String]) -> bool {
+    let host = origin.split_once("://").map_or(origin, |(_, host)| host);
+    is_named(host, hosts) || (host.eq_ignore_ascii_case(asked) && is_ours(asked, hosts))
+}
+
 /// Whether `host`, with or without a port, is an address, `localhost`, or one of `hosts`.
 fn is_ours(host: &str, hosts: &[String]) -> bool {
-    let name = match host.strip_prefix('[') {
+    let name = name(host);
+    let is_local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
+    is_local || is_named(host, hosts)
+}
+
+/// Whether `host`, with or without a port, is one of `hosts`.
+fn is_named(host: &str, hosts: &[String]) -> bool {
+    hosts.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(name(host)))
+}
+
+/// A host without its port.
+fn name(host: &str) -> &str {
+    match host.strip_prefix('[') {
         Some(rest) => rest.split(']').next().unwrap_or_default(),
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
-    };
-    let is_local = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok();
-    is_local || hosts.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(name))
+    }
 }
 
 #[cfg(test)]
@@ -109,5 +153,43 @@ mod tests {
             assert!(!is_ours(foreign, &hosts), "{foreign}");
         }
         assert!(is_ours("any.name", &["*".to_owned()]));
+    }
+
+    #[test]
+    fn an_origin_is_known_by_the_host_it_asks_or_by_name() {
+        let hosts = ["headrope.example.org".to_owned()];
+        for (origin, asked) in [
+            ("http://127.0.0.1:7300", "127.0.0.1:7300"),
+            ("http://LOCALHOST:7300", "localhost:7300"),
+            ("http://[::1]:7300", "[::1]:7300"),
+            ("https://headrope.example.org", "127.0.0.1:7300"), // A proxy that asks by address.
+        ] {
+            assert!(is_known_origin(origin, asked, &hosts), "{origin} asks {asked}");
+        }
+        for (origin, asked) in [
+            ("http://203.0.113.5", "127.0.0.1:7300"),
+            ("http://localhost:3000", "localhost:7300"),
+            ("http://127.0.0.1:7300", "localhost:7300"),
+            ("http://evil.example:7300", "evil.example:7300"), // A rebound name.
+            ("null", "127.0.0.1:7300"),
+            ("", ""),
+        ] {
+            assert!(!is_known_origin(origin, asked, &hosts), "{origin} asks {asked}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_is_held_until_its_answer_and_refused_when_memory_is_spent() {
+        let memory = Memory::new(store::LIMIT_MIN);
+        let (bytes, held) = read(Body::from(vec![7; 1_000]), &memory).await.unwrap();
+        assert_eq!((bytes.len(), memory.held(Share::Query)), (1_000, 1_000));
+        drop(held);
+        let others = memory.take(Share::Query, memory.size(Share::Query) - 10).unwrap();
+        let refused = read(Body::from("eleven byte"), &memory).await.unwrap_err();
+        assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+        drop(others);
+        let long = read(Body::from(vec![0; BODY_MAX + 1]), &memory).await.unwrap_err();
+        assert_eq!(long.status(), StatusCode::PAYLOAD_TOO_LARGE);
+        assert_eq!(memory.held(Share::Query), 0);
     }
 }
