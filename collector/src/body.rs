@@ -43,7 +43,7 @@ pub(crate) async fn read(
     }
 }
 
-pub(crate) fn too_large(limit: usize) -> Error {
+fn too_large(limit: usize) -> Error {
     Error::TooLarge(format!(
         "the body is larger than {limit} bytes; send smaller batches, or raise `wire_bytes_max`"
     ))

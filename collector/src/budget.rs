@@ -2,7 +2,6 @@
 //! request is answered. When it is used up, requests are refused at once (never queued: a queue would hold memory too).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use store::{Held, Memory, Share};
 
@@ -11,8 +10,7 @@ use crate::error::Error;
 /// The bytes shared by all requests.
 #[derive(Debug)]
 pub(crate) struct Budget {
-    held: AtomicUsize,
-    limit: usize,
+    limit: u64,
     /// What the process as a whole may take; a part of it is ours.
     memory: Arc<Memory>,
 }
@@ -21,27 +19,25 @@ pub(crate) struct Budget {
 #[derive(Debug)]
 pub(crate) struct Reservation {
     budget: Arc<Budget>,
-    bytes: usize,
     held: Held,
 }
 
 impl Budget {
     /// `limit` bytes, or the share of `memory` that is for requests in flight, whichever is less.
     pub(crate) fn new(limit: usize, memory: Arc<Memory>) -> Arc<Self> {
-        let share = usize::try_from(memory.size(Share::Receive)).unwrap_or(usize::MAX);
-        Arc::new(Self { held: AtomicUsize::new(0), limit: limit.min(share), memory })
+        Arc::new(Self { limit: (limit as u64).min(memory.size(Share::Receive)), memory })
     }
 
     /// Bytes held now.
-    pub(crate) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
+    pub(crate) fn held(&self) -> u64 {
+        self.memory.held(Share::Receive)
     }
 
     /// A reservation of `bytes`, or why there is none: `Busy`, or the process is near its limit.
     pub(crate) fn reserve(self: &Arc<Self>, bytes: usize) -> Result<Reservation, Error> {
         self.memory.admit(Share::Receive)?;
         let held = self.memory.take(Share::Receive, 0)?;
-        let mut reservation = Reservation { budget: Arc::clone(self), bytes: 0, held };
+        let mut reservation = Reservation { budget: Arc::clone(self), held };
         reservation.grow(bytes)?;
         Ok(reservation)
     }
@@ -50,34 +46,21 @@ impl Budget {
 impl Reservation {
     /// Holds `bytes` more, or `Busy` (`TooLarge` if that can never be); what is held already stays.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Error> {
-        let limit = self.budget.limit;
-        if bytes > limit - self.bytes {
+        let (bytes, own, limit) = (bytes as u64, self.held.bytes(), self.budget.limit);
+        if bytes > limit - own {
             // Waiting would not help: this request alone is more than all may hold.
             return Err(Error::TooLarge(format!(
                 "the request takes {} bytes of memory, all together may take {limit}; send smaller batches, or raise \
                  `memory_limit`",
-                self.bytes.saturating_add(bytes)
+                own.saturating_add(bytes)
             )));
         }
-        let more = |held: usize| held.checked_add(bytes).filter(|sum| *sum <= limit);
-        self.budget
-            .held
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
-            .map_err(|held| Error::Busy { held, limit })?;
-        self.bytes += bytes;
-        self.held.grow(bytes as u64)?;
-        Ok(())
-    }
-
-    /// Holds at least `bytes` in all, else as [`Self::grow`].
-    pub(crate) fn grow_to(&mut self, bytes: usize) -> Result<(), Error> {
-        self.grow(bytes.saturating_sub(self.bytes))
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        self.budget.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        // Two requests may both pass here; what they cannot pass is the share.
+        let held = self.budget.held();
+        if held.saturating_add(bytes) > limit {
+            return Err(Error::Busy { held, limit });
+        }
+        Ok(self.held.grow(bytes)?)
     }
 }
 
@@ -90,7 +73,7 @@ mod tests {
         let budget = Budget::new(100, Memory::new(512 << 20));
         let mut first = budget.reserve(60).unwrap();
         assert!(matches!(budget.reserve(50), Err(Error::Busy { held: 60, limit: 100 })));
-        first.grow_to(90).unwrap();
+        first.grow(30).unwrap();
         assert!(matches!(first.grow(11), Err(Error::TooLarge(_))));
         assert_eq!(budget.held(), 90);
         drop(first);

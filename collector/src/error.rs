@@ -33,9 +33,9 @@ pub enum Error {
     )]
     Busy {
         /// Bytes held now.
-        held: usize,
+        held: u64,
         /// Bytes that may be held.
-        limit: usize,
+        limit: u64,
     },
     /// The store did not take the batch.
     #[error(transparent)]

@@ -1,33 +1,33 @@
-//! OTLP over gRPC: the three Export calls. tonic speaks the protocol, our codec hands over the message's bytes, so that
-//! both doors share one decoder, and a malformed message is answered with where it is wrong.
+//! OTLP over gRPC: the three Export calls. One message in and one out need no more than a frame's five bytes: so bodies
+//! are read, inflated and decoded as those of the HTTP door are, under the same bounds.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
-use bytes::{Buf, BufMut, Bytes};
-use futures::future::BoxFuture;
-use http_body_util::Full;
+use bytes::{BufMut, Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
 use prost::Message;
-use store::Delivery;
-use tonic::codec::{Codec, CompressionEncoding, DecodeBuf, Decoder, EncodeBuf, Encoder};
-use tonic::server::{Grpc, UnaryService};
 use tonic::{Code, Status};
 
-use crate::budget::Reservation;
 use crate::decode::Format;
 use crate::error::{Error, ErrorKind};
 use crate::inflate::Encoding;
 use crate::stats::Signal;
 use crate::status::RpcStatus;
-use crate::{Collector, Received, body, delivery, http, success};
+use crate::{Collector, http, len_u64, success};
 
 /// Before each message: compressed or not, and its length.
 const FRAME_HEADER_BYTES: usize = 5;
+const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+/// How messages may be compressed.
+const ENCODINGS: &str = "identity,gzip,zstd";
 
 /// The three services. No fallback, so that the routes can stand beside others: gRPC clients take the 404 of a service
 /// that is not there for `UNIMPLEMENTED`.
@@ -89,136 +89,68 @@ fn status(error: &Error, collector: &Collector) -> Status {
 }
 
 async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let content_type = parts.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    let headers = request.headers();
+    let content_type = headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     if !content_type.starts_with(b"application/grpc") {
-        return axum::http::StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
+        return StatusCode::UNSUPPORTED_MEDIA_TYPE.into_response();
     }
-    let read = async {
-        let config = collector.config();
-        let mut held = collector.budget().reserve(0)?;
-        let declared = http::content_length(&parts.headers);
-        let delivery = delivery::read(&parts.headers)?;
-        let body = body::read(body, declared, config, &mut held).await?;
-        // tonic would answer `OUT_OF_RANGE`, which senders repeat for ever.
-        if body.len().saturating_sub(FRAME_HEADER_BYTES) > config.decoded_bytes_max {
-            return Err(body::too_large(config.decoded_bytes_max));
-        }
-        Ok((body, delivery, held))
+    let name = headers.get(GRPC_ENCODING).map_or(Some(""), |value| value.to_str().ok());
+    let Some(encoding) = name.and_then(Encoding::parse) else {
+        let given = name.unwrap_or("no text");
+        let message = format!("grpc-encoding is {given}; send identity, gzip or zstd");
+        collector.refuse(signal, &Error::Malformed(message.clone()));
+        let mut response = answer(Status::unimplemented(message));
+        response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static(ENCODINGS));
+        return response;
     };
-    let (body, delivery, held) = match read.await {
-        Ok(read) => read,
-        Err(error) => {
-            collector.refuse(signal, &error);
-            return answer(status(&error, &collector));
-        }
-    };
-    let request = axum::http::Request::from_parts(parts, Full::new(body));
-    let mut grpc = Grpc::new(Raw)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .max_decoding_message_size(collector.config().decoded_bytes_max);
-    let held = Arc::new(Mutex::new(Some(held)));
-    let (of_export, held_there) = (Arc::clone(&collector), Arc::clone(&held));
-    let export = Export { collector: of_export, signal, delivery, held: held_there };
-    let response = grpc.unary(export, request).await;
-    if take(&held).is_none() {
-        return response.map(Body::new);
-    }
-    // tonic refused before it called us: a message that does not inflate, or an encoding it does not know.
-    let status = Status::from_header_map(response.headers());
-    let message = status.as_ref().map_or("no message", Status::message);
-    collector.refuse(signal, &Error::Malformed(message.to_owned()));
-    match status {
-        // Not our fault, as `INTERNAL` would say.
-        Some(status) if status.code() == Code::Internal => answer(Status::invalid_argument(
-            format!("{}; send one message, compressed as grpc-encoding says", status.message()),
-        )),
-        _ => response.map(Body::new),
+    let unframe = |body: Bytes| unframe(&body, encoding);
+    match http::take(&collector, (signal, Format::Protobuf), request, unframe).await {
+        Ok(outcome) => message(&success::protobuf(signal, &outcome)),
+        Err(error) => answer(status(&error, &collector)),
     }
 }
 
-/// Takes the reservation unless the call has it already.
-fn take(held: &Mutex<Option<Reservation>>) -> Option<Reservation> {
-    held.lock().unwrap_or_else(PoisonError::into_inner).take()
+/// The one message of a call, and how it is compressed: as `named`, or not at all.
+fn unframe(body: &Bytes, named: Encoding) -> Result<(Encoding, Bytes), Error> {
+    let malformed =
+        |words: &str| Error::Malformed(format!("{words}; send one message, as a call has it"));
+    let Some((&[flag, a, b, c, d], message)) = body.split_first_chunk::<FRAME_HEADER_BYTES>()
+    else {
+        return Err(malformed("the body holds no message"));
+    };
+    let claimed = u32::from_be_bytes([a, b, c, d]);
+    if u64::from(claimed) != len_u64(message.len()) {
+        let words = format!("a message of {claimed} bytes in a body of {}", message.len());
+        return Err(malformed(&words));
+    }
+    let encoding = match (flag, named) {
+        (0, _) => Encoding::Identity,
+        (1, Encoding::Identity) => {
+            return Err(malformed("the message is compressed, and grpc-encoding does not say how"));
+        }
+        (1, named) => named,
+        _ => return Err(malformed("the message is neither compressed nor not")),
+    };
+    Ok((encoding, body.slice(FRAME_HEADER_BYTES..)))
 }
 
+/// The answer to a call that went well.
+fn message(message: &Bytes) -> Response {
+    let mut frame = BytesMut::with_capacity(FRAME_HEADER_BYTES + message.len());
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.len()).expect("a response is a few words"));
+    frame.put_slice(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert(Status::GRPC_STATUS, HeaderValue::from_static("0"));
+    let body = Full::new(frame.freeze()).with_trailers(async { Some(Ok(trailers)) });
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The answer to one that did not.
 fn answer(status: Status) -> Response {
     status.into_http::<Body>()
-}
-
-/// One call.
-struct Export {
-    collector: Arc<Collector>,
-    signal: Signal,
-    delivery: Option<Delivery>,
-    /// Taken by the call: what is left here after the answer was never called for.
-    held: Arc<Mutex<Option<Reservation>>>,
-}
-
-impl UnaryService<Bytes> for Export {
-    type Response = Bytes;
-    type Future = BoxFuture<'static, Result<tonic::Response<Bytes>, Status>>;
-
-    fn call(&mut self, request: tonic::Request<Bytes>) -> Self::Future {
-        let (collector, signal) = (Arc::clone(&self.collector), self.signal);
-        let delivery = self.delivery;
-        let held = take(&self.held);
-        Box::pin(async move {
-            let body = request.into_inner();
-            let outcome = async {
-                let mut held = match held {
-                    Some(held) => held,
-                    None => collector.budget().reserve(0)?,
-                };
-                held.grow_to(body.len())?;
-                let (format, encoding) = (Format::Protobuf, Encoding::Identity);
-                collector.ingest(Received { signal, format, encoding, body, delivery, held }).await
-            };
-            match outcome.await {
-                Ok(outcome) => Ok(tonic::Response::new(success::protobuf(signal, &outcome))),
-                Err(error) => Err(status(&error, &collector)),
-            }
-        })
-    }
-}
-
-/// Passes messages as they are.
-#[derive(Clone, Copy, Debug, Default)]
-struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, input: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(input.copy_to_bytes(input.remaining())))
-    }
 }
 
 #[cfg(test)]

@@ -56,7 +56,8 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
     let format = format(request.headers());
     let answer = match negotiate(&request, signal) {
         Ok((format, encoding)) => {
-            let outcome = take(&collector, signal, (format, encoding), request).await;
+            let plain = |body| Ok((encoding, body));
+            let outcome = take(&collector, (signal, format), request, plain).await;
             outcome.map_err(|error| Refusal::of(&error, collector.config().retry_after))
         }
         Err(refusal) => {
@@ -78,18 +79,19 @@ async fn export(collector: Arc<Collector>, signal: Signal, request: Request) -> 
     }
 }
 
-/// Reads the body and stores what it holds.
+/// Reads the body and stores what it holds. `unframe` takes the message out of it and says how that is compressed.
 pub(crate) async fn take(
     collector: &Arc<Collector>,
-    signal: Signal,
-    (format, encoding): (Format, Encoding),
+    (signal, format): (Signal, Format),
     request: Request,
+    unframe: impl FnOnce(Bytes) -> Result<(Encoding, Bytes), Error>,
 ) -> Result<Outcome, Error> {
     let read = async {
         let declared = content_length(request.headers());
         let delivery = delivery::read(request.headers())?;
         let mut held = collector.budget().reserve(0)?;
         let body = body::read(request.into_body(), declared, collector.config(), &mut held).await?;
+        let (encoding, body) = unframe(body)?;
         Ok(Received { signal, format, encoding, body, delivery, held })
     };
     match read.await {

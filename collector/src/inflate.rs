@@ -1,5 +1,4 @@
-//! Decompression under three bounds: size, ratio, and the memory budget. Called by the HTTP door only; tonic inflates
-//! gRPC messages under its own size bound.
+//! Decompression under three bounds: size, ratio, and the memory budget. The same for every door.
 
 use std::io::{self, Read};
 
@@ -80,10 +79,7 @@ fn snappy(body: &[u8], config: &Config, held: &mut Reservation) -> Result<Bytes,
     };
     let bytes = snap::raw::decompress_len(body).map_err(broken)?;
     if bytes > config.decoded_bytes_max {
-        return Err(Error::Malformed(format!(
-            "the decompressed body is larger than {} bytes; send smaller batches, or raise `decoded_bytes_max`",
-            config.decoded_bytes_max
-        )));
+        return Err(too_large(config));
     }
     held.grow(bytes)?;
     let out = snap::raw::Decoder::new().decompress_vec(body).map_err(broken)?;
@@ -170,7 +166,7 @@ mod tests {
         let config = Config::default();
         for body in [&[0xff, 0xff, 0xff, 0xff, 0x0f, 0][..], &[0xff; 12], &[], &[5, 0, 1]] {
             let refused = run(Encoding::Snappy, Bytes::copy_from_slice(body), &config);
-            assert!(matches!(refused, Err(Error::Malformed(_))), "{body:?}");
+            assert!(matches!(refused, Err(Error::Malformed(_) | Error::TooLarge(_))), "{body:?}");
         }
     }
 

@@ -151,7 +151,7 @@ impl Collector {
             traces: of(Signal::Traces),
             series_cache_hits: self.memory.hits.load(Ordering::Relaxed),
             series_cache_misses: self.memory.misses.load(Ordering::Relaxed),
-            in_flight_bytes: u64::try_from(self.budget.held()).unwrap_or(u64::MAX),
+            in_flight_bytes: self.budget.held(),
         }
     }
 

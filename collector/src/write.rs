@@ -36,8 +36,9 @@ pub(crate) fn routes(collector: &Arc<Collector>) -> Router {
 async fn write(State(collector): State<Arc<Collector>>, request: Request) -> Response {
     let outcome = match negotiate(&request) {
         Ok(version) => {
-            let format = (Format::RemoteWrite(version), Encoding::Snappy);
-            let outcome = http::take(&collector, Signal::Metrics, format, request).await;
+            let kind = (Signal::Metrics, Format::RemoteWrite(version));
+            let snappy = |body| Ok((Encoding::Snappy, body));
+            let outcome = http::take(&collector, kind, request, snappy).await;
             let refuse = |error| Refusal::of(&error, collector.config().retry_after);
             (version, outcome.map_err(refuse))
         }

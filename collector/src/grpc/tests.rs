@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_client::
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use tokio::net::TcpListener;
+use tonic::codec::CompressionEncoding;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 
@@ -96,41 +97,80 @@ async fn overload_says_when_to_come_back_and_what_is_too_large_does_not() {
     store.shutdown().await.unwrap();
 }
 
+/// Answers to a call of the service of traces with this body.
+async fn call(
+    collector: &Arc<Collector>,
+    method: &str,
+    encoding: &str,
+    body: impl Into<Body>,
+) -> Response {
+    let path = format!("/opentelemetry.proto.collector.trace.v1.TraceService/{method}");
+    let request = Request::post(path)
+        .header("content-type", "application/grpc+proto")
+        .header("grpc-encoding", encoding)
+        .body(body.into())
+        .unwrap();
+    collector.grpc_routes().oneshot(request).await.unwrap()
+}
+
+fn frame(flag: u8, message: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    [&[flag], &length[..], message].concat()
+}
+
 #[tokio::test]
-async fn a_malformed_message_is_an_invalid_argument_and_unknown_methods_are_unimplemented() {
+async fn what_is_no_message_is_an_invalid_argument() {
     let (collector, store, _dir) = collector(Config::default()).await;
-    let channel = connect(&collector).await;
-    let path = "/opentelemetry.proto.collector.trace.v1.TraceService/";
-    let call = async |method: &str, body: &'static [u8]| {
-        let mut client = tonic::client::Grpc::new(channel.clone());
-        client.ready().await.unwrap();
-        let path = format!("{path}{method}").parse().unwrap();
-        client.unary(tonic::Request::new(Bytes::from_static(body)), path, Raw).await.unwrap_err()
-    };
-    let malformed = call("Export", &[0x0a, 0x05, 0x01]).await;
-    assert_eq!(malformed.code(), Code::InvalidArgument);
-    assert!(malformed.message().contains("at byte"), "{}", malformed.message());
-    assert_eq!(collector.stats().traces.requests_refused, 1);
-    assert_eq!(call("Import", b"").await.code(), Code::Unimplemented);
+    let good = good(Signal::Traces);
+    let cases = [
+        ("identity", frame(0, &[0x0a, 0x05, 0x01]), "at byte"),
+        ("gzip", frame(1, b"abc"), "is not whole gzip"),
+        ("zstd", frame(1, b"abc"), "is not whole zstd"),
+        ("identity", frame(1, &good), "does not say how"),
+        ("zstd", frame(2, &good), "neither compressed nor not"),
+        ("identity", frame(0, &good)[..20].to_vec(), "in a body of 15"),
+        ("identity", [frame(0, &good), frame(0, &good)].concat(), "in a body of"),
+        ("identity", Vec::new(), "no message"),
+    ];
+    let n_cases = cases.len() as u64;
+    for (encoding, body, expected) in cases {
+        let response = call(&collector, "Export", encoding, body).await;
+        let status = Status::from_header_map(response.headers()).unwrap();
+        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert!(status.message().contains(expected), "{status}");
+    }
+    assert_eq!(collector.stats().traces.requests_refused, n_cases);
+    let plain = call(&collector, "Export", "gzip", frame(0, &good)).await;
+    let answer = plain.into_body().collect().await.unwrap();
+    assert_eq!(answer.trailers().unwrap()["grpc-status"], "0");
+    assert_eq!(answer.to_bytes(), frame(0, b"")[..]);
+    assert_eq!(collector.stats().in_flight_bytes, 0);
     store.shutdown().await.unwrap();
 }
 
-/// One frame that says it is compressed, and is not.
 #[tokio::test]
-async fn a_message_that_does_not_inflate_is_an_invalid_argument() {
+async fn unknown_methods_and_encodings_are_unimplemented() {
     let (collector, store, _dir) = collector(Config::default()).await;
-    let path = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
-    for encoding in ["gzip", "zstd"] {
-        let request = Request::post(path)
-            .header("content-type", "application/grpc")
-            .header("grpc-encoding", encoding)
-            .body(Body::from(&b"\x01\0\0\0\x03abc"[..]))
-            .unwrap();
-        let response = collector.grpc_routes().oneshot(request).await.unwrap();
+    for (method, encoding) in [("Import", "identity"), ("Export", "deflate")] {
+        let response = call(&collector, method, encoding, frame(0, b"")).await;
         let status = Status::from_header_map(response.headers()).unwrap();
-        assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+        assert_eq!(status.code(), Code::Unimplemented, "{status}");
+        let accepted = response.headers().get(GRPC_ACCEPT_ENCODING);
+        assert_eq!(accepted.is_some(), method == "Export");
     }
-    assert_eq!(collector.stats().logs.requests_refused, 2);
+    store.shutdown().await.unwrap();
+}
+
+/// A few KB that inflate to some MB: stopped by the ratio, as at the HTTP door.
+#[tokio::test]
+async fn a_message_is_inflated_under_the_bounds_of_every_body() {
+    let config = Config { inflate_ratio_max: 10, ..Config::default() };
+    let (collector, store, _dir) = collector(config).await;
+    let bomb = frame(1, &zstd::encode_all(&vec![0; 4 << 20][..], 3).unwrap());
+    let response = call(&collector, "Export", "zstd", bomb).await;
+    let status = Status::from_header_map(response.headers()).unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
+    assert!(status.message().contains("inflate_ratio_max"), "{status}");
     assert_eq!(collector.stats().in_flight_bytes, 0);
     store.shutdown().await.unwrap();
 }

@@ -123,7 +123,7 @@ async fn what_is_not_remote_write_is_refused() {
         the body is not the protobuf that belongs here: a field is longer than the message that holds it (at byte 1); check that the body was sent whole, to the path of its kind, and that Content-Encoding names its compression"#]]).await;
     let small = Config { decoded_bytes_max: 10, ..Config::default() };
     check(small, post(V1, body()), expect![[r#"
-        400
+        413
         the decompressed body is larger than 10 bytes; send smaller batches, or raise `decoded_bytes_max`"#]]).await;
     let tiny = Config { wire_bytes_max: 10, ..Config::default() };
     check(
