@@ -37,6 +37,7 @@ macro_rules! reasons {
 
 reasons! {
     MetricNameEmpty "metric_name_empty" true "without a usable metric name";
+    MetricNameTooLong "metric_name_too_long" true "with a metric name that is too long";
     DataMissing "data_missing" true "metrics without data";
     ValueMissing "value_missing" true "without a value";
     TimeMissing "time_missing" true "without a time";

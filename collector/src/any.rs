@@ -119,29 +119,28 @@ impl<'a> Any<'a> {
 }
 
 /// The pairs of a value that is a map; none of any other.
-pub(crate) fn map_pairs<'a>(message: Message<'a>) -> Result<Vec<Message<'a>>, Fault> {
-    let mut pairs = Vec::new();
+pub(crate) fn map_pairs(
+    message: Message<'_>,
+) -> Result<impl Iterator<Item = Result<Message<'_>, Fault>>, Fault> {
+    let mut map = None;
     for field in message.fields() {
         let field = field?;
         match field.number {
-            6 => pairs = items(field.message()?)?,
-            1..=8 => pairs.clear(),
+            6 => map = Some(field.message()?),
+            1..=8 => map = None,
             _ => {}
         }
     }
-    Ok(pairs)
+    Ok(map.into_iter().flat_map(items))
 }
 
-/// The messages of field 1: the items of an array, a map, or a resource's attributes.
-fn items(message: Message<'_>) -> Result<Vec<Message<'_>>, Fault> {
-    let mut items = Vec::new();
-    for field in message.fields() {
-        let field = field?;
-        if field.number == 1 {
-            items.push(field.message()?);
-        }
-    }
-    Ok(items)
+/// The messages of field 1: the items of an array, a map, or a resource's attributes. Never listed: an empty one takes
+/// two bytes on the wire.
+fn items(message: Message<'_>) -> impl Iterator<Item = Result<Message<'_>, Fault>> {
+    message.fields().filter_map(|field| match field {
+        Ok(field) => (field.number == 1).then(|| field.message()),
+        Err(fault) => Some(Err(fault)),
+    })
 }
 
 /// An array or map as JSON.
@@ -161,7 +160,8 @@ fn write_container(
     let depth = depth.checked_sub(1).ok_or_else(|| message.too_deep())?;
     let is_map = field.number == 6;
     out.push(if is_map { '{' } else { '[' });
-    for (i, item) in items(message)?.into_iter().enumerate() {
+    for (i, item) in items(message).enumerate() {
+        let item = item?;
         if i > 0 {
             out.push(',');
         }
@@ -213,12 +213,23 @@ fn write_value(
     Ok(())
 }
 
-/// The attributes of a resource as owned messages: looked at once for each distinct resource.
+/// The attributes of a resource as owned messages: looked at once for each distinct resource. After the first `max`
+/// they are counted as over the limit, unread.
 pub(crate) fn owned_pairs(
     resource: Message<'_>,
+    max: usize,
     tally: &mut Tally,
 ) -> Result<Vec<owned::KeyValue>, Fault> {
-    items(resource)?.into_iter().map(|pair| owned_pair(pair, tally, DEPTH_MAX)).collect()
+    let mut pairs = Vec::new();
+    for pair in items(resource) {
+        let pair = pair?;
+        if pairs.len() < max {
+            pairs.push(owned_pair(pair, tally, DEPTH_MAX)?);
+        } else {
+            tally.adjust(Reason::AttributesOverLimit);
+        }
+    }
+    Ok(pairs)
 }
 
 fn owned_pair(
@@ -246,14 +257,14 @@ fn owned_value(
             3 => Some(Value::IntValue(field.varint()?.cast_signed())),
             4 => Some(Value::DoubleValue(field.double()?)),
             5 => {
-                let items = items(field.message()?)?.into_iter();
-                let values = items.map(|item| owned_value(item, tally, depth));
+                let items = items(field.message()?);
+                let values = items.map(|item| owned_value(item?, tally, depth));
                 let values = values.collect::<Result<_, _>>()?;
                 Some(Value::ArrayValue(owned::ArrayValue { values }))
             }
             6 => {
-                let items = items(field.message()?)?.into_iter();
-                let values = items.map(|item| owned_pair(item, tally, depth));
+                let items = items(field.message()?);
+                let values = items.map(|item| owned_pair(item?, tally, depth));
                 let values = values.collect::<Result<_, _>>()?;
                 Some(Value::KvlistValue(owned::KeyValueList { values }))
             }

@@ -135,12 +135,12 @@ impl<'a> Kept<'a> {
     /// counted, since the body keeps it all.
     pub(crate) fn add_of_body(
         &mut self,
-        messages: &[Message<'a>],
+        messages: impl Iterator<Item = Result<Message<'a>, Fault>>,
         config: &Config,
         tally: &mut Tally,
     ) -> Result<(), Fault> {
         for message in messages {
-            let raw = RawPair::read(*message)?;
+            let raw = RawPair::read(message?)?;
             if self.0.len() >= config.attributes_max {
                 break;
             }

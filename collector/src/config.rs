@@ -40,6 +40,8 @@ pub struct Config {
     pub labels_max: usize,
     /// Longest key or value of a data point's attribute, in bytes; longer rejects the point. Default 4 096.
     pub label_bytes_max: usize,
+    /// Longest name of a metric, in bytes; longer rejects its points. It stands in every row of them. Default 512.
+    pub metric_name_bytes_max: usize,
     /// Most attributes of a resource, log record, span, event or link; the rest is dropped. Default 256.
     pub attributes_max: usize,
     /// Longest value of such an attribute, in bytes; longer is cut. Default 64 KiB.
@@ -82,6 +84,7 @@ impl Config {
             ("inflate_ratio_max", self.inflate_ratio_max),
             ("labels_max", self.labels_max),
             ("label_bytes_max", self.label_bytes_max),
+            ("metric_name_bytes_max", self.metric_name_bytes_max),
             ("attributes_max", self.attributes_max),
             ("attribute_bytes_max", self.attribute_bytes_max),
             ("key_bytes_max", self.key_bytes_max),
@@ -118,6 +121,7 @@ impl Default for Config {
             record_age_max: Duration::from_secs(2 * 86_400),
             labels_max: 64,
             label_bytes_max: 4_096,
+            metric_name_bytes_max: 512,
             attributes_max: 256,
             attribute_bytes_max: 64 << 10,
             key_bytes_max: 512,

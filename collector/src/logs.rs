@@ -175,7 +175,7 @@ impl<'a> Logs<'a> {
         self.body.append_value(attributes::cut(&body.text(), bytes_max, Reason::BodyCut, tally));
         self.kept.refill(&raw.attributes, config, tally)?;
         if let (Any::Json(_), Some(message)) = (&body, raw.body) {
-            self.kept.add_of_body(&any::map_pairs(message)?, config, tally)?;
+            self.kept.add_of_body(any::map_pairs(message)?, config, tally)?;
         }
         self.ids(row, raw, tally);
         self.attributes(row, admission)?;

@@ -21,7 +21,7 @@ use crate::proto::shape::{self, Shape};
 use crate::proto::{Fault, Message, low_u32};
 use crate::recent::KeyHasher;
 use crate::resource::Emitter;
-use crate::series::{Attributes, MetricContext, Nature};
+use crate::series::{Attributes, MetricContext, NAMED_MAX, Nature};
 
 mod exemplar;
 mod fold;
@@ -161,10 +161,10 @@ impl Metrics<'_, '_> {
         let head = Head::read(metric)?;
         let (nature, n_points) = nature(metric, head)?;
         self.admission.tally.receive(n_points);
-        let has_name = head.name.contains(|c: char| c.is_ascii_alphanumeric() || c == ':');
-        let is_kept = has_name && head.name.len() <= self.admission.shared.config.label_bytes_max;
-        if !is_kept {
-            self.admission.tally.reject_many(Reason::MetricNameEmpty, n_points, || {
+        let misnamed = self.misnamed(head.name);
+        let is_kept = misnamed.is_none();
+        if let Some(reason) = misnamed {
+            self.admission.tally.reject_many(reason, n_points, || {
                 format!("metric `{}`", crate::series::crop(head.name))
             });
         } else if head.data == 0 {
@@ -189,6 +189,15 @@ impl Metrics<'_, '_> {
         Ok(self.rows.newest_ms)
     }
 
+    /// Why a metric cannot have this name, if so.
+    fn misnamed(&self, name: &str) -> Option<Reason> {
+        if !name.contains(|c: char| c.is_ascii_alphanumeric() || c == ':') {
+            return Some(Reason::MetricNameEmpty);
+        }
+        let bytes_max = self.admission.shared.config.metric_name_bytes_max;
+        (name.len() > bytes_max).then_some(Reason::MetricNameTooLong)
+    }
+
     /// Admits one point of a metric whose data stands in field `number`.
     #[inline]
     fn point(
@@ -208,8 +217,9 @@ impl Metrics<'_, '_> {
         // Whoever refused the point did not look at all of it.
         shape::check(point, point_shape(number), shape::DEPTH_MAX - POINT_LEVEL)?;
         let attributes = Attributes::new(point, attributes_field(number));
-        let pairs = attributes.decode()?;
-        self.admission.tally.reject(reason, || format!("{}, {words}", context.describe(&pairs)));
+        let bytes_max = self.admission.shared.config.label_bytes_max;
+        let named = attributes.decode(NAMED_MAX, bytes_max)?;
+        self.admission.tally.reject(reason, || format!("{}, {words}", context.describe(&named)));
         Ok(())
     }
 

@@ -11,7 +11,6 @@ use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
 use model::semconv;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use prost::Message as _;
 use store::ResourceDef;
 use store::schema::columns;
 
@@ -21,7 +20,7 @@ use crate::attributes;
 use crate::config::Config;
 use crate::error::Error;
 use crate::prometheus;
-use crate::proto::{Fault, Message, shape};
+use crate::proto::{Message, shape};
 use crate::records::Scope;
 use crate::sparse::Texts;
 use crate::value;
@@ -41,6 +40,9 @@ const IDENTIFYING: [&str; 3] =
 
 /// Before the bytes of a resource as sent, to keep their hashes apart from those of its attributes.
 const RAW_RESOURCE: &[u8; 16] = b"resource as sent";
+
+/// How many attributes of a resource are looked at for each that may be kept: some are repeated, or have no key.
+const PAIRS_PER_KEPT: usize = 4;
 
 /// How often `target_info` is written for a resource that keeps sending: half of PromQL's look-back, in ms.
 const TARGET_INFO_INTERVAL_MS: i64 = 150_000;
@@ -102,8 +104,9 @@ impl Admission<'_> {
     pub(crate) fn emitter_of(
         &mut self,
         resource: Option<Message<'_>>,
-    ) -> Result<Arc<Emitter>, Fault> {
+    ) -> Result<Arc<Emitter>, Error> {
         let Some(resource) = resource else { return Ok(self.emitter(None)) };
+        self.check_size(resource.bytes().len())?;
         self.scratch.clear();
         // Apart from the keys of decoded resources, which begin with a number of pairs.
         self.scratch.extend(u64::MAX.to_le_bytes());
@@ -113,10 +116,22 @@ impl Admission<'_> {
         if let Some(emitter) = self.shared.memory.emitters.find(key) {
             return Ok(emitter);
         }
-        let attributes = any::owned_pairs(resource, &mut self.tally)?;
+        let max = self.shared.config.attributes_max.saturating_mul(PAIRS_PER_KEPT);
+        let attributes = any::owned_pairs(resource, max, &mut self.tally)?;
         let emitter = self.emitter(Some(&Resource { attributes, ..Resource::default() }));
         self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
         Ok(emitter)
+    }
+
+    /// A resource is looked at whole and goes with every record, so it may be no larger than one.
+    fn check_size(&self, bytes: usize) -> Result<(), Error> {
+        let bytes_max = self.shared.config.record_bytes_max;
+        if bytes > bytes_max {
+            return Err(Error::TooLarge(format!(
+                "a resource has {bytes} bytes, the limit is {bytes_max}; send less of it, or raise `record_bytes_max`"
+            )));
+        }
+        Ok(())
     }
 
     /// The emitter of a `ResourceMetrics`, recognised by the bytes of its resource.
@@ -132,6 +147,7 @@ impl Admission<'_> {
             let field = field?;
             if field.number == 1 {
                 // Messages one after the other are one message: what a field that repeats means.
+                self.check_size(self.scratch.len() + field.bytes()?.len())?;
                 self.scratch.extend_from_slice(field.bytes()?);
             }
         }
@@ -145,9 +161,10 @@ impl Admission<'_> {
                 shape::check(field.message()?, &shape::RESOURCE, shape::DEPTH_MAX - 2)?;
             }
         }
-        let resource = Resource::decode(&self.scratch[start..])
-            .map_err(|cause| Refusal::Fail(Error::Internal(format!("a resource: {cause}"))))?;
-        let emitter = self.emitter(Some(&resource));
+        let resource = Message::of_body(&self.scratch[start..]);
+        let max = self.shared.config.attributes_max.saturating_mul(PAIRS_PER_KEPT);
+        let attributes = any::owned_pairs(resource, max, &mut self.tally)?;
+        let emitter = self.emitter(Some(&Resource { attributes, ..Resource::default() }));
         self.shared.memory.emitters.insert(key, Arc::clone(&emitter));
         Ok(emitter)
     }

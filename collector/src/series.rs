@@ -20,6 +20,10 @@ use crate::value;
 
 /// How deep an attribute stands in a request: one below its point.
 const PAIR_LEVEL: u32 = 6;
+/// No value takes more bytes on the wire for one of its text: an array of -1 takes 13 for 3.
+const WIRE_BYTES_PER_TEXT: usize = 8;
+/// How many attributes of a point a message names.
+pub(crate) const NAMED_MAX: usize = 3;
 
 /// One metric of one resource and scope.
 pub(crate) struct MetricContext<'a> {
@@ -44,6 +48,17 @@ pub(crate) struct Described<'a> {
 pub(crate) struct Attributes<'a> {
     point: Message<'a>,
     number: u32,
+}
+
+/// Attributes of a point as far as a limit lets them be.
+#[derive(Debug, Default)]
+pub(crate) struct Decoded {
+    /// In the order sent.
+    pub(crate) pairs: Vec<KeyValue>,
+    /// How many were sent.
+    pub(crate) count: usize,
+    /// Bytes on the wire of the longest that was too long to be looked at; 0 for none.
+    too_long: usize,
 }
 
 /// Hash of fields as sent: of each run of fields that stand one after the other, added up. So another order is another
@@ -109,20 +124,28 @@ impl<'a> Attributes<'a> {
         Self { point, number }
     }
 
-    /// The attributes as messages, after they were found to be well-formed.
-    pub(crate) fn decode(self) -> Result<Vec<KeyValue>, Refusal> {
-        let mut pairs = Vec::new();
+    /// The attributes as messages, after they were found to be well-formed: the first `max` of those whose text may have
+    /// `bytes_max` bytes. A message takes many times its bytes on the wire, so what is over a limit is only counted.
+    pub(crate) fn decode(self, max: usize, bytes_max: usize) -> Result<Decoded, Refusal> {
+        let bytes_max = bytes_max.saturating_mul(WIRE_BYTES_PER_TEXT);
+        let mut decoded = Decoded::default();
         for field in self.point.fields() {
             let field = field?;
-            if field.number == self.number {
-                let pair = field.message()?;
-                shape::check(pair, &shape::KEY_VALUE, shape::DEPTH_MAX - PAIR_LEVEL)?;
-                pairs.push(KeyValue::decode(pair.bytes()).map_err(|cause| {
+            if field.number != self.number {
+                continue;
+            }
+            let pair = field.message()?;
+            shape::check(pair, &shape::KEY_VALUE, shape::DEPTH_MAX - PAIR_LEVEL)?;
+            decoded.count += 1;
+            if pair.bytes().len() > bytes_max {
+                decoded.too_long = decoded.too_long.max(pair.bytes().len());
+            } else if decoded.pairs.len() < max {
+                decoded.pairs.push(KeyValue::decode(pair.bytes()).map_err(|cause| {
                     Refusal::Fail(Error::Internal(format!("an attribute: {cause}")))
                 })?);
             }
         }
-        Ok(pairs)
+        Ok(decoded)
     }
 }
 
@@ -203,16 +226,18 @@ impl<'a> MetricContext<'a> {
     }
 
     /// How messages name a point.
-    pub(crate) fn describe(&self, pairs: &[KeyValue]) -> String {
+    pub(crate) fn describe(&self, attributes: &Decoded) -> String {
         let mut out = format!("metric `{}`", crop(self.metric.name));
-        for (i, pair) in pairs.iter().take(3).enumerate() {
+        let shown = &attributes.pairs[..attributes.pairs.len().min(NAMED_MAX)];
+        for (i, pair) in shown.iter().enumerate() {
             let value = pair.value.as_ref().map(value::text).unwrap_or_default();
             out.push_str(if i == 0 { " {" } else { ", " });
             out.push_str(&format!("{}=\"{}\"", crop(&pair.key), crop(&value)));
         }
-        match pairs.len() {
-            0 => {}
-            1..=3 => out.push('}'),
+        match (shown.len(), attributes.count) {
+            (0, 0) => {}
+            (0, _) => out.push_str(" {…}"),
+            (shown, count) if shown == count => out.push('}'),
             _ => out.push_str(", …}"),
         }
         out
@@ -242,11 +267,12 @@ impl Admission<'_> {
         if let Some(series) = self.remembered(key) {
             return Ok(series);
         }
-        let pairs = attributes.decode()?;
-        let def = self.define(context, &pairs, part)?;
+        let config = self.shared.config;
+        let decoded = attributes.decode(config.labels_max, config.label_bytes_max)?;
+        let def = self.define(context, &decoded, part)?;
         let series = self.resolve(&def)?;
         // Hashes of the same runs in another order are equal: of a repeated key another value would win then.
-        if !has_repeated_key(&pairs) {
+        if !has_repeated_key(&decoded.pairs) {
             self.known.insert(key, series);
         }
         Ok(series)
@@ -274,10 +300,10 @@ impl Admission<'_> {
     fn define(
         &mut self,
         context: &MetricContext<'_>,
-        pairs: &[KeyValue],
+        attributes: &Decoded,
         part: Part,
     ) -> Result<SeriesDef, Refusal> {
-        let mut labels = self.labels(pairs)?;
+        let mut labels = self.labels(attributes)?;
         labels.splice(..0, context.scope.labels.iter().cloned());
         if let Part::Quantile(quantile) = part {
             labels.push(("quantile".to_owned(), value::double(quantile)));
@@ -309,11 +335,17 @@ impl Admission<'_> {
     }
 
     /// The attributes as labels. Too many or too long ones reject the point: cutting could make two series one.
-    fn labels(&mut self, pairs: &[KeyValue]) -> Result<Vec<(String, String)>, Refusal> {
+    fn labels(&mut self, attributes: &Decoded) -> Result<Vec<(String, String)>, Refusal> {
         let config = self.shared.config;
-        if pairs.len() > config.labels_max {
-            let words = format!("{} attributes, the limit is {}", pairs.len(), config.labels_max);
+        let Decoded { pairs, count, too_long } = attributes;
+        if *count > config.labels_max {
+            let words = format!("{count} attributes, the limit is {}", config.labels_max);
             return Err(Refusal::Reject(Reason::LabelsTooMany, words));
+        }
+        if *too_long > 0 {
+            let limit = config.label_bytes_max;
+            let words = format!("an attribute of {too_long} bytes as sent, the limit is {limit}");
+            return Err(Refusal::Reject(Reason::LabelTooLong, words));
         }
         let mut labels = Vec::with_capacity(pairs.len() + 1);
         for pair in pairs {

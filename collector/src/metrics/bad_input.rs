@@ -6,12 +6,16 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use model::time::NS_PER_S;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
-use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, number_data_point,
+    Gauge, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Summary, SummaryDataPoint,
+    number_data_point,
 };
-use prost::Message;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use prost::Message as _;
 use store::{SeriesRef, Store};
 
 use super::*;
@@ -31,8 +35,12 @@ fn point(attributes: Vec<KeyValue>, at: Timestamp, value: f64) -> NumberDataPoin
 
 /// A request with these points of gauge `g`.
 fn gauge(data_points: Vec<NumberDataPoint>) -> Vec<u8> {
-    let data = Some(Data::Gauge(Gauge { data_points }));
-    let metrics = vec![Metric { name: "g".to_owned(), data, ..Metric::default() }];
+    of_metric("g", Data::Gauge(Gauge { data_points }))
+}
+
+/// A request with this metric.
+fn of_metric(name: &str, data: Data) -> Vec<u8> {
+    let metrics = vec![Metric { name: name.to_owned(), data: Some(data), ..Metric::default() }];
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
@@ -106,6 +114,68 @@ fn too_many_and_too_long_attributes_cost_the_point_and_no_series() {
     assert_eq!(seen.tally.count(Reason::LabelTooLong), 2);
     assert_eq!(seen.column(Table::Samples, "series_id"), ["1"]);
     assert!(seen.tally.message().len() < 600, "{}", seen.tally.message());
+}
+
+/// Two bytes on the wire each, seventy in memory.
+#[test]
+fn what_is_over_a_limit_is_counted_and_never_decoded() {
+    let empty = vec![KeyValue::default(); 100_000];
+    let body = point(empty.clone(), NOW, 1.0).encode_to_vec();
+    let decoded = Attributes::new(Message::of_body(&body), 7).decode(64, 4_096).unwrap();
+    assert_eq!((decoded.pairs.len(), decoded.count), (64, 100_000));
+    let items = ArrayValue { values: vec![AnyValue::default(); 100_000] };
+    let value = Some(AnyValue { value: Some(Value::ArrayValue(items)) });
+    let nested = vec![KeyValue { value, ..text_pair("k", "") }];
+    let body = point(nested.clone(), NOW, 1.0).encode_to_vec();
+    let decoded = Attributes::new(Message::of_body(&body), 7).decode(64, 4_096).unwrap();
+    assert_eq!((decoded.pairs.len(), decoded.count), (0, 1));
+    let points = [empty, nested, Vec::new()].map(|attributes| point(attributes, NOW, 1.0));
+    let seen = take(&Desk::new(), gauge(points.to_vec()));
+    let counted = [Reason::LabelsTooMany, Reason::LabelTooLong];
+    assert_eq!(counted.map(|reason| seen.tally.count(reason)), [1, 1]);
+    assert_eq!(seen.column(Table::Samples, "series_id"), ["1"]);
+}
+
+#[test]
+fn a_summary_of_more_quantiles_than_buckets_may_be_is_rejected() {
+    let time_unix_nano = u64::try_from(NOW.0).unwrap();
+    let summary = |n: usize| SummaryDataPoint {
+        quantile_values: vec![ValueAtQuantile { quantile: 0.5, value: 1.0 }; n],
+        time_unix_nano,
+        ..SummaryDataPoint::default()
+    };
+    let data = Data::Summary(Summary { data_points: vec![summary(1), summary(4_097)] });
+    let seen = take(&Desk::new(), of_metric("s", data));
+    assert_eq!(seen.tally.count(Reason::HistogramInconsistent), 1);
+    assert_eq!(seen.column(Table::Samples, "value").len(), 3);
+}
+
+#[test]
+fn a_metric_name_has_a_limit_of_its_own() {
+    for (bytes, n_rejected) in [(512, 0), (513, 1)] {
+        let data = Data::Gauge(Gauge { data_points: vec![point(Vec::new(), NOW, 1.0)] });
+        let seen = take(&Desk::new(), of_metric(&"n".repeat(bytes), data));
+        assert_eq!(seen.tally.count(Reason::MetricNameTooLong), n_rejected, "{bytes}");
+        assert_eq!(seen.tally.rejected(), n_rejected);
+    }
+}
+
+#[test]
+fn of_a_large_resource_some_is_kept_and_of_a_huge_one_nothing_is_read() {
+    let of_resource = |attributes: Vec<KeyValue>| {
+        let mut request =
+            ExportMetricsServiceRequest::decode(&gauge(vec![point(Vec::new(), NOW, 1.0)])[..])
+                .unwrap();
+        let resource = Resource { attributes, ..Resource::default() };
+        request.resource_metrics[0].resource = Some(resource);
+        request.encode_to_vec()
+    };
+    let many = (0..10_000).map(|i| text_pair(&format!("k{i}"), "v")).collect();
+    let seen = take(&Desk::new(), of_resource(many));
+    assert_eq!(seen.tally.count(Reason::AttributesOverLimit), 10_000 - 256);
+    let huge = of_resource(vec![KeyValue::default(); 3 << 20]);
+    let refused = Desk::new().take(&Request::Metrics(huge.into())).err().unwrap();
+    assert!(matches!(refused, Error::TooLarge(_)), "{refused}");
 }
 
 #[test]

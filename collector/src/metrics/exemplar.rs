@@ -69,9 +69,13 @@ impl Metrics<'_, '_> {
         {
             return Ok(None);
         }
-        let pairs = Attributes::new(message, 7).decode()?;
         let (config, tally) = (self.admission.shared.config, &mut self.admission.tally);
-        let attributes = attributes::within_limits(&pairs, config, tally)
+        let (max, bytes_max) = (config.attributes_max, config.attribute_bytes_max);
+        let decoded = Attributes::new(message, 7).decode(max, bytes_max)?;
+        for _ in decoded.pairs.len()..decoded.count {
+            tally.adjust(Reason::AttributesOverLimit);
+        }
+        let attributes = attributes::within_limits(&decoded.pairs, config, tally)
             .iter()
             .map(|pair| (pair.key.clone(), attributes::text(pair, config, tally).into_owned()))
             .collect();

@@ -66,7 +66,8 @@ impl Metrics<'_, '_> {
     ) -> Result<(), Refusal> {
         let mut raw = RawStamp::default();
         let (mut count, mut sum) = (0, 0.0);
-        let mut quantiles = Vec::new();
+        let (mut quantiles, mut n_quantiles) = (Vec::new(), 0);
+        let quantiles_max = self.admission.shared.config.buckets_max;
         let mut hash = RawHash::new(point, self.hasher());
         for field in point.fields() {
             let field = field?;
@@ -76,12 +77,22 @@ impl Metrics<'_, '_> {
                 3 => raw.time_unix_nano = field.fixed64()?,
                 4 => count = field.fixed64()?,
                 5 => sum = field.double()?,
-                6 => quantiles.push(quantile(field.message()?)?),
+                6 => {
+                    n_quantiles += 1;
+                    if n_quantiles <= quantiles_max {
+                        quantiles.push(quantile(field.message()?)?);
+                    }
+                }
                 8 => raw.flags = low_u32(field.varint()?),
                 _ => {}
             }
         }
         let stamp = self.stamp(raw)?;
+        if n_quantiles > quantiles_max {
+            let words =
+                format!("its {n_quantiles} quantiles are over the limit of {quantiles_max}");
+            return Err(Refusal::Reject(Reason::HistogramInconsistent, words));
+        }
         let of = |value: f64| if stamp.flags == 0 { value } else { f64::from_bits(STALE_NAN_BITS) };
         let attributes = (Attributes::new(point, ATTRIBUTES), hash.finish());
         let mut rows = Vec::with_capacity(quantiles.len() + 2);

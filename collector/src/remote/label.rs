@@ -40,6 +40,11 @@ pub(super) fn checked(
             "it has no label __name__".to_owned(),
         ));
     };
+    if metric.len() > config.metric_name_bytes_max {
+        let (bytes, limit) = (metric.len(), config.metric_name_bytes_max);
+        let words = format!("its name has {bytes} bytes, the limit is {limit}");
+        return Err(Refusal::Reject(Reason::MetricNameTooLong, words));
+    }
     let others = sorted.iter().filter(|(name, _)| *name != NAME);
     let labels = others.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     Ok(((*metric).to_owned(), labels))
