@@ -219,9 +219,9 @@ impl Write<'_, '_> {
         start_ms: i64,
     ) -> Result<Stamp, Refusal> {
         let time = self.admission.window.check_ms(time_ms)?;
-        let start_ms = match (start_ms, header.created_ms) {
-            (0, 0) => None,
-            (0, start) | (start, _) if start <= time_ms => Some(start),
+        let start_ms = match if start_ms == 0 { header.created_ms } else { start_ms } {
+            0 => None,
+            start if start <= time_ms => Some(start),
             _ => {
                 self.admission.tally.adjust(Reason::StartTimeDropped);
                 None

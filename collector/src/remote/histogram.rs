@@ -75,6 +75,10 @@ impl Write<'_, '_> {
         if is_stale(point.sum) {
             stamp.flags |= FLAG_STALE;
         }
+        let is_custom = point.schema == i32::from(EXPLICIT_SCALE);
+        if is_custom {
+            point.check_custom(limit)?; // Of a stale point too: its bounds are stored.
+        }
         let buckets = if stamp.flags == 0 { point.buckets(limit)? } else { Vec::new() };
         let series = match target.native {
             Some(series) => series,
@@ -83,7 +87,6 @@ impl Write<'_, '_> {
         target.native = Some(series);
         let start = self.rows.buckets.len();
         self.rows.buckets.extend(buckets);
-        let is_custom = point.schema == i32::from(EXPLICIT_SCALE);
         let bounds_id = is_custom.then(|| bounds_id(&point.custom));
         if let Some(id) = bounds_id {
             self.rows.bounds.entry(id).or_insert_with(|| point.custom.clone());
@@ -165,7 +168,6 @@ impl Point {
         }
         let mut rows = Vec::new();
         let sides = if self.schema == i32::from(EXPLICIT_SCALE) {
-            self.check_custom(limit)?;
             let last = i32::try_from(self.custom.len()).unwrap_or(i32::MAX);
             self.positive.push((1, is_float), &mut rows, &|index| {
                 (0..=last).contains(&index).then_some(index)

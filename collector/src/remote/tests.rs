@@ -309,6 +309,58 @@ fn the_second_version_makes_the_same_rows_and_knows_more() {
 }
 
 #[test]
+fn labels_over_the_limit_are_told_as_such_by_either_version() {
+    let long = "n".repeat(513);
+    let many: Vec<String> = (0..65).map(|i| format!("l{i}")).collect();
+    let labels = |n: usize| {
+        let labels = many.iter().take(n).map(|name| (name.as_str(), "v"));
+        [("__name__", "m")].into_iter().chain(labels).collect::<Vec<_>>()
+    };
+    let timeseries = [labels(64), labels(65), vec![("__name__", long.as_str())]];
+    let timeseries = timeseries.map(|labels| series(&labels, &[(NOW.ms(), 1.0)])).to_vec();
+    let request = v1::WriteRequest { timeseries, metadata: Vec::new() };
+    let bodies =
+        [(Version::V1, request.encode_to_vec()), (Version::V2, v2::of(&request).encode_to_vec())];
+    for (version, body) in bodies {
+        let seen = take(&Desk::new(), version, body);
+        assert_eq!(seen.column(Table::Samples, "value").len(), 1);
+        let counted = [Reason::LabelsTooMany, Reason::MetricNameTooLong];
+        assert_eq!(counted.map(|reason| seen.tally.count(reason)), [1, 1], "{}", seen.text());
+    }
+}
+
+#[test]
+fn a_series_created_after_its_sample_has_no_start() {
+    let mut request = v2::Request { symbols: vec![String::new()], ..Default::default() };
+    let labels_refs = request.refs(&[("__name__", "m")]);
+    let sample = v2::Sample { value: 5.0, timestamp: NOW.ms(), start_timestamp: 0 };
+    request.timeseries.push(v2::TimeSeries {
+        labels_refs,
+        samples: vec![sample],
+        created_timestamp: NOW.ms() + 1,
+        ..Default::default()
+    });
+    let seen = take(&Desk::new(), Version::V2, request.encode_to_vec());
+    assert_eq!(seen.column(Table::Samples, "start_time"), ["null"]);
+    assert_eq!(seen.tally.count(Reason::StartTimeDropped), 1);
+}
+
+#[test]
+fn bounds_of_a_stale_histogram_are_checked_like_any() {
+    let stale = f64::from_bits(model::metric::STALE_NAN_BITS);
+    let mut of = series(&[("__name__", "m")], &[]);
+    of.histograms = vec![native::Histogram {
+        custom_values: vec![2.0, f64::NAN, 1.0],
+        sum: stale,
+        ..native::custom(NOW.ms())
+    }];
+    let request = v1::WriteRequest { timeseries: vec![of], metadata: Vec::new() };
+    let seen = take(&Desk::new(), Version::V1, request.encode_to_vec());
+    assert_eq!(seen.tally.count(Reason::HistogramInconsistent), 1, "{}", seen.text());
+    assert!(seen.tables.is_empty());
+}
+
+#[test]
 fn symbols_begin_with_the_empty_one() {
     let request = v2::Request { symbols: vec!["x".to_owned()], ..Default::default() };
     let body = request.encode_to_vec().into();

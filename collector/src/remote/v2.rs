@@ -92,9 +92,9 @@ impl Write<'_, '_> {
     }
 }
 
-/// Adds a reference, one more than are allowed at most.
+/// Adds a reference; at most those of one label more than are allowed, the name aside.
 fn push_ref(refs: &mut Vec<u32>, number: u64, config: &Config) {
-    if refs.len() <= config.labels_max.saturating_add(1).saturating_mul(2) {
+    if refs.len() < config.labels_max.saturating_add(2).saturating_mul(2) {
         refs.push(low_u32(number));
     }
 }
