@@ -224,7 +224,7 @@ impl Catalogue {
             "SELECT f.*, t.tenant AS tenant, t.name AS table_name, i.bytes AS sidecar_bytes, \
              s.min AS service_min, s.max AS service_max FROM data_file f JOIN tbl t ON t.id = f.tbl \
              LEFT JOIN index_file i ON i.file = f.id \
-             LEFT JOIN file_col_stats s ON s.file = f.id AND s.col = 'service_name' ORDER BY f.commit_order, f.id",
+             LEFT JOIN file_col_stats s ON s.file = f.id AND s.col = 'service_name' ORDER BY f.commit_order, f.wal_lo, f.id",
         )
         .fetch_all(&mut *connection)
         .await

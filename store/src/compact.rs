@@ -25,7 +25,7 @@ use crate::segment::write::{Facts, Origin, Plan, Window, path};
 
 mod due;
 mod duplicates;
-mod merge;
+pub(crate) mod merge;
 mod need;
 mod pace;
 mod retain;

@@ -18,8 +18,7 @@ use crate::delete::marker::Marker;
 use crate::error::Error;
 use crate::flush::discard;
 use crate::promote;
-use crate::rollup::Resolution;
-use crate::schema::Table;
+use crate::rollup::{Resolution, is_source};
 use crate::segment::read::Segment;
 use crate::segment::write::{Origin, Plan, SegmentWriter, path};
 
@@ -176,7 +175,7 @@ async fn hidden_by(core: &Arc<Core>, marker: &Arc<Marker>) -> Result<Vec<Arc<Seg
         for segment in segments.iter() {
             // A rollup ends with the samples it was made of; by itself it is looked at once those are gone.
             let is_made_anew = Resolution::of(segment.facts().table).is_some()
-                && segments.iter().any(|raw| is_source(raw, segment));
+                && segments.iter().any(|raw| is_source(raw.facts(), segment.facts()));
             if !is_made_anew && !segment.deleted(&marker)?.is_empty() {
                 hidden.push(Arc::clone(segment));
             }
@@ -184,15 +183,6 @@ async fn hidden_by(core: &Arc<Core>, marker: &Arc<Marker>) -> Result<Vec<Arc<Seg
         Ok(hidden)
     })
     .await
-}
-
-/// Whether `raw` holds samples that the rollup `segment` speaks of.
-fn is_source(raw: &Segment, segment: &Segment) -> bool {
-    let (raw, of) = (raw.facts(), segment.facts());
-    raw.table == Table::Samples
-        && raw.tenant == of.tenant
-        && raw.window.start < of.window.end()
-        && of.window.start < raw.window.end()
 }
 
 /// Writes those of `inputs` anew that hold deleted rows. Returns whether there were any: their readers must look again.
@@ -265,10 +255,10 @@ async fn rewrite_segment(core: &Arc<Core>, segment: &Arc<Segment>) -> Result<(),
     }
     let commit_order = Some(segment.commit_order());
     let mut ended = vec![Arc::clone(segment)];
-    if facts.table == Table::Samples {
-        // They speak of what is deleted; the next compaction makes them anew of what is left.
-        ended.extend(rollups_of(core, facts.tenant, facts.window));
-    }
+    // Its rollups speak of what is deleted; the next compaction makes them anew of what is left.
+    let mut rollups = rollups_of(core, facts.tenant, facts.window);
+    rollups.retain(|rollup| is_source(facts, rollup.facts()));
+    ended.extend(rollups);
     let replaced = replace(core, "delete", &ended, (new, origin, commit_order)).await;
     if let Err(Error::Unavailable { .. }) = replaced {
         discard(core, &[path]).await; // It ended meanwhile, the new file is nobody's.

@@ -213,7 +213,7 @@ fn changed(old: &[Arc<Segment>], new: Vec<Arc<Segment>>, ended: &[i64]) -> Vec<A
     let mut segments: Vec<_> =
         old.iter().filter(|segment| !ended.contains(&segment.id())).cloned().collect();
     segments.extend(new);
-    segments.sort_by_key(|segment| (segment.commit_order(), segment.id()));
+    segments.sort_by_key(|segment| segment.order());
     segments
 }
 

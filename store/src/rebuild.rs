@@ -15,15 +15,16 @@ use serde::Serialize;
 
 use crate::backup::folder::sum;
 use crate::catalogue::{Catalogue, Checkpoint, Commit, FILE};
+use crate::compact::merge::first_key;
 use crate::core::{SHARD, blocking};
 use crate::delete::journal;
 use crate::delivery::Deliveries;
 use crate::error::Error;
 use crate::open::{QUARANTINE, lock_dir};
 use crate::schema::{SCHEMA_VERSION, Table, columns};
+use crate::segment::read::Segment;
 use crate::segment::write::{Facts, Origin, Seen, Window, sidecar_path};
-use crate::wal::replay::scan;
-use crate::wal::writer::parse_name;
+use crate::wal::replay::{Scanned, scan};
 
 /// What became of the files of a store whose catalogue was made anew.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -85,7 +86,8 @@ pub(crate) async fn rebuild(
     }
     for group in by_origin.into_values() {
         let Some(origin) = group.first().map(|found| found.origin.clone()) else { continue };
-        let new: Vec<Facts> = group.into_iter().map(|found| found.facts).collect();
+        let root = dir.clone();
+        let new = blocking(move || in_key_order(&root, group)).await?;
         let commit = Commit {
             kind: "rebuild",
             now,
@@ -223,12 +225,13 @@ fn read(dir: &Path, path: &Path) -> Result<Found, Error> {
         services: seen.services,
     };
     let found = Found { facts, origin };
-    check_blocks(dir, &found)?;
+    // Every block against the sidecar, where there is one.
+    segment(dir, &found).check()?;
     Ok(found)
 }
 
-/// Checks every block against the sidecar, where there is one.
-fn check_blocks(dir: &Path, found: &Found) -> Result<(), Error> {
+/// The segment as it will be read.
+fn segment(dir: &Path, found: &Found) -> Segment {
     let data = crate::catalogue::DataFile {
         id: 0,
         commit_order: 0,
@@ -238,7 +241,18 @@ fn check_blocks(dir: &Path, found: &Found) -> Result<(), Error> {
         origin: found.origin.clone(),
         facts: found.facts.clone(),
     };
-    crate::segment::read::Segment::new(data, dir).check()
+    Segment::new(data, dir)
+}
+
+/// What one commit made, in the order in which its files are numbered: those of one window by their keys.
+fn in_key_order(dir: &Path, group: Vec<Found>) -> Result<Vec<Facts>, Error> {
+    let mut keyed = Vec::with_capacity(group.len());
+    for found in group {
+        let key = first_key(&segment(dir, &found))?;
+        keyed.push(((found.facts.table, found.facts.tenant, found.facts.window, key), found.facts));
+    }
+    keyed.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(keyed.into_iter().map(|(_, facts)| facts).collect())
 }
 
 fn footer_len(path: &Path) -> Result<u64, Error> {
@@ -265,16 +279,28 @@ fn origin(wal: &str, replaces: Option<&str>) -> Option<Origin> {
     })
 }
 
-/// The first sequence the log holds, or `u64::MAX`, and its newest epoch.
+/// The first sequence from which on the log holds everything, or `u64::MAX`, and its newest epoch.
 fn log_start(dir: &Path) -> Result<(u64, u64), Error> {
     if !dir.is_dir() {
         return Ok((u64::MAX, 0));
     }
     let log = scan(dir, 0)?;
-    let first = log.files.iter().filter_map(|file| file.range).map(|(first, _)| first).min();
-    let names = log.files.iter().chain(&log.empty).filter_map(|file| file.path.file_name());
-    let epochs = names.filter_map(|name| parse_name(name.to_str()?)).map(|(epoch, _)| epoch);
-    Ok((first.unwrap_or(u64::MAX), epochs.max().unwrap_or(0)))
+    let mut files: Vec<&Scanned> = log.files.iter().chain(&log.empty).collect();
+    files.sort_by_key(|file| (file.epoch, file.number));
+    let epoch = files.last().map_or(0, |file| file.epoch);
+    let mut first = u64::MAX;
+    for (i, file) in files.iter().enumerate().rev() {
+        let newer = files.get(i + 1);
+        let follows =
+            newer.is_none_or(|newer| newer.epoch == file.epoch && newer.number == file.number + 1);
+        let reaches = file.range.is_none_or(|(_, last)| last.saturating_add(1) >= first);
+        // Files are trimmed once their rows are in segments, but for a few that wait to be used again.
+        if !follows && !reaches && !file.is_broken {
+            break;
+        }
+        first = file.range.map_or(first, |(start, _)| start.min(first));
+    }
+    Ok((first, epoch))
 }
 
 /// The newest set of segments that holds every row once, together with the log. Removes the files of the others.

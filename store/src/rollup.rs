@@ -19,6 +19,17 @@ use crate::definition::{column, series_ids};
 use crate::error::Error;
 use crate::registry::Registry;
 use crate::schema::{Table, columns, segment_schema};
+use crate::segment::write::Facts;
+
+/// Whether `raw` holds the samples that `rollup` was made of: late ones, which no merge took in yet, are not in it.
+pub(crate) fn is_source(raw: &Facts, rollup: &Facts) -> bool {
+    let (of, window) = (raw.window, rollup.window);
+    raw.table == Table::Samples
+        && raw.tenant == rollup.tenant
+        && raw.level > 0
+        && of.start <= window.start
+        && window.end() <= of.end()
+}
 
 /// Rows gathered before they are given out.
 const BATCH_ROWS: usize = 8_192;

@@ -33,7 +33,7 @@ pub(super) async fn check(
     files: &[DataFile],
 ) -> Result<(), Error> {
     let wrap = || Error::catalogue("check segments");
-    let rows = sqlx::query("SELECT id, stats_crc FROM data_file ORDER BY commit_order, id")
+    let rows = sqlx::query("SELECT id, stats_crc FROM data_file ORDER BY commit_order, wal_lo, id")
         .fetch_all(&mut *connection)
         .await
         .map_err(wrap())?;

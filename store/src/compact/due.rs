@@ -6,10 +6,10 @@ use std::sync::Arc;
 use model::id::TenantId;
 use model::time::{NS_PER_S, Timestamp};
 
-use crate::rollup::Resolution;
+use crate::rollup::{Resolution, is_source};
 use crate::schema::Table;
 use crate::segment::read::Segment;
-use crate::segment::write::{DAY_NS, Plan, Window, begun, window_len};
+use crate::segment::write::{DAY_NS, Facts, Plan, Window, begun, window_len};
 
 /// Level-0 segments of an open window from which they are merged.
 const INPUTS_MIN: usize = 4;
@@ -18,10 +18,11 @@ const SETTLING_NS: i64 = 600 * NS_PER_S;
 /// How long late rows wait for others before their window is merged again, in ns.
 const DEBOUNCE_NS: i64 = 3_600 * NS_PER_S;
 
-/// Segments that one commit made of one window: together they are sorted, their keys are disjoint.
+/// Segments that one commit made of one window: together they are sorted, their keys are disjoint. One that was written
+/// anew without deleted rows is a run by itself.
 #[derive(Clone, Debug)]
 pub(crate) struct Run {
-    /// In key order.
+    /// In the order of their numbers, which commits give in key order.
     pub(crate) files: Vec<Arc<Segment>>,
 }
 
@@ -84,6 +85,7 @@ type Rolled = BTreeSet<(TenantId, Window, i64)>;
 pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
     let mut days: BTreeMap<(TenantId, Table, i64), Windows> = BTreeMap::new();
     let mut rolled = Rolled::new();
+    let outlived = outlived(segments);
     for segment in segments {
         let facts = segment.facts();
         if let Table::Samples5m | Table::Samples1h = facts.table {
@@ -91,13 +93,16 @@ pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
             rolled.insert((facts.tenant, facts.window, segment.commit_order()));
             continue;
         }
+        if facts.table == Table::Samples && outlived.overlap(facts.tenant, facts.window) {
+            continue; // Merged, these few would take the place of all that the rollup speaks of.
+        }
         let runs = days
             .entry((facts.tenant, facts.table, facts.window.day()))
             .or_default()
             .entry(facts.window)
             .or_default();
         match runs.last_mut() {
-            Some(run) if run.files[0].commit_order() == segment.commit_order() => {
+            Some(run) if run.files[0].data.begin_snapshot == segment.data.begin_snapshot => {
                 run.files.push(Arc::clone(segment));
             }
             _ => runs.push(Run { files: vec![Arc::clone(segment)] }),
@@ -106,14 +111,44 @@ pub(crate) fn due(segments: &[Arc<Segment>], now: Timestamp) -> Vec<Job> {
     let mut jobs = Vec::new();
     for ((tenant, table, day), windows) in days {
         let mut planner = Planner { tenant, table, now: now.0, rolled: &rolled, jobs: &mut jobs };
-        if window_len(table) == DAY_NS {
+        let whole = Window::of_day(day);
+        // A day with such a rollup stays in hours, or the rollup of the day would take its place.
+        let is_in_hours = table == Table::Samples && outlived.overlap(tenant, whole);
+        if is_in_hours || window_len(table) == DAY_NS {
             windows.into_iter().for_each(|(window, runs)| planner.window(window, runs));
         } else {
-            planner.day(Window::of_day(day), windows);
+            planner.day(whole, windows);
         }
     }
     jobs.sort_by_key(|job| job.since);
     jobs
+}
+
+/// Windows of rollups that outlived their samples.
+struct Outlived(Vec<(TenantId, Window)>);
+
+fn outlived(segments: &[Arc<Segment>]) -> Outlived {
+    let mut raw: BTreeMap<(TenantId, i64), Vec<&Facts>> = BTreeMap::new();
+    for facts in segments.iter().map(|segment| segment.facts()) {
+        if facts.table == Table::Samples {
+            raw.entry((facts.tenant, facts.window.day())).or_default().push(facts);
+        }
+    }
+    let rollups = segments.iter().map(|segment| segment.facts()).filter(|facts| {
+        let of_day = raw.get(&(facts.tenant, facts.window.day()));
+        // What no sample is left of, nothing can take the place of.
+        Resolution::of(facts.table).is_some()
+            && of_day.is_some_and(|of_day| !of_day.iter().any(|raw| is_source(raw, facts)))
+    });
+    Outlived(rollups.map(|facts| (facts.tenant, facts.window)).collect())
+}
+
+impl Outlived {
+    fn overlap(&self, tenant: TenantId, window: Window) -> bool {
+        self.0.iter().any(|(of, outlived)| {
+            *of == tenant && outlived.start < window.end() && window.start < outlived.end()
+        })
+    }
 }
 
 struct Planner<'a> {
@@ -191,7 +226,7 @@ fn debounced<'a>(late: impl IntoIterator<Item = &'a Run>) -> i64 {
 /// All runs of a day in commit order.
 fn in_order(mut whole: Vec<Run>, windows: Windows) -> Vec<Run> {
     whole.extend(windows.into_values().flatten());
-    whole.sort_by_key(|run| (run.files[0].commit_order(), run.files[0].id()));
+    whole.sort_by_key(|run| run.files[0].order());
     whole
 }
 

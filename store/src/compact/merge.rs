@@ -171,6 +171,18 @@ fn take(
     Ok(slices)
 }
 
+/// The key of the first row of `segment`, as bytes that compare as the rows do; `None` when it has none. Blocks.
+pub(crate) fn first_key(segment: &Segment) -> Result<Option<OwnedRow>, Error> {
+    let table = segment.facts().table;
+    let blocks = segment.blocks()?;
+    let reader = segment.reader(&blocks)?.with_batch_size(1).build();
+    let mut reader = reader.map_err(|error| segment.corrupt(&blocks, &error))?;
+    let Some(batch) = reader.next() else { return Ok(None) };
+    let batch = batch.map_err(|error| segment.corrupt(&blocks, &error))?;
+    let batch = promote::fold(table, batch)?;
+    Keys::new(table, rows::row_keys)?.of(&batch, 0).map(Some)
+}
+
 /// Keys of rows, as bytes that compare as the rows do.
 struct Keys {
     table: Table,

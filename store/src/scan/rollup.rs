@@ -9,7 +9,7 @@ use crate::definition::series_ids;
 use crate::error::Error;
 use crate::live::Version;
 use crate::registry::{Registry, Series};
-use crate::rollup::{Bucket, Resolution, RolledRows, buckets_of};
+use crate::rollup::{Bucket, Resolution, RolledRows, buckets_of, is_source};
 use crate::scan::pages::{PageReader, Wanted};
 use crate::scan::{BucketScan, ScanLimit, SeriesBuckets, samples};
 use crate::schema::{Table, columns, segment_schema};
@@ -131,16 +131,17 @@ fn covered(
     for (window, files) in windows {
         let orders = |file: &Arc<Segment>| file.commit_order();
         let order = files.iter().map(orders).max();
-        let mut raw =
-            of(Table::Samples).filter(|file| overlap(file.facts().window, window)).peekable();
-        let is_raw_gone = raw.peek().is_none();
+        let mut raw = of(Table::Samples).filter(|file| overlap(file.facts().window, window));
+        // Samples that came after it outlived its own are not what it speaks of, and no merge takes them in.
+        let is_raw_gone = !raw.clone().any(|raw| is_source(raw.facts(), files[0].facts()));
         let is_exact =
             raw.all(|file| file.facts().window == window && Some(file.commit_order()) == order);
         // Of a bucket with deleted samples the others cannot be told: where they are, they are read.
         let is_hidden = !is_raw_gone
             && files.iter().any(|file| version.markers.iter().any(|marker| marker.touches(file)));
         let is_apart = covered.last().is_none_or(|before| before.window.end() <= window.start);
-        if is_exact && is_apart && !is_hidden && !has_head_rows(version, tenant, window) {
+        let is_all = is_raw_gone || (is_exact && !has_head_rows(version, tenant, window));
+        if is_all && is_apart && !is_hidden {
             covered.push(Covered { window, files, is_raw_gone });
         }
     }

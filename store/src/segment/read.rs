@@ -59,6 +59,12 @@ impl Segment {
         self.data.commit_order
     }
 
+    /// Its place among segments, oldest first. Of one commit order what reaches further back comes first: it holds rows
+    /// of earlier commits as well, so what the others say of an instant is the later word.
+    pub(crate) fn order(&self) -> (i64, u64, i64) {
+        (self.data.commit_order, self.data.origin.lo, self.data.id)
+    }
+
     /// Whether a row may lie in `[min, max]` (ns, both ends included).
     pub(crate) fn overlaps(&self, min: Timestamp, max: Timestamp) -> bool {
         self.data.facts.min_time <= max && min <= self.data.facts.max_time

@@ -535,3 +535,161 @@ async fn rollups_say_what_the_samples_say() {
     assert!(is_raw_gone);
     assert_same(&found, &expected);
 }
+
+/// Exemplars of 40 series, 50 each; the series with the lowest id first.
+fn exemplars(store: &Store) -> (Vec<Resolved>, RecordBatch) {
+    let resolve = |host| store.resolve(TENANT, &def("cpu", &format!("h{host}"))).unwrap();
+    let mut series: Vec<Resolved> = (10..50).map(resolve).collect();
+    series.sort_by_key(|series| series.id);
+    let batches = series.iter().map(|series| generic(Table::Exemplars, 50, series.id));
+    let batches: Vec<RecordBatch> = batches.collect();
+    (series, arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap())
+}
+
+/// A store whose exemplars of one hour are a run of several segments.
+async fn of_many_files(bench: &Bench) -> (Arc<Store>, Vec<Resolved>) {
+    let config = Config { compact_segment_bytes: 1_000, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    let (series, batch) = exemplars(&store);
+    put_tables(&store, vec![(Table::Exemplars, batch)]).await.unwrap();
+    store.flush().await.unwrap();
+    bench.time.0.fetch_add(71 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let segments = store.snapshot().segments(Table::Exemplars, TimeRange::ALL);
+    assert!(segments.len() > 3, "{segments:?}");
+    (store, series)
+}
+
+/// Sends all exemplars again, lets them be merged, and asserts that each is there once.
+async fn sent_again(store: &Store, bench: &Bench) {
+    let (_, batch) = exemplars(store);
+    put_tables(store, vec![(Table::Exemplars, batch)]).await.unwrap();
+    store.flush().await.unwrap();
+    bench.time.0.fetch_add(90 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let segments = store.snapshot().segments(Table::Exemplars, TimeRange::ALL);
+    assert!(segments.iter().all(|segment| segment.level == 1));
+    let all = lines(store, Table::Exemplars);
+    let mut once = all.clone();
+    once.dedup();
+    assert_eq!((all.len(), once.len()), (2_000, 2_000));
+}
+
+#[tokio::test]
+async fn a_run_with_a_segment_written_anew_is_merged_in_key_order() {
+    let bench = Bench::new();
+    let (store, series) = of_many_files(&bench).await;
+    let found = store.snapshot().series(series[0].id).unwrap();
+    let host = found.def.prom_labels.value("host").unwrap();
+    let delete = Delete {
+        tenant: TENANT,
+        from: DeleteFrom::Metrics,
+        matchers: vec![Matcher::new("host", MatchOp::Equal, host)],
+        first: Timestamp::from_ms(START_MS),
+        last: Timestamp::from_ms(START_MS),
+        requested_by: "test".to_owned(),
+    };
+    store.delete(delete).await.unwrap();
+    store.clean_deleted().await.unwrap();
+    assert_eq!(lines(&store, Table::Exemplars).len(), 1_999);
+    sent_again(&store, &bench).await;
+}
+
+#[tokio::test]
+async fn a_run_in_a_catalogue_made_anew_is_merged_in_key_order() {
+    let bench = Bench::new();
+    let (store, _) = of_many_files(&bench).await;
+    bench.time.0.fetch_add(20 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap(); // What it was made from goes.
+    for _ in 0..2 {
+        // The log goes on in another file: the rows are in segments alone.
+        put_tables(&store, vec![(Table::Logs, noise(70, 1_000))]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let expected = lines(&store, Table::Exemplars);
+    crash(store).await;
+    Store::rebuild(bench.dir.path().to_owned(), &bench.time, true).await.unwrap();
+    let store = bench.open().await;
+    assert_eq!(lines(&store, Table::Exemplars), expected);
+    sent_again(&store, &bench).await;
+}
+
+#[tokio::test]
+async fn samples_later_than_their_retention_leave_the_rollup_of_the_others() {
+    use crate::rollup::Resolution;
+    let bench = Bench::new();
+    let day = Duration::from_secs(86_400);
+    let config = Config { retain_samples: 2 * day, ..bench.config() };
+    let store = Store::open_with(config, bench.seams()).await.unwrap();
+    let series = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    put_random(&store, &[series], 7, 5).await;
+    store.flush().await.unwrap();
+    bench.time.0.fetch_add(36 * 60 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let range = (START_MS - 60 * MINUTE, START_MS + 30 * 60 * MINUTE);
+    let expected = made(&store, Resolution::Hour, range);
+    bench.time.0.fetch_add(3 * 1_440 * MINUTE, Ordering::SeqCst);
+    store.compact().await.unwrap();
+    let check = |at: &str| {
+        let (found, is_raw_gone) = read_buckets(&store, Resolution::Hour, range);
+        assert!(is_raw_gone, "{at}");
+        assert_same(&found[..1], &expected);
+    };
+    check("samples gone");
+    for host in ["a", "b"] {
+        let series = store.resolve(TENANT, &def("cpu", host)).unwrap();
+        put(&store, &[(series, START_MS + MINUTE, 1.0)]).await.unwrap();
+        check("a late one in the head");
+        store.flush().await.unwrap();
+        check("a late one in a segment");
+        if host == "b" {
+            let delete = Delete {
+                tenant: TENANT,
+                from: DeleteFrom::Metrics,
+                matchers: vec![Matcher::new("host", MatchOp::Equal, "b")],
+                first: Timestamp::from_ms(START_MS),
+                last: Timestamp::from_ms(START_MS + 2 * MINUTE),
+                requested_by: "test".to_owned(),
+            };
+            store.delete(delete).await.unwrap();
+            store.clean_deleted().await.unwrap();
+            check("the late one deleted");
+        }
+        store.compact().await.unwrap();
+        check("after a pass");
+    }
+}
+
+#[tokio::test]
+async fn the_later_write_wins_when_a_day_is_merged_in_parts() {
+    // Enough for some of the runs, but not for all.
+    let mut n_merged = 0;
+    for budget in [8_480_000, 8_519_680, 8_585_216] {
+        let bench = Bench::new();
+        let config = Config { compact_bytes_max: budget, ..bench.config() };
+        let store = Store::open_with(config, bench.seams()).await.unwrap();
+        let series = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+        let hour = 60 * MINUTE;
+        put_random(&store, &[series], 7, 5).await;
+        store.flush().await.unwrap();
+        bench.time.0.fetch_add(36 * hour, Ordering::SeqCst);
+        store.compact().await.unwrap();
+        let at = START_MS + hour + 7;
+        put(&store, &[(series, at, 1.0)]).await.unwrap();
+        store.flush().await.unwrap();
+        let mut rows: Vec<_> =
+            (0..3_000).map(|i| (series, START_MS + hour + 7 + i, (i as f64).sqrt())).collect();
+        rows[0].2 = 2.0;
+        rows.push((series, START_MS + 8, 3.0));
+        put(&store, &rows).await.unwrap();
+        store.flush().await.unwrap();
+        let expected = read(&store);
+        let before = store.stats().compactions_total;
+        bench.time.0.fetch_add(61 * MINUTE, Ordering::SeqCst);
+        store.compact().await.unwrap();
+        n_merged += store.stats().compactions_total - before;
+        assert_eq!(read(&store)[&("a".to_owned(), at)], 2_f64.to_bits());
+        assert_eq!(read(&store), expected);
+    }
+    assert!(n_merged > 0);
+}
