@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, FILE};
 use crate::core::{Core, SHARD, blocking};
+use crate::delete::journal;
 use crate::error::Error;
+use crate::open::{QUARANTINE, is_set_aside};
 use crate::segment::write::sidecar_path;
 use crate::wal::replay::scan;
 
@@ -51,14 +53,20 @@ pub(crate) async fn begin(core: &Arc<Core>) -> Result<Backup, Error> {
     let mut attempt = 1;
     loop {
         match attempt_begin(core).await {
-            // A segment was merged and swept, or a log file trimmed, between list and link.
-            Err(Error::Io { source, .. })
-                if source.kind() == std::io::ErrorKind::NotFound && attempt < ATTEMPTS =>
-            {
-                attempt += 1;
-            }
+            Err(error) if attempt < ATTEMPTS && is_passing(&error) => attempt += 1,
             done => return done,
         }
+    }
+}
+
+/// Whether the next attempt may do better.
+fn is_passing(error: &Error) -> bool {
+    match error {
+        // A segment was merged and swept, or a log file trimmed, between list and link.
+        Error::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        // The log was written while it was read: the copy has what came last without what came before it.
+        Error::Corrupt { .. } => true,
+        _ => false,
     }
 }
 
@@ -86,7 +94,13 @@ async fn attempt_begin(core: &Arc<Core>) -> Result<Backup, Error> {
     let seq = core.live.load().seq;
     let (from, to) = (core.dir.join(&wal), dir.join(&wal));
     blocking(move || copy_log(&from, &to)).await?;
-    core.catalogue.copy(&dir.join(FILE)).await?;
+    let (from, to) = (core.dir.join(journal::FILE), dir.join(journal::FILE));
+    {
+        // No delete takes effect in between: the copies say the same.
+        let _marking = core.marking.lock().await;
+        blocking(move || copy_if_there(&from, &to)).await?;
+        core.catalogue.copy(&dir.join(FILE)).await?;
+    }
     let copy = Catalogue::open(&dir, now).await?;
     let files = copy.files().await?;
     let (live, ended): (Vec<_>, Vec<_>) =
@@ -98,8 +112,14 @@ async fn attempt_begin(core: &Arc<Core>) -> Result<Backup, Error> {
     let (home, wal_dir) = (core.dir.clone(), dir.join(&wal));
     blocking(move || {
         let mut files = Vec::new();
-        for file in live {
+        for file in live.into_iter().filter(|file| !file.is_quarantined) {
             let (path, facts) = (&file.facts.path, &file.facts);
+            if let Some(aside) = set_aside(&home, path) {
+                // Somebody chose to do without it; where it lies says so after a restore as well.
+                link(&home.join(&aside), &dir.join(&aside))?;
+                files.push(described(&dir, aside)?);
+                continue;
+            }
             link(&home.join(path), &dir.join(path))?;
             files.push(BackupFile { path: path.clone(), bytes: facts.bytes, crc32c: facts.crc });
             let sidecar = sidecar_path(path);
@@ -111,6 +131,9 @@ async fn attempt_begin(core: &Arc<Core>) -> Result<Backup, Error> {
         }
         for name in cut_log(&wal_dir, watermark)? {
             files.push(described(&dir, wal.join(name).to_string_lossy().into_owned())?);
+        }
+        if dir.join(journal::FILE).is_file() {
+            files.push(described(&dir, journal::FILE.to_owned())?);
         }
         files.push(described(&dir, FILE.to_owned())?);
         Ok(Backup { dir, seq, created: now.0, files })
@@ -124,16 +147,28 @@ fn copy_log(from: &Path, to: &Path) -> Result<(), Error> {
         let path = entry.map_err(Error::io("list", from))?.path();
         if path.extension().is_some_and(|extension| extension == "wal") {
             let target = to.join(path.file_name().unwrap_or_default());
-            match fs::copy(&path, &target) {
-                // Trimmed meanwhile: its rows are in segments.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                done => {
-                    done.map_err(Error::io("copy", &path))?;
-                }
-            }
+            // It may be trimmed meanwhile: its rows are in segments then.
+            copy_if_there(&path, &target)?;
         }
     }
     Ok(())
+}
+
+fn copy_if_there(from: &Path, to: &Path) -> Result<(), Error> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io("copy", from)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Where the segment at `path` lies that somebody moved to quarantine; `None` for any other.
+fn set_aside(home: &Path, path: &str) -> Option<String> {
+    let name = Path::new(path).file_name()?;
+    let aside = Path::new(QUARANTINE).join(name);
+    is_set_aside(&home.join(path), &home.join(QUARANTINE))
+        .then(|| aside.to_string_lossy().into_owned())
 }
 
 /// Cuts each copied log file behind its last whole record, and removes those with nothing above `watermark`. Returns the

@@ -115,12 +115,11 @@ pub(crate) async fn delete(core: &Arc<Core>, delete: Delete) -> Result<DeleteRec
         deadline: Timestamp(now.0.saturating_add(within)),
         done: None,
     };
-    let (dir, line) = (core.dir.clone(), record.clone());
-    blocking(move || journal::append(&dir, &line)).await?;
-    let record = core.catalogue.add_marker(record).await?;
     let (task, wanted) = (Arc::clone(core), record.clone());
-    let marker = Arc::new(blocking(move || Marker::new(wanted, &task)).await?);
-    core.live.change_markers(|markers| markers.push(marker));
+    let mut marker = blocking(move || Marker::new(wanted, &task)).await?;
+    let record = note(core, record).await?;
+    marker.record = record.clone();
+    core.live.change_markers(|markers| markers.push(Arc::new(marker)));
     drop(checkpoint);
     core.counters.deletes.fetch_add(1, Ordering::Relaxed);
     let Delete { from, first, last, ref requested_by, .. } = record.delete;
@@ -133,6 +132,22 @@ pub(crate) async fn delete(core: &Arc<Core>, delete: Delete) -> Result<DeleteRec
         "rows deleted"
     );
     Ok(record)
+}
+
+/// Puts a delete on record: in the journal, then in the catalogue, which says that it took effect.
+async fn note(core: &Arc<Core>, record: DeleteRecord) -> Result<DeleteRecord, Error> {
+    let (dir, line) = (core.dir.clone(), record.clone());
+    blocking(move || journal::append(&dir, &line)).await?;
+    let (dir, seq) = (core.dir.clone(), record.seq);
+    match core.catalogue.add_marker(record).await {
+        Err(error) => {
+            if let Err(error) = blocking(move || journal::undo(&dir, seq)).await {
+                tracing::error!(%error, seq, "delete that failed stays on record, a rebuild would carry it out");
+            }
+            Err(error)
+        }
+        done => done,
+    }
 }
 
 /// Which markers a rewrite is for.

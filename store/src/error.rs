@@ -56,6 +56,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A folder cannot take backups.
+    #[error("backups cannot be kept in {}: {reason}", dir.display())]
+    BackupFolder {
+        /// The folder.
+        dir: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A delete makes no sense.
     #[error("the delete is not valid: {reason}")]
     Delete {
@@ -262,6 +270,7 @@ impl Error {
             | Self::Regex { .. }
             | Self::Delete { .. }
             | Self::Restore { .. }
+            | Self::BackupFolder { .. }
             | Self::Setting { .. }
             | Self::NewerFormat { .. } => ErrorKind::Invalid,
             Self::Full { .. } | Self::ScanLimit { .. } => ErrorKind::Exhausted,

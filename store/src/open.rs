@@ -39,6 +39,8 @@ use crate::wal::writer::{ClosedFile, Sink, Start, Wal};
 
 /// Directory of files that failed their checksum.
 pub(crate) const QUARANTINE: &str = "quarantine";
+/// The file whose lock says that a process has the directory.
+pub(crate) const LOCK: &str = "LOCK";
 
 /// What differs between production and tests.
 #[derive(Clone)]
@@ -176,7 +178,7 @@ pub(crate) fn lock_dir(dir: &Path) -> Result<File, Error> {
         .write(true)
         .create(true)
         .truncate(false)
-        .open(dir.join("LOCK"))
+        .open(dir.join(LOCK))
         .map_err(refuse)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {}
@@ -227,7 +229,7 @@ fn load_registry(
                         .iter()
                         .for_each(|batch| restore(registry, facts.tenant, table, batch, from));
                 }
-                Err(_) if is_quarantined(segment, quarantine) => {
+                Err(_) if is_set_aside(&segment.file, quarantine) => {
                     tracing::error!(path = %segment.file.display(), "segment is in quarantine, what it names is missing from answers");
                     missing.push(segment.id());
                 }
@@ -238,10 +240,10 @@ fn load_registry(
     Ok(missing)
 }
 
-/// Whether somebody chose to do without `segment`.
-fn is_quarantined(segment: &Segment, quarantine: &Path) -> bool {
-    let name = segment.file.file_name().unwrap_or_default();
-    !segment.file.exists() && quarantine.join(name).exists()
+/// Whether somebody chose to do without the segment `file`.
+pub(crate) fn is_set_aside(file: &Path, quarantine: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default();
+    !file.exists() && quarantine.join(name).exists()
 }
 
 /// Without these definitions answers would be too small, and nobody would know: better none.

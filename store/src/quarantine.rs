@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 
-/// Rows that answers lack: their segment failed its checksum. Prints as a sentence.
+/// Rows that answers lack: their segment is gone or failed its checksum. Prints as a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
     /// Of which table.
@@ -47,7 +47,7 @@ impl fmt::Display for Missing {
         let path = path.display();
         write!(
             f,
-            "{rows} rows of {table} from {from} to {to} are missing: {path} failed its checksum and is in quarantine"
+            "{rows} rows of {table} from {from} to {to} are missing: {path} is gone or failed its checksum and is in quarantine"
         )
     }
 }

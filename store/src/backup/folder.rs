@@ -11,7 +11,9 @@ use std::path::{Component, Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::{Backup, BackupFile};
+use crate::catalogue::FILE;
 use crate::error::Error;
+use crate::open::LOCK;
 
 const MANIFEST: &str = "manifest.json";
 const VERSION: u32 = 1;
@@ -59,12 +61,16 @@ impl Manifest {
 ///
 /// # Errors
 ///
-/// When a file cannot be read or written, or is not what the store said; the folder's earlier backup is whole then.
+/// `Invalid` when a store lives in the folder. When a file cannot be read or written, or is not what the store said; the
+/// folder's earlier backup is whole then.
 pub fn write(
     backup: &Backup,
     to: &Path,
     mut tell: impl FnMut(Progress),
 ) -> Result<Progress, Error> {
+    refuse_live(to)?;
+    // What was there before any backup is none of ours.
+    let is_ours = to.join(MANIFEST).is_file();
     let run = format!("backup-{}", backup.created);
     let manifest = Manifest {
         version: VERSION,
@@ -95,8 +101,22 @@ pub fn write(
     let target = to.join(MANIFEST);
     fs::rename(&staged, &target).map_err(Error::io("rename", &staged))?;
     sync_dir(to)?;
-    remove_rest(to, &manifest)?;
+    if is_ours {
+        remove_rest(to, &manifest)?;
+    }
     Ok(progress)
+}
+
+/// Refuses a folder that a store lives in, or has below the place of segments.
+fn refuse_live(to: &Path) -> Result<(), Error> {
+    for place in [to.to_owned(), to.join("data")] {
+        let is_there = |name: &&str| place.join(name).exists();
+        if let Some(name) = [FILE, LOCK].iter().find(|name| is_there(name)) {
+            let reason = format!("{} is of a store", place.join(name).display());
+            return Err(Error::BackupFolder { dir: to.to_owned(), reason });
+        }
+    }
+    Ok(())
 }
 
 /// What is in the folder `from`.
@@ -215,6 +235,11 @@ fn sync_dir(dir: &Path) -> Result<(), Error> {
     File::open(dir).and_then(|dir| dir.sync_all()).map_err(Error::io("sync", dir))
 }
 
+fn is_of_segment(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    ["parquet", "puffin", "part"].iter().any(|ours| extension == *ours)
+}
+
 /// Removes files of earlier backups that `manifest` does not name.
 fn remove_rest(to: &Path, manifest: &Manifest) -> Result<(), Error> {
     let named: HashSet<PathBuf> =
@@ -233,7 +258,7 @@ fn remove_rest(to: &Path, manifest: &Manifest) -> Result<(), Error> {
             let path = entry.map_err(Error::io("list", &dir))?.path();
             if path.is_dir() {
                 dirs.push(path);
-            } else if !named.contains(&path) {
+            } else if !named.contains(&path) && is_of_segment(&path) {
                 fs::remove_file(&path).map_err(Error::io("remove", &path))?;
             }
         }

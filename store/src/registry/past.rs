@@ -2,7 +2,7 @@
 //!
 //! Read when a query needs them and kept while there is room; until then a store of many days starts without them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -64,26 +64,15 @@ impl Past {
         (tenant, matchers, range): (TenantId, &[Matcher], TimeRange),
     ) -> Result<Vec<Arc<Series>>, Error> {
         let filter = Filter::new(matchers)?;
-        let mut selected = registry.select_active(tenant, &filter);
-        let mut found: HashMap<SeriesId, Arc<Series>> = HashMap::new();
-        for page in self.pages(registry, segments, (tenant, Table::Series, range))? {
-            let Page::Series(known) = &*page else { continue };
-            let view = registry.view();
-            for slot in filter.select(known, tenant) {
-                let id = SeriesId(known.rows.row(slot).id);
-                if view.is_visible(id) {
-                    continue;
-                }
-                let series = gone(known, slot);
-                let newest = found.entry(id).or_insert_with(|| Arc::clone(&series));
-                if newest.last_ms < series.last_ms {
-                    *newest = series;
-                }
+        loop {
+            let n_evictions = registry.n_evictions.load(Ordering::Acquire);
+            let pages = self.pages(registry, segments, (tenant, Table::Series, range))?;
+            // Reading takes its time: what woke up meanwhile is active now, what left is in pages read again.
+            let selected = select(registry, &pages, (tenant, &filter));
+            if registry.n_evictions.load(Ordering::Acquire) == n_evictions {
+                return Ok(selected);
             }
         }
-        selected.extend(found.into_values());
-        sort(&mut selected);
-        Ok(selected)
     }
 
     /// The series with this id, active or not.
@@ -206,6 +195,34 @@ impl Past {
     }
 }
 
+/// Series of `tenant` that satisfy `filter`: those that are active now, and of `pages` those that are not.
+fn select(
+    registry: &Registry,
+    pages: &[Arc<Page>],
+    (tenant, filter): (TenantId, &Filter),
+) -> Vec<Arc<Series>> {
+    let mut selected = registry.select_active(tenant, filter);
+    let active: HashSet<SeriesId> = selected.iter().map(|series| series.id).collect();
+    let mut found: HashMap<SeriesId, Arc<Series>> = HashMap::new();
+    for page in pages {
+        let Page::Series(known) = &**page else { continue };
+        for slot in filter.select(known, tenant) {
+            let id = SeriesId(known.rows.row(slot).id);
+            if active.contains(&id) {
+                continue;
+            }
+            let series = gone(known, slot);
+            let newest = found.entry(id).or_insert_with(|| Arc::clone(&series));
+            if newest.last_ms < series.last_ms {
+                *newest = series;
+            }
+        }
+    }
+    selected.extend(found.into_values());
+    sort(&mut selected);
+    selected
+}
+
 fn of_table(
     segments: &[Arc<Segment>],
     table: Table,
@@ -258,4 +275,39 @@ fn gone(known: &Known, slot: u32) -> Arc<Series> {
     let series = known.series(slot);
     Arc::try_unwrap(series)
         .map_or_else(|series| series, |series| Arc::new(Series { slot: None, ..series }))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::metric::{Labels, MetricKind, SeriesDef, Temporality};
+
+    use super::*;
+
+    #[test]
+    fn a_series_that_wakes_up_after_pages_were_read_is_given_once() {
+        let registry = Registry::new(10, u64::MAX);
+        let def = SeriesDef {
+            metric: "cpu".to_owned(),
+            prom_name: "cpu".to_owned(),
+            prom_labels: Labels::default(),
+            labels: Labels::default(),
+            resource_id: ResourceId(0),
+            kind: MetricKind::Gauge,
+            temporality: Temporality::Unspecified,
+            unit: String::new(),
+            help: String::new(),
+        };
+        let resolved = registry.resolve(TenantId(0), &def, |_| None).unwrap();
+        let mut known = Known::default();
+        known.add(resolved.id.0, TenantId(0), &def, None);
+        let pages = [Arc::new(Page::Series(Box::new(known)))];
+        let filter = Filter::new(&[]).unwrap();
+        let selected = || -> Vec<(SeriesId, bool)> {
+            let series = select(&registry, &pages, (TenantId(0), &filter));
+            series.iter().map(|series| (series.id, series.slot.is_some())).collect()
+        };
+        assert_eq!(selected(), [(resolved.id, false)], "as its segments know it");
+        registry.view().seen([(resolved.at.slot, 1)]);
+        assert_eq!(selected(), [(resolved.id, true)], "with its place in the heads");
+    }
 }

@@ -168,7 +168,13 @@ impl Segment {
     }
 
     pub(crate) fn blocks(&self) -> Result<Blocks, Error> {
-        let file = File::open(&self.file).map_err(Error::io("open", &self.file))?;
+        let file = File::open(&self.file).map_err(|error| {
+            // A file goes only when nobody may read it any more: of one that is read, all is lost.
+            if error.kind() == io::ErrorKind::NotFound {
+                self.damage(0);
+            }
+            Error::io("open", &self.file)(error)
+        })?;
         let len = file.metadata().map_err(Error::io("open", &self.file))?.len();
         if len != self.data.facts.bytes {
             let reason =

@@ -149,3 +149,84 @@ async fn a_catalogue_made_anew_goes_on_hiding_what_was_deleted() {
         assert_eq!(read(&store), expected);
     }
 }
+
+#[tokio::test]
+async fn a_store_with_segments_in_quarantine_can_be_backed_up() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let hosts = ["a", "b"].map(|host| store.resolve(TENANT, &def("cpu", host)).unwrap());
+    for (id, day) in hosts.into_iter().zip(0..) {
+        let at = START_MS + day * 86_400 * SECOND;
+        bench.time.0.store(at, Ordering::SeqCst);
+        put(&store, &[(id, at, 1.0)]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let segments = |table| store.snapshot().segments(table, TimeRange::ALL);
+    let (bad, aside) = (segments(Table::Samples).remove(0), segments(Table::Series).remove(0));
+    let mut bytes = std::fs::read(&bad.path).unwrap();
+    bytes[50] ^= 0x10;
+    std::fs::write(&bad.path, &bytes).unwrap();
+    bad.read(0, bytes.len()).unwrap_err();
+    assert_eq!(store.quarantine().await.unwrap(), 1);
+    crash(store).await;
+    let quarantine = bench.dir.path().join("quarantine");
+    std::fs::rename(&aside.path, quarantine.join(aside.path.file_name().unwrap())).unwrap();
+    let store = bench.open().await;
+    let backup = store.begin_backup().await.unwrap();
+    let to = tempfile::tempdir().unwrap();
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    let target = to.path().join("restored");
+    folder::restore(to.path(), &target, |_| {}).unwrap();
+    let restored = open_at(&bench, &target).await.unwrap();
+    let missing =
+        |store: &Store| store.snapshot().missing(TENANT, Table::Samples, TimeRange::ALL).len();
+    assert_eq!((missing(&store), missing(&restored)), (1, 1));
+    assert_eq!((read(&restored), read(&store).len()), (read(&store), 1));
+    assert_eq!(restored.stats().quarantined_segments, store.stats().quarantined_segments);
+}
+
+#[tokio::test]
+async fn a_backup_keeps_what_was_deleted_out_of_a_catalogue_made_anew() {
+    let bench = Bench::new();
+    let (store, _) = filled(&bench).await;
+    let delete = Delete {
+        tenant: TENANT,
+        from: DeleteFrom::Metrics,
+        matchers: vec![Matcher::new("host", MatchOp::Equal, "a")],
+        first: Timestamp::from_ms(START_MS),
+        last: Timestamp::from_ms(START_MS + 4 * SECOND),
+        requested_by: "test".to_owned(),
+    };
+    store.delete(delete).await.unwrap();
+    let backup = store.begin_backup().await.unwrap();
+    let expected = read(&store);
+    let to = tempfile::tempdir().unwrap();
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    let target = to.path().join("restored");
+    folder::restore(to.path(), &target, |_| {}).unwrap();
+    Store::rebuild(target.clone(), &bench.time, true).await.unwrap();
+    assert_eq!(read(&open_at(&bench, &target).await.unwrap()), expected);
+}
+
+#[tokio::test]
+async fn a_folder_that_holds_something_else_keeps_it() {
+    let bench = Bench::new();
+    let (store, _) = filled(&bench).await;
+    let backup = store.begin_backup().await.unwrap();
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(bench.dir.path(), home.path().join("data")).unwrap();
+    for to in [bench.dir.path(), home.path()] {
+        let error = folder::write(&backup, to, |_| {}).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+    let to = tempfile::tempdir().unwrap();
+    let data = to.path().join("data");
+    std::fs::create_dir_all(&data).unwrap();
+    for name in ["notes.txt", "mine.parquet"] {
+        std::fs::write(data.join(name), "x").unwrap();
+    }
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    assert!(data.join("mine.parquet").exists(), "nothing there was of a backup");
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    assert!(data.join("notes.txt").exists());
+}

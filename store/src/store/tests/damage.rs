@@ -419,3 +419,22 @@ async fn a_damaged_segment_stays_in_quarantine_until_its_time_is_over() {
     crash(store).await;
     bench.open().await;
 }
+
+#[tokio::test]
+async fn a_segment_that_is_gone_is_missing_from_answers_and_no_reason_for_none() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for i in 0..2 {
+        put(&store, &[(id, START_MS + i, 1.0)]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
+    fs::remove_file(&segment.path).unwrap();
+    segment.read(0, 4).unwrap_err();
+    assert_eq!(store.quarantine().await.unwrap(), 1);
+    let missing = store.snapshot().missing(TENANT, Table::Samples, TimeRange::ALL);
+    assert!(missing[0].to_string().contains("is gone"), "{missing:?}");
+    assert_eq!(read(&store).len(), 1);
+    store.begin_backup().await.unwrap();
+}
