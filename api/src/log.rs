@@ -42,6 +42,9 @@ pub struct LogPage {
     /// What it cost.
     #[serde(default)]
     pub stats: Stats,
+    /// Which rows the answer lacks because they cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One log record.

@@ -51,6 +51,9 @@ pub struct Traces {
     /// What it cost.
     #[serde(default)]
     pub stats: Stats,
+    /// Which rows the answer lacks because they cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One trace in a list.
@@ -81,8 +84,11 @@ pub struct TraceSummary {
 pub struct Trace {
     /// 32 hexadecimal digits.
     pub trace_id: String,
-    /// Spans, by start.
+    /// Spans, by start; none when the trace may be among the rows that cannot be read.
     pub spans: Vec<Span>,
+    /// Which rows the answer lacks because they cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// One span.

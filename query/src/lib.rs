@@ -27,6 +27,6 @@ pub use prometheus::{
 pub use result::{SqlAnswer, SqlStats};
 pub use runtime::Class;
 pub use search::{
-    Attributes, Host, HostState, LogBucket, LogCursor, LogPage, LogQuery, LogRow, Span, SpanEvent,
-    SpanLink, Trace, TraceQuery, TraceSummary,
+    Attributes, Host, HostState, LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow,
+    Span, SpanEvent, SpanLink, Trace, TracePage, TraceQuery, TraceSummary,
 };

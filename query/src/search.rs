@@ -19,9 +19,9 @@ mod spans;
 mod traces;
 
 pub use hosts::{Host, HostState};
-pub use logs::{LogBucket, LogCursor, LogPage, LogQuery, LogRow};
+pub use logs::{LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow};
 pub use spans::{Span, SpanEvent, SpanLink, Trace};
-pub use traces::{TraceQuery, TraceSummary};
+pub use traces::{TracePage, TraceQuery, TraceSummary};
 
 /// Pairs of key and value in text form, sorted by key.
 pub type Attributes = Vec<(String, String)>;

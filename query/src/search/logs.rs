@@ -91,6 +91,19 @@ pub struct LogPage {
     pub rows: Vec<LogRow>,
     /// Where the next page begins; `None` after the last.
     pub cursor: Option<LogCursor>,
+    /// Which records the answer lacks because they cannot be read, a sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// How many records there are over time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogHistogram {
+    /// One after the other, oldest first, empty ones included.
+    pub buckets: Vec<LogBucket>,
+    /// How long each is, in ns.
+    pub width_ns: i64,
+    /// Which records are not counted because they cannot be read, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// How many records there are in one stretch of time.
@@ -138,14 +151,14 @@ impl Engine {
                 for batch in &answer.batches {
                     read(&Rows(batch), &view, &mut rows)?;
                 }
-                Ok(page(rows, query.before, limit))
+                Ok(LogPage { warnings: view.warnings(), ..page(rows, query.before, limit) })
             };
             self.workers.run(time, work)
         }))
     }
 
     /// How many records satisfy a search, by level, in at most `bars` equal stretches of its range; the search's limit
-    /// and cursor do not count. Empty stretches are there too. Also gives the width of a stretch in ns.
+    /// and cursor do not count.
     ///
     /// # Errors
     /// As [`Self::logs`], and `Invalid` for an empty range.
@@ -153,7 +166,7 @@ impl Engine {
         &self,
         query: LogQuery,
         bars: usize,
-    ) -> BoxFuture<'_, Result<(Vec<LogBucket>, i64), Error>> {
+    ) -> BoxFuture<'_, Result<LogHistogram, Error>> {
         let time = self.config.timeout;
         Box::pin(self.sound(move |view| {
             let (query, session) = (query.clone(), self.session(view.clone()));
@@ -186,7 +199,7 @@ impl Engine {
                         }
                     }
                 }
-                Ok((buckets, width))
+                Ok(LogHistogram { buckets, width_ns: width, warnings: view.warnings() })
             };
             self.workers.run(time, work)
         }))
@@ -335,7 +348,8 @@ fn page(mut found: Vec<Found>, before: Option<LogCursor>, limit: usize) -> LogPa
         let given = u32::try_from(ties).unwrap_or(u32::MAX) + earlier.map_or(0, |b| b.given);
         LogCursor { time_ns: key.0, ingest_seq: key.1, given }
     });
-    LogPage { rows: found.into_iter().map(|(_, row)| row).collect(), cursor }
+    let rows = found.into_iter().map(|(_, row)| row).collect();
+    LogPage { rows, cursor, warnings: Vec::new() }
 }
 
 #[cfg(test)]

@@ -78,6 +78,8 @@ pub struct Trace {
     pub trace_id: TraceId,
     /// By start, parents before the children they begin together with; each span once.
     pub spans: Vec<Span>,
+    /// Which spans the answer lacks because they cannot be read, a sentence each; they may be of other traces.
+    pub warnings: Vec<String>,
 }
 
 /// Columns that hold an attribute of the span, and its name.
@@ -113,7 +115,7 @@ const ATTRIBUTE_COLUMNS: [(&str, &str); 28] = [
 ];
 
 impl Engine {
-    /// The trace with this id; `None` when the store has no span of it.
+    /// The trace with this id; `None` when the store has no span of it, nor any that cannot be read.
     ///
     /// # Errors
     /// `Exhausted`, `Timeout`, `Unavailable`, `Corrupt`.
@@ -139,7 +141,8 @@ impl Engine {
                         spans.insert(span.span_id, span);
                     }
                 }
-                Ok((!spans.is_empty()).then(|| Trace { trace_id: id, spans: ordered(spans) }))
+                let trace = Trace { trace_id: id, spans: ordered(spans), warnings: view.warnings() };
+                Ok((!trace.spans.is_empty() || !trace.warnings.is_empty()).then_some(trace))
             };
             self.workers.run(time, work)
         }))

@@ -55,18 +55,26 @@ pub struct TraceSummary {
     pub services: Vec<String>,
 }
 
+/// Traces found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TracePage {
+    /// Newest first.
+    pub traces: Vec<TraceSummary>,
+    /// Whether there are more.
+    pub has_more: bool,
+    /// Which spans the answer lacks because they cannot be read, a sentence each.
+    pub warnings: Vec<String>,
+}
+
 impl Engine {
-    /// The newest traces that satisfy a search, newest first, and whether there are more.
+    /// The newest traces that satisfy a search.
     ///
     /// # Errors
     /// `Exhausted`, `Timeout`, `Unavailable`, `Corrupt`.
-    pub fn traces(
-        &self,
-        query: TraceQuery,
-    ) -> BoxFuture<'_, Result<(Vec<TraceSummary>, bool), Error>> {
+    pub fn traces(&self, query: TraceQuery) -> BoxFuture<'_, Result<TracePage, Error>> {
         let time = self.config.timeout;
         Box::pin(self.sound(move |view| {
-            let (query, session) = (query.clone(), self.session(view));
+            let (query, session) = (query.clone(), self.session(view.clone()));
             let work = async move {
                 let session = session?;
                 let limit = query.limit.clamp(1, TRACES_MAX);
@@ -77,7 +85,7 @@ impl Engine {
                 }
                 let has_more = traces.len() > limit;
                 traces.truncate(limit);
-                Ok((traces, has_more))
+                Ok(TracePage { traces, has_more, warnings: view.warnings() })
             };
             self.workers.run(time, work)
         }))

@@ -95,6 +95,19 @@ impl Fixture {
         runtime().block_on(self.store.flush()).unwrap();
     }
 
+    /// Spoils every segment of `table`. Returns an engine that remembers nothing of them, and how many rows they have.
+    pub(super) fn damage(&self, table: Table) -> (Arc<Engine>, u64) {
+        let segments = self.store.snapshot().segments(table, TimeRange::ALL);
+        for segment in &segments {
+            let mut bytes = std::fs::read(&segment.path).unwrap();
+            bytes[4..].fill(0);
+            std::fs::write(&segment.path, bytes).unwrap();
+        }
+        store::set_cache_limit(0);
+        let engine = Engine::new(self.store.clone(), Config::default()).unwrap();
+        (engine, segments.iter().map(|segment| segment.rows).sum())
+    }
+
     pub(super) fn compact(&self) {
         runtime().block_on(self.store.compact()).unwrap();
     }

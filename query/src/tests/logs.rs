@@ -7,7 +7,7 @@ use model::time::{TimeRange, Timestamp};
 use store::schema::Table;
 
 use super::fixture::{Fixture, Log, NOW_S};
-use crate::LogQuery;
+use crate::{LogBucket, LogHistogram, LogQuery};
 
 fn fill(fixture: &Fixture, from: i64) {
     fill_some(fixture, from, 0..10);
@@ -144,7 +144,8 @@ fn ranges_as_wide_as_time_itself_have_an_answer() {
             assert_eq!(page.rows.len(), found, "{place}: {range:?}");
             for bars in [0, 1, 60, usize::MAX] {
                 let asked = asked.clone();
-                let (buckets, _) = block_on(fixture.engine.log_histogram(asked, bars)).unwrap();
+                let LogHistogram { buckets, .. } =
+                    block_on(fixture.engine.log_histogram(asked, bars)).unwrap();
                 let total: u64 = buckets.iter().map(|bucket| bucket.total()).sum();
                 assert_eq!(total, found as u64, "{place}: {range:?} {bars}");
             }
@@ -156,12 +157,34 @@ fn ranges_as_wide_as_time_itself_have_an_answer() {
 #[test]
 fn histograms_count_what_the_search_finds() {
     everywhere(|fixture, place| {
-        let (buckets, width) = block_on(fixture.engine.log_histogram(query(""), 60)).unwrap();
+        let LogHistogram { buckets, width_ns: width, .. } =
+            block_on(fixture.engine.log_histogram(query(""), 60)).unwrap();
         assert_eq!(width, 60_000_000_000, "{place}");
         assert!(buckets.len() <= 61, "{place}");
         assert_eq!(buckets.iter().map(|bucket| bucket.total()).sum::<u64>(), 20, "{place}");
         assert_eq!(buckets.iter().map(|bucket| bucket.errors()).sum::<u64>(), 2, "{place}");
-        let (errors, _) = block_on(fixture.engine.log_histogram(query("level:error"), 10)).unwrap();
+        let errors =
+            block_on(fixture.engine.log_histogram(query("level:error"), 10)).unwrap().buckets;
         assert_eq!(errors.iter().map(|bucket| bucket.total()).sum::<u64>(), 2, "{place}");
     });
+}
+
+#[test]
+fn pages_and_counts_say_which_records_cannot_be_read() {
+    let fixture = Fixture::new();
+    fill(&fixture, 0);
+    fixture.flush();
+    let (engine, n_rows) = fixture.damage(Table::Logs);
+    fill(&fixture, 10);
+    let page = block_on(engine.logs(query(""))).unwrap();
+    assert_eq!(page.rows.len(), 10);
+    let [warning] = page.warnings.as_slice() else { panic!("{:?}", page.warnings) };
+    let begin = format!("{n_rows} rows of logs from 2026-11-23T");
+    assert!(warning.starts_with(&begin), "{warning}");
+    let histogram = block_on(engine.log_histogram(query(""), 60)).unwrap();
+    assert_eq!(histogram.buckets.iter().map(LogBucket::total).sum::<u64>(), 10);
+    assert_eq!(histogram.warnings, page.warnings);
+    let before = TimeRange::new(Timestamp::from_s(0), Timestamp::from_s(3_600));
+    let elsewhere = block_on(engine.logs(LogQuery { range: before, ..query("") })).unwrap();
+    assert!(elsewhere.warnings.is_empty(), "{:?}", elsewhere.warnings);
 }

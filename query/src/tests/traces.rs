@@ -75,7 +75,7 @@ fn query() -> TraceQuery {
 #[test]
 fn searches_summarise_whole_traces() {
     everywhere(|fixture, place| {
-        let find = |query: TraceQuery| block_on(fixture.engine.traces(query)).unwrap().0;
+        let find = |query: TraceQuery| block_on(fixture.engine.traces(query)).unwrap().traces;
         let all = find(query());
         let ids: Vec<u8> = all.iter().map(|trace| trace.trace_id.0[0]).collect();
         assert_eq!(ids, [3, 2, 1], "{place}");
@@ -93,9 +93,8 @@ fn searches_summarise_whole_traces() {
         let named = |name: &str| TraceQuery { operation: Some(name.to_owned()), ..query() };
         assert_eq!(find(named("query")).len(), 3, "{place}");
         assert!(find(TraceQuery { service: Some("shop".to_owned()), ..named("query") }).is_empty());
-        let (first, has_more) =
-            block_on(fixture.engine.traces(TraceQuery { limit: 2, ..query() })).unwrap();
-        assert_eq!((first.len(), has_more), (2, true), "{place}");
+        let first = block_on(fixture.engine.traces(TraceQuery { limit: 2, ..query() })).unwrap();
+        assert_eq!((first.traces.len(), first.has_more), (2, true), "{place}");
         let ever = TimeRange { start: Timestamp(i64::MIN), end: Timestamp(i64::MAX) };
         assert_eq!(find(TraceQuery { range: ever, ..query() }).len(), 3, "{place}");
         let range = query().range;
@@ -120,6 +119,24 @@ fn a_trace_is_found_by_its_id_alone_each_span_once() {
         assert!(child.resource.contains(&pair("service.name", "db")), "{place}");
         assert_eq!(block_on(fixture.engine.trace(TraceId([9; 16]))).unwrap(), None, "{place}");
     });
+}
+
+#[test]
+fn searches_and_traces_say_which_spans_cannot_be_read() {
+    let fixture = Fixture::new();
+    fixture.spans(&[span(1, 1, None, "shop", "checkout"), span(2, 1, None, "shop", "checkout")]);
+    fixture.flush();
+    let (engine, n_rows) = fixture.damage(Table::Spans);
+    fixture.spans(&[span(2, 2, Some(1), "db", "query")]);
+    let page = block_on(engine.traces(query())).unwrap();
+    assert_eq!(page.traces.len(), 1);
+    let [warning] = page.warnings.as_slice() else { panic!("{:?}", page.warnings) };
+    assert!(warning.starts_with(&format!("{n_rows} rows of spans from 2026-11-23T")), "{warning}");
+    let rest = block_on(engine.trace(TraceId([2; 16]))).unwrap().unwrap();
+    assert_eq!((rest.spans.len(), &rest.warnings), (1, &page.warnings));
+    // Its only span is among those that cannot be read, for all we know.
+    let lost = block_on(engine.trace(TraceId([1; 16]))).unwrap().unwrap();
+    assert_eq!((lost.spans.len(), &lost.warnings), (0, &page.warnings));
 }
 
 #[test]

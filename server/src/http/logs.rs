@@ -1,5 +1,6 @@
 //! `POST logs`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::log::{LogBar, LogPage, LogRequest, LogRow};
@@ -7,7 +8,7 @@ use api::query::Stats;
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use query::{LogBucket, LogCursor, LogQuery};
+use query::{LogBucket, LogCursor, LogHistogram, LogQuery};
 use serde_json::{Map, Value};
 
 use super::App;
@@ -33,20 +34,26 @@ pub(crate) async fn logs(
         limit: request.limit,
         before: cursor.transpose()?,
     };
-    let (page, histogram) = if query.before.is_some() {
-        (app.engine.logs(query).await?, Vec::new())
+    let (page, bars) = if query.before.is_some() {
+        (app.engine.logs(query).await?, LogHistogram::default())
     } else {
         let bars = app.engine.log_histogram(query.clone(), BARS_MAX);
-        let (page, (bars, _width)) = tokio::try_join!(app.engine.logs(query), bars)?;
-        (page, bars.iter().map(bar).collect())
+        tokio::try_join!(app.engine.logs(query), bars)?
     };
+    let warnings: BTreeSet<String> = page.warnings.into_iter().chain(bars.warnings).collect();
     let stats = Stats {
         elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
         rows: count(page.rows.len()),
         ..Stats::default()
     };
     let cursor = page.cursor.map(|cursor| cursor.to_string());
-    Ok(Json(LogPage { rows: page.rows.into_iter().map(row).collect(), cursor, histogram, stats }))
+    Ok(Json(LogPage {
+        rows: page.rows.into_iter().map(row).collect(),
+        cursor,
+        histogram: bars.buckets.iter().map(bar).collect(),
+        stats,
+        warnings: warnings.into_iter().collect(),
+    }))
 }
 
 fn row(row: query::LogRow) -> LogRow {

@@ -39,13 +39,13 @@ pub(crate) async fn search(
         app.engine.services(range),
         app.engine.operations(service.as_deref(), range)
     )?;
-    let traces: Vec<TraceSummary> = found.0.into_iter().map(summary).collect();
+    let traces: Vec<TraceSummary> = found.traces.into_iter().map(summary).collect();
     let stats = Stats {
         elapsed_ms: started.elapsed().as_secs_f64() * 1000.0,
         rows: count(traces.len()),
         ..Stats::default()
     };
-    Ok(Json(Traces { traces, services, operations, stats }))
+    Ok(Json(Traces { traces, services, operations, stats, warnings: found.warnings }))
 }
 
 pub(crate) async fn trace(
@@ -61,8 +61,11 @@ pub(crate) async fn trace(
     let Some(found) = app.engine.trace(trace_id).await? else {
         return Err(Failure::not_found(format!("there is no trace {trace_id} here, or no longer")));
     };
-    let spans = found.spans.into_iter().map(span).collect();
-    Ok(Json(Trace { trace_id: found.trace_id.to_string(), spans }))
+    Ok(Json(Trace {
+        trace_id: found.trace_id.to_string(),
+        spans: found.spans.into_iter().map(span).collect(),
+        warnings: found.warnings,
+    }))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "a bound beyond the range of i64 is no bound")]

@@ -20,7 +20,7 @@ use crate::chart::{Chart, LegendKind};
 use crate::client::{self, Failure};
 use crate::msg::{Msg, fill, t};
 use crate::part::badge::severity;
-use crate::part::state::{Empty, ErrorNote, Loading};
+use crate::part::state::{Empty, ErrorNote, Loading, Warnings};
 use crate::part::windowed::Windowed;
 use crate::refresh::{Fetched, fetch_at};
 use detail::Detail;
@@ -81,6 +81,7 @@ pub(crate) fn Logs() -> impl IntoView {
             <header class="page-head"><h1>{t(Msg::Logs)}</h1></header>
             <SearchBox ui query/>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
+            {move || page.value.get().map(|page| view! { <Warnings of=page.warnings.clone()/> })}
             <Histogram ui page/>
             <div class="split" class:open=move || !selected.get().is_empty()>
                 <section class="panel log-list">

@@ -19,7 +19,7 @@ use crate::client::{self, Failure};
 use crate::msg::{Msg, fill, t};
 use crate::part::editor::Editor;
 use crate::part::icon::{Glyph, Icon};
-use crate::part::state::{Empty, ErrorNote};
+use crate::part::state::{Empty, ErrorNote, Warnings};
 use crate::refresh::{Answers, Fetched, batch, fetch_at};
 
 const ID: u32 = 1;
@@ -104,8 +104,8 @@ fn Result(
     });
     let notices = move || {
         let answer = answer.get()?;
-        let notice = |text: &String| view! { <div class="note warn"><Icon glyph=Glyph::Warn/><p>{text.clone()}</p></div> };
-        Some(answer.warnings.iter().chain(&answer.infos).map(notice).collect_view())
+        let of = answer.warnings.iter().chain(&answer.infos).cloned().collect();
+        Some(view! { <Warnings of/> })
     };
     let mode = move |value: &'static str, name: Msg| {
         view! {

@@ -17,7 +17,7 @@ use crate::msg::{Msg, fill, t};
 use crate::part::attributes;
 use crate::part::editor::Editor;
 use crate::part::icon::{Glyph, Icon};
-use crate::part::state::{Empty, Loading};
+use crate::part::state::{Empty, Loading, Warnings};
 use crate::part::windowed::Windowed;
 use crate::refresh::{Fetched, fetch_at};
 
@@ -257,7 +257,7 @@ fn Rows(answer: Arc<SqlAnswer>) -> impl IntoView {
     let copied = Arc::clone(&answer);
     let csv_text = Signal::derive(move || csv(&copied));
     let len = answer.rows.len();
-    let truncated = answer.truncated;
+    let (truncated, warnings) = (answer.truncated, answer.warnings.clone());
     let shown = Arc::clone(&answer);
     let render = move |i: usize| {
         let cells = shown.rows.get(i).map(|row| {
@@ -271,6 +271,7 @@ fn Rows(answer: Arc<SqlAnswer>) -> impl IntoView {
         view! { <div class="grid-row" role="row" style=template.clone()>{cells}</div> }
     };
     view! {
+        <Warnings of=warnings/>
         <section class="panel sql-result" data-testid="sql-result">
             <div class="panel-head">
                 <h2>{t(Msg::Result)}</h2>

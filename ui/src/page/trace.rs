@@ -19,7 +19,7 @@ use crate::browser;
 use crate::client::{self, Failure};
 use crate::msg::{Msg, count, t};
 use crate::part::copy::CopyButton;
-use crate::part::state::{ErrorNote, Loading};
+use crate::part::state::{ErrorNote, Loading, Warnings};
 use crate::refresh::{Fetched, fetch_at};
 
 /// A trace with everything its rows need.
@@ -89,6 +89,7 @@ pub(crate) fn TracePage() -> impl IntoView {
     view! {
         <Page title=Signal::derive(move || format!("{} {}", t(Msg::Trace), short())) testid="page-trace">
             {move || failure().map(|error| view! { <ErrorNote error/> })}
+            {move || trace.value.get().map(|trace| view! { <Warnings of=trace.warnings.clone()/> })}
             {move || match laid.get() {
                 None if trace.failure.get().is_some() => ().into_any(),
                 None => view! { <Loading lines=12/> }.into_any(),

@@ -12,7 +12,7 @@ use crate::app::{Ui, use_ui};
 use crate::browser;
 use crate::client::{self, Failure};
 use crate::msg::{Msg, count, t};
-use crate::part::state::{Empty, ErrorNote, Loading};
+use crate::part::state::{Empty, ErrorNote, Loading, Warnings};
 use crate::refresh::{Fetched, fetch};
 
 const TRACES_MAX: usize = 200;
@@ -59,6 +59,7 @@ pub(crate) fn Traces() -> impl IntoView {
             <header class="page-head"><h1>{t(Msg::Traces)}</h1></header>
             <Filters ui found/>
             {move || failure().map(|error| view! { <ErrorNote error/> })}
+            {move || found.value.get().map(|found| view! { <Warnings of=found.warnings.clone()/> })}
             <section class="panel">
                 {move || match empty.get() {
                     None => view! { <Loading lines=10/> }.into_any(),

@@ -22,6 +22,15 @@ pub(crate) fn ErrorNote(error: ApiError) -> impl IntoView {
     }
 }
 
+/// What the server says an answer lacks, a note each.
+#[component]
+pub(crate) fn Warnings(of: Vec<String>) -> impl IntoView {
+    let note = |text: String| {
+        view! { <div class="note warn" data-testid="warning"><Icon glyph=Glyph::Warn/><p>{text}</p></div> }
+    };
+    of.into_iter().map(note).collect_view()
+}
+
 /// Nothing there: says so, and what to do about it.
 #[component]
 pub(crate) fn Empty(
