@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::common::resources_datafusion_err;
 use datafusion::error::Result;
@@ -84,13 +85,16 @@ impl QueryMemory {
 pub(crate) struct QueryPool {
     operators: FairSpillPool,
     memory: Arc<QueryMemory>,
+    /// Bytes that operators have, but the query could not hold: given back first.
+    unheld: AtomicU64,
 }
 
 impl QueryPool {
     /// A pool of at most `limit` bytes.
     pub(crate) fn new(limit: usize, memory: Arc<QueryMemory>) -> Self {
         let share = usize::try_from(memory.share).unwrap_or(usize::MAX);
-        Self { operators: FairSpillPool::new(limit.min(share)), memory }
+        let operators = FairSpillPool::new(limit.min(share));
+        Self { operators, memory, unheld: AtomicU64::new(0) }
     }
 }
 
@@ -116,12 +120,17 @@ impl MemoryPool for QueryPool {
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.operators.grow(reservation, additional);
         // Memory taken already cannot be refused: what the share lacks is seen in the size of the process.
-        drop(self.memory.grow(additional as u64));
+        if self.memory.grow(additional as u64).is_err() {
+            self.unheld.fetch_add(additional as u64, Ordering::Relaxed);
+        }
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.operators.shrink(reservation, shrink);
-        self.memory.shrink(shrink as u64);
+        let shrink = shrink as u64;
+        let less = |unheld: u64| Some(unheld.saturating_sub(shrink));
+        let unheld = self.unheld.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        self.memory.shrink(shrink.saturating_sub(unheld.unwrap_or_default()));
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> Result<()> {
@@ -170,5 +179,23 @@ mod tests {
         of_rule.try_grow(1).unwrap();
         drop(of_rule);
         assert_eq!((rule.reserved(), memory.held(Share::Query)), (0, 0));
+    }
+
+    /// An operator that takes without asking gives back what it took, not what others hold.
+    #[test]
+    fn what_could_not_be_held_is_given_back_first() {
+        let memory = Memory::new(store::LIMIT_MIN);
+        let of_query = QueryMemory::new(&memory, Class::Interactive).unwrap();
+        let pool: Arc<dyn MemoryPool> = Arc::new(QueryPool::new(usize::MAX, of_query));
+        let (asks, takes) = (consumer(&pool), consumer(&pool));
+        asks.try_grow(50).unwrap();
+        let too_much = usize::try_from(share(&memory, Class::Interactive)).unwrap();
+        takes.grow(too_much);
+        takes.shrink(too_much - 20);
+        assert_eq!(memory.held(Share::Query), 50);
+        drop(takes);
+        assert_eq!(memory.held(Share::Query), 50);
+        drop(asks);
+        assert_eq!(memory.held(Share::Query), 0);
     }
 }
