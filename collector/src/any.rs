@@ -49,6 +49,13 @@ pub(crate) fn text<'a>(bytes: &'a [u8], tally: &mut Tally) -> Cow<'a, str> {
     }
 }
 
+/// The list, emptied, its memory kept.
+pub(crate) fn emptied<T>(list: &mut Vec<T>) -> Vec<T> {
+    let mut list = std::mem::take(list);
+    list.clear();
+    list
+}
+
 impl<'a> RawPair<'a> {
     /// Reads a `KeyValue`.
     #[inline]

@@ -55,9 +55,7 @@ struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// Reads a `LogRecord` in the place of the one before.
     fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
-        let mut attributes = std::mem::take(&mut self.attributes);
-        attributes.clear();
-        *self = Self { attributes, ..Self::default() };
+        *self = Self { attributes: any::emptied(&mut self.attributes), ..Self::default() };
         for field in message.fields() {
             let field = field?;
             match field.number {

@@ -101,16 +101,20 @@ static SCOPE: Shape = Shape(&[
     one("droppedAttributesCount", 4, U32),
 ]);
 
-static RESOURCE_LOGS: Shape = Shape(&[
-    one("resource", 1, Message(&RESOURCE)),
-    many("scopeLogs", 2, Message(&SCOPE_LOGS)),
-    one("schemaUrl", 3, Text),
-]);
-static SCOPE_LOGS: Shape = Shape(&[
-    one("scope", 1, Message(&SCOPE)),
-    many("logRecords", 2, Message(&LOG_RECORD)),
-    one("schemaUrl", 3, Text),
-]);
+/// What a resource sent, by scope.
+const fn of_resource(name: &'static str, of_scope: &'static Shape) -> [Field; 3] {
+    let resource = one("resource", 1, Message(&RESOURCE));
+    [resource, many(name, 2, Message(of_scope)), one("schemaUrl", 3, Text)]
+}
+
+/// What a scope sent.
+const fn of_scope(name: &'static str, item: &'static Shape) -> [Field; 3] {
+    let scope = one("scope", 1, Message(&SCOPE));
+    [scope, many(name, 2, Message(item)), one("schemaUrl", 3, Text)]
+}
+
+static RESOURCE_LOGS: Shape = Shape(&of_resource("scopeLogs", &SCOPE_LOGS));
+static SCOPE_LOGS: Shape = Shape(&of_scope("logRecords", &LOG_RECORD));
 static LOG_RECORD: Shape = Shape(&[
     one("timeUnixNano", 1, Fixed64),
     one("observedTimeUnixNano", 11, Fixed64),
@@ -125,16 +129,8 @@ static LOG_RECORD: Shape = Shape(&[
     one("eventName", 12, Text),
 ]);
 
-static RESOURCE_SPANS: Shape = Shape(&[
-    one("resource", 1, Message(&RESOURCE)),
-    many("scopeSpans", 2, Message(&SCOPE_SPANS)),
-    one("schemaUrl", 3, Text),
-]);
-static SCOPE_SPANS: Shape = Shape(&[
-    one("scope", 1, Message(&SCOPE)),
-    many("spans", 2, Message(&SPAN)),
-    one("schemaUrl", 3, Text),
-]);
+static RESOURCE_SPANS: Shape = Shape(&of_resource("scopeSpans", &SCOPE_SPANS));
+static SCOPE_SPANS: Shape = Shape(&of_scope("spans", &SPAN));
 static SPAN: Shape = Shape(&[
     one("traceId", 1, Id),
     one("spanId", 2, Id),
@@ -169,16 +165,8 @@ static LINK: Shape = Shape(&[
     one("flags", 6, Fixed32),
 ]);
 
-static RESOURCE_METRICS: Shape = Shape(&[
-    one("resource", 1, Message(&RESOURCE)),
-    many("scopeMetrics", 2, Message(&SCOPE_METRICS)),
-    one("schemaUrl", 3, Text),
-]);
-static SCOPE_METRICS: Shape = Shape(&[
-    one("scope", 1, Message(&SCOPE)),
-    many("metrics", 2, Message(&METRIC)),
-    one("schemaUrl", 3, Text),
-]);
+static RESOURCE_METRICS: Shape = Shape(&of_resource("scopeMetrics", &SCOPE_METRICS));
+static SCOPE_METRICS: Shape = Shape(&of_scope("metrics", &METRIC));
 static METRIC: Shape = Shape(&[
     one("name", 1, Text),
     one("description", 2, Text),

@@ -87,9 +87,7 @@ struct RawEvent<'a> {
 
 impl<'a> RawEvent<'a> {
     fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
-        let mut attributes = std::mem::take(&mut self.attributes);
-        attributes.clear();
-        *self = Self { attributes, ..Self::default() };
+        *self = Self { attributes: any::emptied(&mut self.attributes), ..Self::default() };
         for field in message.fields() {
             let field = field?;
             match field.number {
@@ -188,9 +186,7 @@ struct RawLink<'a> {
 
 impl<'a> RawLink<'a> {
     fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
-        let mut attributes = std::mem::take(&mut self.attributes);
-        attributes.clear();
-        *self = Self { attributes, ..Self::default() };
+        *self = Self { attributes: any::emptied(&mut self.attributes), ..Self::default() };
         for field in message.fields() {
             let field = field?;
             match field.number {

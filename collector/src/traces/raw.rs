@@ -3,6 +3,7 @@
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 
+use crate::any::emptied;
 use crate::proto::{Fault, Message};
 
 /// The fields of a `Span`, none of them judged.
@@ -30,11 +31,12 @@ pub(super) struct Raw<'a> {
 impl<'a> Raw<'a> {
     /// Reads a `Span` in the place of the one before.
     pub(super) fn refill(&mut self, message: Message<'a>) -> Result<(), Fault> {
-        let mut lists =
-            [&mut self.attributes, &mut self.events, &mut self.links].map(std::mem::take);
-        lists.iter_mut().for_each(Vec::clear);
-        let [attributes, events, links] = lists;
-        *self = Self { attributes, events, links, ..Self::default() };
+        *self = Self {
+            attributes: emptied(&mut self.attributes),
+            events: emptied(&mut self.events),
+            links: emptied(&mut self.links),
+            ..Self::default()
+        };
         for field in message.fields() {
             let field = field?;
             match field.number {
