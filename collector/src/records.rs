@@ -139,18 +139,23 @@ impl<'a> Scope<'a> {
         let Some(message) = message else { return Ok(Self::default()) };
         let (config, tally) = (admission.shared.config, &mut admission.tally);
         let (mut scope, mut messages, mut dropped) = (Self::default(), Vec::new(), 0);
+        let mut bytes = 0;
         for field in message.fields() {
             let field = field?;
             match field.number {
                 1 => scope.name = text(field.bytes()?, config, tally),
                 2 => scope.version = text(field.bytes()?, config, tally),
-                3 => messages.push(field.message()?),
+                3 => {
+                    bytes += scope_attribute_bytes(field.message()?);
+                    if bytes <= config.attribute_bytes_max {
+                        messages.push(field.message()?);
+                    }
+                }
                 4 => dropped = field.varint32()?,
                 _ => {}
             }
         }
         let mut kept = Kept::default();
-        let bytes: usize = messages.iter().map(|message| message.bytes().len()).sum();
         if bytes > config.attribute_bytes_max {
             // They would be written with every record.
             messages.clear();
@@ -165,6 +170,12 @@ impl<'a> Scope<'a> {
         }
         Ok(scope)
     }
+}
+
+/// What an attribute counts against the limit of those of a scope together: what it takes on the wire, so that even
+/// empty ones end.
+pub(crate) fn scope_attribute_bytes(attribute: Message<'_>) -> usize {
+    2 + attribute.bytes().len()
 }
 
 fn text(bytes: &[u8], config: &Config, tally: &mut Tally) -> String {

@@ -4,10 +4,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use expect_test::expect;
 use model::time::NS_PER_S;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue,
+};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use opentelemetry_proto::tonic::metrics::v1::summary_data_point::ValueAtQuantile;
 use opentelemetry_proto::tonic::metrics::v1::{
@@ -176,6 +179,29 @@ fn of_a_large_resource_some_is_kept_and_of_a_huge_one_nothing_is_read() {
     let huge = of_resource(vec![KeyValue::default(); 3 << 20]);
     let refused = Desk::new().take(&Request::Metrics(huge.into())).err().unwrap();
     assert!(matches!(refused, Error::TooLarge(_)), "{refused}");
+}
+
+#[test]
+fn of_a_promoted_scope_attributes_over_the_limit_go() {
+    let desk = Desk::with(Config { promote_scope: true, ..Config::default() }, usize::MAX);
+    for (attributes, n_dropped) in
+        [(vec![text_pair("k", "v")], 0), (vec![KeyValue::default(); 40_000], 1)]
+    {
+        let body = gauge(vec![point(Vec::new(), NOW, 1.0)]);
+        let mut request = ExportMetricsServiceRequest::decode(&body[..]).unwrap();
+        let scope = InstrumentationScope { name: "s".to_owned(), attributes, ..Default::default() };
+        request.resource_metrics[0].scope_metrics[0].scope = Some(scope);
+        let seen = take(&desk, request.encode_to_vec());
+        assert_eq!(seen.tally.count(Reason::ScopeAttributesDropped), n_dropped);
+        assert_eq!(seen.column(Table::Samples, "value").len(), 1);
+    }
+    expect![[r#"
+        1 g{otel_scope_k="v",otel_scope_name="s"}
+          g{otel.scope.k="v",otel.scope.name="s"} Gauge Unspecified unit=""
+        2 g{otel_scope_name="s"}
+          g{otel.scope.name="s"} Gauge Unspecified unit=""
+    "#]]
+    .assert_eq(&desk.series());
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! The instrumentation scope of metrics: left out, or on every series where the configuration wants it.
 
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use prost::Message as _;
 
 use crate::admission::{Admission, Refusal};
 use crate::admit::Reason;
 use crate::error::Error;
 use crate::proto::Message;
+use crate::records::scope_attribute_bytes;
 use crate::value;
 
 /// What the scope adds to its series.
@@ -41,25 +42,43 @@ impl Scope {
         Ok(Self::default())
     }
 
-    fn promoted(message: Message<'_>, admission: &Admission<'_>) -> Result<Self, Refusal> {
-        let (mut scope, mut schema_url) = (InstrumentationScope::default(), "");
+    fn promoted(message: Message<'_>, admission: &mut Admission<'_>) -> Result<Self, Refusal> {
+        let (mut name, mut version, mut schema_url) = ("", "", "");
+        let (mut attributes, mut bytes) = (Vec::new(), 0);
+        let bytes_max = admission.shared.config.attribute_bytes_max;
         for field in message.fields() {
             let field = field?;
-            match field.number {
-                // The framing was checked, nesting included: what fails here is ours.
-                1 => scope
-                    .merge(field.bytes()?)
-                    .map_err(|cause| Refusal::Fail(Error::Internal(format!("a scope: {cause}"))))?,
-                3 => schema_url = field.text()?,
-                _ => {}
+            if field.number == 3 {
+                schema_url = field.text()?;
+            }
+            if field.number != 1 {
+                continue;
+            }
+            for field in field.message()?.fields() {
+                let field = field?;
+                match field.number {
+                    1 => name = field.text()?,
+                    2 => version = field.text()?,
+                    3 => {
+                        bytes += scope_attribute_bytes(field.message()?);
+                        if bytes <= bytes_max {
+                            attributes.push(attribute(field.bytes()?)?);
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
+        if bytes > bytes_max {
+            attributes.clear();
+            admission.tally.adjust(Reason::ScopeAttributesDropped);
+        }
         let mut labels = vec![
-            ("otel.scope.name".to_owned(), scope.name),
-            ("otel.scope.version".to_owned(), scope.version),
+            ("otel.scope.name".to_owned(), name.to_owned()),
+            ("otel.scope.version".to_owned(), version.to_owned()),
             ("otel.scope.schema_url".to_owned(), schema_url.to_owned()),
         ];
-        for pair in &scope.attributes {
+        for pair in &attributes {
             let text = pair.value.as_ref().map(value::text).unwrap_or_default();
             labels.push((format!("otel.scope.{}", pair.key), text.into_owned()));
         }
@@ -71,4 +90,10 @@ impl Scope {
         }
         Ok(Self { labels, key: admission.shared.memory.hasher.hash(&bytes) })
     }
+}
+
+/// The framing was checked, nesting included: what fails here is ours.
+fn attribute(bytes: &[u8]) -> Result<KeyValue, Refusal> {
+    KeyValue::decode(bytes)
+        .map_err(|cause| Refusal::Fail(Error::Internal(format!("a scope: {cause}"))))
 }

@@ -227,6 +227,10 @@ fn what_each_row_takes_from_around_it_is_counted_as_memory() {
     let seen = take(logs_of(Some(around(two)), records));
     assert_eq!(seen.column(Table::Logs, "attrs_str")[9_999], "{}");
     counted(&seen, &[(Reason::AttributesOverLimit, 1)]);
+    // Two bytes on the wire each: they end as well.
+    let empty = around(vec![KeyValue::default(); 40_000]);
+    let seen = take(logs_of(Some(empty), vec![record(Vec::new())]));
+    counted(&seen, &[(Reason::AttributesOverLimit, 1)]);
 }
 
 #[test]
