@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use model::time::{NS_PER_S, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{Catalogue, FILE};
@@ -23,6 +24,8 @@ pub mod folder;
 pub(crate) const DIR: &str = "backup";
 /// How often a backup is begun anew because files went while they were linked.
 const ATTEMPTS: usize = 5;
+/// How long a backup may take, in ns.
+const STALE_NS: i64 = 86_400 * NS_PER_S;
 
 /// One file of a backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,7 +45,7 @@ pub struct Backup {
     pub dir: PathBuf,
     /// Every row acknowledged up to this WAL sequence is in it.
     pub seq: u64,
-    /// When it was begun, ns since the epoch.
+    /// When it was begun, ns since the epoch; it is ended by this.
     pub created: i64,
     /// The files; the catalogue is the last.
     pub files: Vec<BackupFile>,
@@ -50,9 +53,12 @@ pub struct Backup {
 
 /// Links and copies what a restore needs. A backup that was begun before is given up.
 pub(crate) async fn begin(core: &Arc<Core>) -> Result<Backup, Error> {
+    let mut current = core.backup.lock().await;
     let mut attempt = 1;
     loop {
-        match attempt_begin(core).await {
+        let now = core.clock.now();
+        *current = Some(now);
+        match attempt_begin(core, now).await {
             Err(error) if attempt < ATTEMPTS && is_passing(&error) => attempt += 1,
             done => return done,
         }
@@ -70,8 +76,30 @@ fn is_passing(error: &Error) -> bool {
     }
 }
 
-/// Removes what a backup was taken from.
-pub(crate) async fn end(core: &Arc<Core>) -> Result<(), Error> {
+/// Removes what the backup begun at `created` was taken from; another one's files stay.
+pub(crate) async fn end(core: &Arc<Core>, created: Timestamp) -> Result<(), Error> {
+    let mut current = core.backup.lock().await;
+    if current.is_some_and(|current| current == created) {
+        clear(core).await?;
+        *current = None;
+    }
+    Ok(())
+}
+
+/// Ends a backup whose client has not done so for long: links keep files that retention ended.
+pub(crate) async fn end_stale(core: &Arc<Core>) -> Result<(), Error> {
+    // One that begins right now is not stale.
+    let Ok(mut current) = core.backup.try_lock() else { return Ok(()) };
+    let is_stale = |begun: Timestamp| core.clock.now().0.saturating_sub(begun.0) > STALE_NS;
+    if current.is_some_and(is_stale) {
+        clear(core).await?;
+        *current = None;
+        tracing::warn!("backup given up, nobody has ended it for a day");
+    }
+    Ok(())
+}
+
+async fn clear(core: &Arc<Core>) -> Result<(), Error> {
     let dir = core.dir.join(DIR);
     blocking(move || remove(&dir)).await
 }
@@ -85,9 +113,8 @@ pub(crate) fn remove(dir: &Path) -> Result<(), Error> {
     }
 }
 
-async fn attempt_begin(core: &Arc<Core>) -> Result<Backup, Error> {
-    end(core).await?;
-    let now = core.clock.now();
+async fn attempt_begin(core: &Arc<Core>, now: Timestamp) -> Result<Backup, Error> {
+    clear(core).await?;
     let dir = core.dir.join(DIR);
     let wal = Path::new("wal").join(SHARD.to_string());
     // What is acknowledged by now is in the log copied next, or in segments of the catalogue copied after it.

@@ -63,7 +63,7 @@ pub(crate) struct Checkpoint {
 
 /// What one commit changes.
 pub(crate) struct Commit<'a> {
-    /// `flush`, `compact`, `retain` or `delete`.
+    /// `flush`, `compact`, `retain`, `delete` or `rebuild`.
     pub(crate) kind: &'static str,
     pub(crate) now: Timestamp,
     pub(crate) new: &'a [Facts],

@@ -8,6 +8,7 @@ use model::id::TenantId;
 use model::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
+use crate::backup;
 use crate::catalogue::{Commit, DataFile};
 use crate::compact::due::{Job, due};
 use crate::compact::work::Work;
@@ -23,7 +24,7 @@ use crate::schema::Table;
 use crate::segment::read::Segment;
 use crate::segment::write::{Facts, Origin, Plan, Window, path};
 
-mod due;
+pub(crate) mod due;
 mod duplicates;
 pub(crate) mod merge;
 mod need;
@@ -78,9 +79,11 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
         }
     }
     // Retention comes last: rollups of samples outlive them, and are made when their window is sealed.
-    quarantine(core).await?;
-    retain(core).await?;
-    sweep(core).await.and(outcome)
+    // The first error is told, and keeps none of the rest from being done.
+    outcome = outcome.and(quarantine(core).await.map(drop));
+    outcome = outcome.and(retain(core).await);
+    outcome = outcome.and(backup::end_stale(core).await);
+    outcome.and(sweep(core).await)
 }
 
 fn note_lag(core: &Core, jobs: &[Job]) {
@@ -132,7 +135,9 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     };
     core.counters.compact_peak(reserved, done.peak);
     let new = done.facts;
-    if let Err(error) = replace(core, "compact", &inputs, (new, origin, commit_order)).await {
+    if let Err(error) =
+        replace(core, "compact", &inputs, (new, origin, commit_order)).await
+    {
         if matches!(error, Error::Unavailable { .. }) {
             // An input ended meanwhile and the commit was rolled back: the output is nobody's.
             discard(core, &paths).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use model::id::{ResourceId, TenantId};
-use model::time::Clock;
+use model::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
 use crate::catalogue::{Catalogue, Checkpoint};
@@ -53,6 +53,8 @@ pub(crate) struct Core {
     pub(crate) counters: Counters,
     /// Held by whoever replaces segments by others: compaction, retention.
     pub(crate) compacting: tokio::sync::Mutex<()>,
+    /// The backup whose files are kept, by when it was begun; held while one begins or ends.
+    pub(crate) backup: tokio::sync::Mutex<Option<Timestamp>>,
     /// Held while a delete takes effect, and while a merge is committed: no merge passes a delete by.
     pub(crate) marking: tokio::sync::Mutex<()>,
     /// Locked as long as the store is open.

@@ -92,6 +92,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         ended: std::sync::Mutex::default(),
         counters,
         compacting: tokio::sync::Mutex::new(()),
+        backup: tokio::sync::Mutex::default(),
         marking: tokio::sync::Mutex::new(()),
         _lock: lock,
         config,

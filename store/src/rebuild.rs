@@ -26,6 +26,9 @@ use crate::segment::read::Segment;
 use crate::segment::write::{Facts, Origin, Seen, Window, sidecar_path};
 use crate::wal::replay::{Scanned, scan};
 
+/// Below quarantine: segments whose rows stand elsewhere.
+const SUPERSEDED: &str = "superseded";
+
 /// What became of the files of a store whose catalogue was made anew.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Rebuilt {
@@ -33,7 +36,7 @@ pub struct Rebuilt {
     pub segments: u64,
     /// Rows in them.
     pub rows: u64,
-    /// Segments left out: others hold their rows, or the log does. Their files are removed.
+    /// Segments left out: others hold their rows, or the log does. Their files go to `quarantine/superseded`.
     pub superseded: u64,
     /// Files that could not be read, moved to quarantine, with the reason.
     pub quarantined: Vec<(PathBuf, String)>,
@@ -139,6 +142,8 @@ fn find(dir: &Path) -> Result<(Vec<Found>, Rebuilt), Error> {
             } else if path.extension().is_some_and(|extension| extension == "parquet") {
                 match read(dir, &path) {
                     Ok(segment) => found.push(segment),
+                    // What could not be opened now, as for want of handles, may be whole.
+                    Err(error @ Error::Io { action: "open", .. }) => return Err(error),
                     Err(error) => {
                         quarantine(dir, &path, &error)?;
                         rebuilt.quarantined.push((path, error.to_string()));
@@ -303,7 +308,7 @@ fn log_start(dir: &Path) -> Result<(u64, u64), Error> {
     Ok((first, epoch))
 }
 
-/// The newest set of segments that holds every row once, together with the log. Removes the files of the others.
+/// The newest set of segments that holds every row once, together with the log. Moves the files of the others away.
 ///
 /// What a merge was made from counts as long as all of it is there: the merge may not have come to its commit, and holds
 /// nothing else. Once part of it is gone, the merge was committed. Of flushes the log reaches back to, those at its
@@ -315,20 +320,20 @@ fn choose(
     rebuilt: &mut Rebuilt,
 ) -> Result<Vec<Found>, Error> {
     let there: HashSet<String> = found.iter().map(|found| found.facts.path.clone()).collect();
-    let replaces: HashMap<&str, &[String]> = found
-        .iter()
-        .map(|found| (found.facts.path.as_str(), found.origin.replaces.as_slice()))
-        .collect();
-    let levels: HashMap<&str, u8> =
-        found.iter().map(|found| (found.facts.path.as_str(), found.facts.level)).collect();
-    let level = |path: &str| levels.get(path).copied();
+    let by_path: HashMap<&str, &Found> =
+        found.iter().map(|found| (found.facts.path.as_str(), found)).collect();
     let mut superseded: HashSet<String> = HashSet::new();
-    for (path, inputs) in &replaces {
+    for (path, of) in &by_path {
+        let inputs = &of.origin.replaces;
         if inputs.is_empty() {
             continue;
         }
-        // One written anew without deleted rows is whole, and must not give them back.
-        let is_cleaned = inputs.len() == 1 && level(path) == level(&inputs[0]);
+        // One written anew without deleted rows is whole, and must not give them back. It is of before a delete.
+        let is_cleaned = inputs.len() == 1
+            && of.origin.hi <= deleted
+            && by_path
+                .get(inputs[0].as_str())
+                .is_some_and(|input| input.facts.level == of.facts.level);
         if !is_cleaned && inputs.iter().all(|input| there.contains(input)) {
             superseded.insert((*path).to_owned());
         } else {
@@ -336,10 +341,10 @@ fn choose(
             while let Some(input) = gone.pop() {
                 superseded.insert(input.to_owned());
                 gone.extend(
-                    replaces
+                    by_path
                         .get(input)
                         .into_iter()
-                        .flat_map(|more| more.iter())
+                        .flat_map(|input| &input.origin.replaces)
                         .map(String::as_str),
                 );
             }
@@ -365,12 +370,15 @@ fn choose(
     let (kept, others): (Vec<Found>, Vec<Found>) = found
         .into_iter()
         .partition(|found| !superseded.contains(&found.facts.path) && found.origin.hi <= watermark);
+    // Should the log turn out to be damaged, they are the only copy.
+    let aside = dir.join(QUARANTINE).join(SUPERSEDED);
+    fs::create_dir_all(&aside).map_err(Error::io("create", &aside))?;
     for other in &others {
         for path in [other.facts.path.clone(), sidecar_path(&other.facts.path)] {
             let path = dir.join(path);
-            match fs::remove_file(&path) {
+            match fs::rename(&path, aside.join(path.file_name().unwrap_or_default())) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io("remove", &path)(error));
+                    return Err(Error::io("rename", &path)(error));
                 }
                 _ => {}
             }

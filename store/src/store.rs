@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::future::BoxFuture;
 use model::id::{ResourceId, TenantId};
 use model::metric::SeriesDef;
-use model::time::Clock;
+use model::time::{Clock, Timestamp};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -143,7 +143,9 @@ impl Store {
         }
         wal.push(pending)?;
         let gone = |_| Error::Unavailable { reason: "the log stopped".to_owned() };
-        let seq = acked.await.map_err(gone)??;
+        let Some(seq) = acked.await.map_err(gone)?? else {
+            return Ok(Ack { seq: 0, rows: 0 }); // Its twin was in the queue before it.
+        };
         if self.core.live.load().head_bytes >= self.core.flush_bytes() {
             self.core.flush_wanted.notify_one();
         }
@@ -252,13 +254,14 @@ impl Store {
         Box::pin(async { backup::begin(&self.core).await })
     }
 
-    /// Lets go of the files of a backup.
+    /// Lets go of the files of the backup begun at `created`; one begun since is another's, and stays. One that nobody
+    /// ends is given up after a day.
     ///
     /// # Errors
     ///
     /// When they cannot be removed.
-    pub fn end_backup(&self) -> BoxFuture<'_, Result<(), Error>> {
-        Box::pin(async { backup::end(&self.core).await })
+    pub fn end_backup(&self, created: Timestamp) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move { backup::end(&self.core, created).await })
     }
 
     /// Makes the catalogue of a data directory anew from its segments and log; no process may have it open.

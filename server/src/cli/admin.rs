@@ -86,8 +86,9 @@ pub(super) fn backup(args: &BackupArgs) -> Result<()> {
         let backup: Backup = serde_json::from_slice(&body).context("the answer is no backup")?;
         let to = args.to.clone();
         std::fs::create_dir_all(&to).with_context(|| format!("cannot make {}", to.display()))?;
+        let end = format!("/api/headrope/v1/backup?created={}", backup.created);
         let copied = copy(backup, to).await;
-        let ended = server.delete("/api/headrope/v1/backup").await;
+        let ended = server.delete(&end).await;
         let (done, seq) = copied?;
         ended?;
         say(&format!(
@@ -227,7 +228,7 @@ async fn rebuild(dir: &Path, force: bool) -> Result<()> {
         warn(&format!("{} is in quarantine: {reason}", path.display()));
     }
     say(&format!(
-        "{} segments with {} rows up to sequence {}; {} files left out, others hold their rows; {} in quarantine",
+        "{} segments with {} rows up to sequence {}; {} segments moved to quarantine/superseded, for others or the log hold their rows; {} in quarantine",
         rebuilt.segments,
         rebuilt.rows,
         rebuilt.watermark,

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{Request, State};
+use axum::extract::{Query, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -131,8 +131,18 @@ async fn begin_backup(State(app): State<Arc<App>>) -> Result<Response, Failure> 
     Ok(Json(backup).into_response())
 }
 
-async fn end_backup(State(app): State<Arc<App>>) -> Result<StatusCode, Failure> {
-    app.store.end_backup().await.map_err(query::Error::from)?;
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EndBackup {
+    /// Which backup, as its beginning was answered.
+    created: i64,
+}
+
+async fn end_backup(
+    State(app): State<Arc<App>>,
+    Query(EndBackup { created }): Query<EndBackup>,
+) -> Result<StatusCode, Failure> {
+    app.store.end_backup(Timestamp(created)).await.map_err(query::Error::from)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -73,9 +73,16 @@ impl<'a> Merge<'a> {
             }
             let n_rows: usize = self.cursors.iter().map(Cursor::n_rows).sum();
             let n_full = self.cursors.len() * BATCH_ROWS;
-            let keys = if n_rows > GROUP_ROWS_MAX + n_full { &self.row } else { &self.group };
+            let is_much = n_rows > GROUP_ROWS_MAX + n_full;
+            let keys = if is_much { &self.row } else { &self.group };
             let horizon = self.horizon(keys)?;
-            let slices = take(&mut self.cursors, keys, horizon.as_ref())?;
+            let is_below = |row: &OwnedRow| horizon.as_ref().is_none_or(|horizon| row < horizon);
+            let mut slices = take(&mut self.cursors, keys, is_below)?;
+            if slices.is_empty() && is_much && is_loose(self.table) {
+                // So many rows with one key, as of a device without a clock: any order of them is right.
+                let is_met = |row: &OwnedRow| horizon.as_ref().is_none_or(|horizon| row <= horizon);
+                slices = take(&mut self.cursors, keys, is_met)?;
+            }
             if !slices.is_empty() {
                 let batch = self.arrange(&slices)?;
                 let bytes = |batch: &RecordBatch| batch.get_array_memory_size();
@@ -146,19 +153,21 @@ impl<'a> Merge<'a> {
     }
 }
 
-/// Rows below `horizon`, in the order of the cursors.
+/// Whether rows with equal keys stay as they are: nothing is folded that stands apart.
+fn is_loose(table: Table) -> bool {
+    matches!(table, Table::Logs | Table::Spans)
+}
+
+/// The first rows for which `is_taken` holds, in the order of the cursors.
 fn take(
     cursors: &mut [Cursor],
     keys: &Keys,
-    horizon: Option<&OwnedRow>,
+    is_taken: impl Fn(&OwnedRow) -> bool,
 ) -> Result<Vec<RecordBatch>, Error> {
     let mut slices = Vec::new();
     for cursor in cursors {
         while let Some(batch) = cursor.rows.pop_front() {
-            let n_below = match horizon {
-                Some(horizon) => keys.n_below(&batch, horizon)?,
-                None => batch.num_rows(),
-            };
+            let n_below = keys.n_first(&batch, &is_taken)?;
             if n_below > 0 {
                 slices.push(batch.slice(0, n_below));
             }
@@ -210,12 +219,16 @@ impl Keys {
         Ok(rows.row(0).owned())
     }
 
-    /// How many rows of a sorted batch are below `key`.
-    fn n_below(&self, batch: &RecordBatch, key: &OwnedRow) -> Result<usize, Error> {
+    /// For how many rows at the beginning of a sorted batch `is_taken` holds.
+    fn n_first(
+        &self,
+        batch: &RecordBatch,
+        is_taken: impl Fn(&OwnedRow) -> bool,
+    ) -> Result<usize, Error> {
         let (mut low, mut high) = (0, batch.num_rows());
         while low < high {
             let middle = low.midpoint(high);
-            if self.of(batch, middle)? < *key {
+            if is_taken(&self.of(batch, middle)?) {
                 low = middle + 1;
             } else {
                 high = middle;

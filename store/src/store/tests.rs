@@ -381,3 +381,20 @@ async fn one_series_is_read_without_the_others_and_the_limit_holds() {
     let refused = snapshot.samples(&all, (i64::MIN, i64::MAX), &limit).map(|_| ()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Exhausted);
 }
+
+#[tokio::test]
+async fn of_a_batch_and_its_repeat_in_one_queue_the_rows_count_once() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    for seq in 1..40 {
+        let delivery = Some(crate::delivery::Delivery { agent: 1, epoch: 1, seq });
+        let send = || {
+            let samples = samples(&[(id, START_MS + seq as i64, 1.0)]);
+            store.ingest(Ingest { tenant: TENANT, samples, delivery, ..Ingest::default() })
+        };
+        let (first, again) = tokio::join!(send(), send());
+        assert_eq!((first.unwrap().rows, again.unwrap()), (1, Ack { seq: 0, rows: 0 }));
+    }
+    assert_eq!(read(&store).len(), 39);
+}

@@ -37,11 +37,13 @@ pub(crate) trait Sink: Send + Sync {
     fn apply(&self, seq: u64, bytes: u64, rows: Rows);
 }
 
+type Answer = oneshot::Sender<Result<Option<u64>, Error>>;
+
 /// One batch: its records and the rows they hold.
 pub(crate) struct Pending {
     pub(crate) records: Vec<(Encoded, Rows)>,
-    /// Told the last sequence once everything is durable and visible.
-    pub(crate) ack: oneshot::Sender<Result<u64, Error>>,
+    /// Told the last sequence once everything is durable and visible; `None` when it had come before.
+    pub(crate) ack: Answer,
 }
 
 impl Pending {
@@ -548,6 +550,7 @@ impl Writer {
         let now = self.clock.now();
         for pending in group {
             let delivery = pending.delivery();
+            let is_repeat = pending.records.is_empty();
             for (record, rows) in pending.records {
                 seq += 1;
                 self.sink.apply(seq, record.len() as u64, rows);
@@ -555,7 +558,7 @@ impl Writer {
             if let Some(delivery) = delivery {
                 lock(&self.shared.deliveries).note(&delivery, now);
             }
-            answer(pending.ack, Ok(seq));
+            answer(pending.ack, Ok((!is_repeat).then_some(seq)));
         }
     }
 
@@ -719,7 +722,7 @@ impl Writer {
 }
 
 /// A sender that has gone away needs no answer: its rows are kept all the same.
-fn answer(ack: oneshot::Sender<Result<u64, Error>>, result: Result<u64, Error>) {
+fn answer(ack: Answer, result: Result<Option<u64>, Error>) {
     drop(ack.send(result));
 }
 

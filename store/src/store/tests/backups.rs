@@ -50,9 +50,10 @@ async fn a_backup_holds_what_was_acknowledged_before_it_and_the_next_one_copies_
     later(5);
     store.compact().await.unwrap();
     let (to, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let first = folder::write(&backup, to.path(), |_| {}).unwrap();
+    let (first, created) =
+        (folder::write(&backup, to.path(), |_| {}).unwrap(), Timestamp(backup.created));
     assert_eq!((first.kept, first.files), (0, first.files_all));
-    store.end_backup().await.unwrap();
+    store.end_backup(created).await.unwrap();
     let target = made.path().join("data");
     folder::restore(to.path(), &target, |_| {}).unwrap();
     let restored = open_at(&bench, &target).await.unwrap();
@@ -106,6 +107,10 @@ async fn a_lost_catalogue_is_made_anew_from_the_files() {
     assert!(error.to_string().contains("store rebuild"), "{error}");
     let rebuilt = rebuild(&bench, false).await.unwrap();
     assert!(rebuilt.quarantined.is_empty(), "{rebuilt:?}");
+    let aside = std::fs::read_dir(bench.dir.path().join("quarantine/superseded")).unwrap();
+    let aside = aside.map(|entry| entry.unwrap().path());
+    let n_aside = aside.filter(|path| path.extension().unwrap() == "parquet").count();
+    assert!(rebuilt.superseded > 0 && n_aside as u64 == rebuilt.superseded, "{rebuilt:?}");
     let store = bench.open().await;
     assert_eq!(read(&store), expected);
     // It goes on as before: the later write wins.
@@ -229,4 +234,23 @@ async fn a_folder_that_holds_something_else_keeps_it() {
     assert!(data.join("mine.parquet").exists(), "nothing there was of a backup");
     folder::write(&backup, to.path(), |_| {}).unwrap();
     assert!(data.join("notes.txt").exists());
+}
+
+#[tokio::test]
+async fn a_backup_is_ended_by_who_began_it_or_after_a_day() {
+    let bench = Bench::new();
+    let (store, _) = filled(&bench).await;
+    let first = store.begin_backup().await.unwrap();
+    bench.time.0.fetch_add(SECOND, Ordering::SeqCst);
+    let second = store.begin_backup().await.unwrap();
+    store.end_backup(Timestamp(first.created)).await.unwrap();
+    assert!(second.dir.join("catalogue.sqlite").exists(), "another's");
+    for (hours, is_there) in [(23, true), (2, false)] {
+        bench.time.0.fetch_add(hours * 3_600 * SECOND, Ordering::SeqCst);
+        store.compact().await.unwrap();
+        assert_eq!(second.dir.exists(), is_there);
+    }
+    let third = store.begin_backup().await.unwrap();
+    store.end_backup(Timestamp(third.created)).await.unwrap();
+    assert!(!third.dir.exists());
 }

@@ -288,6 +288,33 @@ async fn a_compaction_holds_no_more_memory_than_it_reserved() {
 }
 
 #[tokio::test]
+async fn rows_with_one_key_are_not_gathered_to_be_put_in_order() {
+    use crate::compact::{due::Run, merge::Merge};
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let times = TimestampNanosecondArray::from(vec![START_MS * 1_000_000; 2_000]);
+    let service = arrow::array::StringArray::from(vec!["one"; 2_000]);
+    let batch = replaced(&noise(2_000, 9), TIME, Arc::new(times.with_timezone("UTC")));
+    let batch = replaced(&batch, columns::SERVICE_NAME, Arc::new(service));
+    for _ in 0..2 {
+        put_tables(&store, vec![(Table::Logs, batch.clone())]).await.unwrap();
+        store.flush().await.unwrap();
+    }
+    let mut segments = store.core.live.segments().to_vec();
+    segments.retain(|segment| segment.facts().table == Table::Logs);
+    let window = segments[0].facts().window;
+    let runs: Vec<Run> = segments.into_iter().map(|file| Run { files: vec![file] }).collect();
+    let registry = &store.core.registry;
+    let mut merge = Merge::new((Table::Logs, window), &runs, Vec::new(), registry).unwrap();
+    let mut n_rows = 0;
+    while let Some(batch) = merge.next().unwrap() {
+        assert!(batch.num_rows() < 1_000, "{}", batch.num_rows());
+        n_rows += batch.num_rows();
+    }
+    assert_eq!(n_rows, 4_000);
+}
+
+#[tokio::test]
 async fn rows_of_one_trace_fold_over_hours_and_the_day() {
     let bench = Bench::new();
     let store = bench.open().await;
