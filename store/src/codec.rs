@@ -3,6 +3,8 @@
 //! Made to be cheap first: a few ns a value in either direction, no tables, no compressor. Byte by byte in
 //! `docs/format/wal.md`.
 
+use crate::varint::{self, unzigzag, zigzag};
+
 /// Integers beyond this are not all doubles.
 const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
 
@@ -23,36 +25,8 @@ impl<'a> Bytes<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Malformed> {
-        let (mut value, mut shift) = (0_u64, 0_u32);
-        for (i, byte) in self.0.iter().enumerate() {
-            if shift >= 64 {
-                return Err(Malformed);
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            shift += 7;
-            if byte & 0x80 == 0 {
-                self.0 = &self.0[i + 1..];
-                return Ok(value);
-            }
-        }
-        Err(Malformed)
+        varint::take(&mut self.0).ok_or(Malformed)
     }
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-const fn zigzag(value: i64) -> u64 {
-    ((value << 1) ^ (value >> 63)).cast_unsigned()
-}
-
-const fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -((value & 1).cast_signed())
 }
 
 /// Appends numbers as runs: difference to the run before, zigzag, then the run's length less one, both LEB128.
@@ -64,8 +38,8 @@ pub(crate) fn put_runs(out: &mut Vec<u8>, numbers: impl Iterator<Item = i64>) {
         while numbers.next_if_eq(&number).is_some() {
             more += 1;
         }
-        put_varint(out, zigzag(number.wrapping_sub(before)));
-        put_varint(out, more);
+        varint::put(out, zigzag(number.wrapping_sub(before)));
+        varint::put(out, more);
         before = number;
     }
 }

@@ -18,7 +18,6 @@ use crate::segment::read::Segment;
 pub(crate) mod cache;
 mod ids;
 mod needle;
-mod pack;
 mod runs;
 mod token;
 mod traces;
@@ -163,14 +162,15 @@ impl Sink for Parts {
 }
 
 /// Attributes of one type with their values as text, in the form queries compare.
-struct Attributes {
+pub(crate) struct Attributes {
     map: MapArray,
     names: StringArray,
     values: StringArray,
 }
 
 impl Attributes {
-    fn of(column: &ArrayRef) -> Option<Self> {
+    /// Those in a map; `None` when it has none.
+    pub(crate) fn of(column: &ArrayRef) -> Option<Self> {
         let map = column.as_map_opt()?.clone();
         if map.keys().is_empty() {
             return None;
@@ -180,7 +180,8 @@ impl Attributes {
         Some(Self { map, names, values })
     }
 
-    fn row(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
+    /// Names and values of one row.
+    pub(crate) fn row(&self, row: usize) -> impl Iterator<Item = (&str, &str)> {
         let at = |i: usize| usize::try_from(self.map.value_offsets()[i]).unwrap_or(0);
         (at(row)..at(row + 1))
             .filter(|entry| self.values.is_valid(*entry))

@@ -34,6 +34,7 @@ mod segment;
 mod snapshot;
 mod stats;
 mod store;
+mod varint;
 mod verify;
 mod wal;
 

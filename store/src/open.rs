@@ -209,6 +209,7 @@ async fn remove_pending(catalogue: &Catalogue, objects: &DurableLocal) -> Result
 
 /// Brings back series, resources and bounds of today's and yesterday's segments, resources first: series refer to them.
 /// Those of older days are read when somebody asks for them.
+///
 /// Returns the segments an operator moved to quarantine.
 fn load_registry(
     registry: &Registry,
@@ -333,7 +334,7 @@ struct Position {
     deliveries: Deliveries,
 }
 
-/// Refuses damage unless repair was asked for, which moves a copy of each damaged file to quarantine.
+/// Refuses damage unless repair was asked for, which copies each damaged file to quarantine.
 fn check_damage(core: &Core, log: &Log, watermark: u64) -> Result<bool, Error> {
     let damages = log.damages(watermark);
     let Some(first) = damages.first() else { return Ok(false) };

@@ -4,9 +4,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeBinaryArray, MapArray, RecordBatch, StringArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, RecordBatch, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, TimeUnit, UInt64Type};
 use model::id::ResourceId;
@@ -16,18 +14,10 @@ use model::time::NS_PER_MS;
 use crate::delete::DeleteFrom;
 use crate::delete::marker::Marker;
 use crate::error::Error;
+use crate::index::Attributes;
 use crate::registry::Resource;
 use crate::registry::select::Test;
 use crate::schema::columns;
-
-/// The maps that hold attributes of logs and spans.
-const ATTRIBUTES: [&str; 5] = [
-    columns::ATTRS_STR,
-    columns::ATTRS_INT,
-    columns::ATTRS_F64,
-    columns::ATTRS_BOOL,
-    columns::ATTRS_JSON,
-];
 
 /// Matchers with their expressions compiled: name as given, name as a column, test.
 pub(crate) struct Conditions(Vec<(String, String, Test)>);
@@ -49,7 +39,8 @@ impl Conditions {
             })
         };
         let rest = [columns::TIME, columns::RESOURCE_ID];
-        let is_rest = |name: &&&str| rest.contains(*name) || ATTRIBUTES.contains(*name);
+        let is_rest =
+            |name: &&&str| rest.contains(*name) || columns::ATTRIBUTE_MAPS.contains(*name);
         known.iter().filter(|name| is_named(name) || is_rest(name)).copied().collect()
     }
 }
@@ -103,7 +94,7 @@ struct Texts<'a> {
     /// Values of the attribute that stand in a column of its own.
     promoted: Option<StringArray>,
     name: &'a str,
-    maps: Vec<(MapArray, StringArray)>,
+    maps: Vec<Attributes>,
     resources: Option<(ArrayRef, &'a HashMap<ResourceId, Arc<Resource>>)>,
 }
 
@@ -137,13 +128,8 @@ impl<'a> Texts<'a> {
             }
             None => None,
         };
-        let mut maps = Vec::new();
-        for name in ATTRIBUTES {
-            if let Some(map) = batch.column_by_name(name).and_then(|map| map.as_map_opt()) {
-                let values = cast(map.values(), &DataType::Utf8).map_err(wrap())?;
-                maps.push((map.clone(), values.as_string::<i32>().clone()));
-            }
-        }
+        let maps = columns::ATTRIBUTE_MAPS.iter().filter_map(|name| batch.column_by_name(name));
+        let maps = maps.filter_map(Attributes::of).collect();
         let ids = batch.column_by_name(columns::RESOURCE_ID).cloned();
         Ok(Self { column, promoted, name, maps, resources: ids.map(|ids| (ids, known)) })
     }
@@ -160,14 +146,9 @@ impl<'a> Texts<'a> {
         if let Some(texts) = self.promoted.as_ref().filter(|texts| texts.is_valid(row)) {
             return texts.value(row).into();
         }
-        for (map, values) in &self.maps {
-            let (first, last) = (map.value_offsets()[row], map.value_offsets()[row + 1]);
-            let keys = map.keys().as_string::<i32>();
-            for entry in usize::try_from(first).unwrap_or(0)..usize::try_from(last).unwrap_or(0) {
-                if keys.value(entry) == self.name && values.is_valid(entry) {
-                    return values.value(entry).into();
-                }
-            }
+        let mut pairs = self.maps.iter().flat_map(|map| map.row(row));
+        if let Some((_, value)) = pairs.find(|(name, _)| *name == self.name) {
+            return value.into();
         }
         self.of_resource(row).unwrap_or_default().into()
     }

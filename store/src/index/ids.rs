@@ -7,8 +7,8 @@
 use roaring::RoaringBitmap;
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable as _, Filter as _, FilterRef as _};
 
-use super::pack::Reader;
 use super::{BLOCK_ROWS, GROUP_ROWS};
+use crate::varint::Reader;
 
 /// Blocks of a group.
 const BLOCKS: u32 = 64;

@@ -6,8 +6,8 @@
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{TimestampMillisecondType, UInt64Type};
 
-use super::pack::{Reader, put};
 use crate::schema::columns;
+use crate::varint::{Reader, put, unzigzag, zigzag};
 
 /// The rows of one series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl RunsBuilder {
             out.extend_from_slice(&run.id.to_le_bytes());
             put(&mut out, run.rows);
             let from = run.times.0.wrapping_sub(base);
-            put(&mut out, ((from << 1) ^ (from >> 63)).cast_unsigned());
+            put(&mut out, zigzag(from));
             put(&mut out, run.times.1.wrapping_sub(run.times.0).cast_unsigned());
         }
         out.extend_from_slice(&base.to_le_bytes());
@@ -86,9 +86,7 @@ impl Runs {
         for _ in 0..n_series {
             let id = u64::from_le_bytes(reader.bytes()?);
             let rows = reader.number()?;
-            let zigzag = reader.number()?;
-            let from = (zigzag >> 1).cast_signed() ^ -((zigzag & 1).cast_signed());
-            let first = base.wrapping_add(from);
+            let first = base.wrapping_add(unzigzag(reader.number()?));
             let times = (first, first.wrapping_add(reader.number()?.cast_signed()));
             runs.push(Run { id, first_row, rows, times });
             first_row = first_row.checked_add(rows)?;

@@ -9,8 +9,8 @@ use arrow::array::{Array as _, AsArray as _, RecordBatch};
 use roaring::RoaringBitmap;
 
 use super::BLOCK_ROWS;
-use super::pack::{Reader, put};
 use crate::schema::columns;
+use crate::varint::{Reader, put};
 
 const TRACES: usize = 128;
 const ENTRY: usize = 16;

@@ -17,7 +17,7 @@ use tantivy::schema::{Field, IndexRecordOption, Schema, TextFieldIndexing, TextO
 use tantivy::tokenizer::{Token, TokenStream, Tokenizer, TokenizerManager};
 use tantivy::{DocSet as _, Index, InvertedIndexReader, TERMINATED, TantivyDocument};
 
-use super::pack::Reader;
+use crate::varint::Reader;
 
 /// Stands between the terms of a block.
 const SEPARATOR: char = '\u{1}';
