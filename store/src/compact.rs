@@ -135,9 +135,7 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     };
     core.counters.compact_peak(reserved, done.peak);
     let new = done.facts;
-    if let Err(error) =
-        replace(core, "compact", &inputs, (new, origin, commit_order)).await
-    {
+    if let Err(error) = replace(core, "compact", &inputs, (new, origin, commit_order)).await {
         if matches!(error, Error::Unavailable { .. }) {
             // An input ended meanwhile and the commit was rolled back: the output is nobody's.
             discard(core, &paths).await;

@@ -112,6 +112,4 @@ pub(crate) fn is_full(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-pub(crate) mod faulty;
-#[cfg(test)]
 pub(crate) mod sim;

@@ -16,7 +16,7 @@ use model::metric::{Labels, MetricKind, Temporality};
 use model::time::{TimeRange, Timestamp};
 
 use super::*;
-use crate::disk::faulty::{FaultyDisk, Fuse};
+use crate::disk::sim::SimDisk;
 use crate::error::ErrorKind;
 use crate::sample::{Samples, SeriesRef};
 use crate::scan::ScanLimit;
@@ -70,8 +70,8 @@ impl Bench {
         Store::open_with(self.config(), self.seams()).await.unwrap()
     }
 
-    async fn open_on(&self, fuse: &Arc<Fuse>) -> Result<Arc<Store>, Error> {
-        let disk = Arc::new(FaultyDisk(Arc::clone(fuse)));
+    async fn open_on(&self, disk: &SimDisk) -> Result<Arc<Store>, Error> {
+        let disk = Arc::new(disk.clone());
         Store::open_with(self.config(), Seams { disk, ..self.seams() }).await
     }
 }

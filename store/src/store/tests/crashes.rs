@@ -1,6 +1,54 @@
 //! The disk dies at each operation in turn: nothing acknowledged is lost, nothing is there twice.
 
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
 use super::*;
+use crate::disk::sim::{Judge, Op, OpKind, Verdict};
+
+/// Lets operations pass and fails all from a chosen one on: half of that write may arrive, nothing after it does.
+#[derive(Default)]
+struct Fuse {
+    left: AtomicI64,
+    passed: AtomicU64,
+    is_denied: AtomicBool,
+}
+
+impl Fuse {
+    /// Lets `operations` pass on the disk of `bench`.
+    fn after(bench: &Bench, operations: i64) -> (Arc<Self>, SimDisk) {
+        let fuse = Arc::new(Self { left: AtomicI64::new(operations), ..Self::default() });
+        let judge: Arc<dyn Judge> = Arc::clone(&fuse) as _;
+        (fuse, SimDisk::new(bench.dir.path(), judge))
+    }
+
+    /// Changes how many more pass.
+    fn set(&self, operations: i64) {
+        self.left.store(operations, Ordering::SeqCst);
+    }
+
+    /// Makes every new name fail, as without permission or file handles, or pass again.
+    fn deny(&self, is_denied: bool) {
+        self.is_denied.store(is_denied, Ordering::SeqCst);
+    }
+}
+
+impl Judge for Fuse {
+    fn before(&self, op: &Op) -> Verdict {
+        let is_dead = self.left.fetch_sub(1, Ordering::SeqCst) <= 0;
+        let is_name = matches!(op.kind, OpKind::Create | OpKind::Rename);
+        match op.kind {
+            OpKind::Write(n) if is_dead => Verdict::Short(n / 2, std::io::ErrorKind::Other),
+            _ if is_dead => Verdict::Fail(std::io::ErrorKind::Other),
+            _ if is_name && self.is_denied.load(Ordering::SeqCst) => {
+                Verdict::Fail(std::io::ErrorKind::PermissionDenied)
+            }
+            _ => {
+                self.passed.fetch_add(1, Ordering::SeqCst);
+                Verdict::Pass
+            }
+        }
+    }
+}
 
 /// Writes, flushes, compacts; returns what was acknowledged and what was sent.
 async fn work(bench: &Bench, store: &Store) -> (BTreeMap<(String, i64), u64>, usize) {
@@ -24,8 +72,8 @@ async fn work(bench: &Bench, store: &Store) -> (BTreeMap<(String, i64), u64>, us
 
 async fn check(operations: i64) -> u64 {
     let bench = Bench::new();
-    let fuse = Fuse::after(operations);
-    let (acknowledged, n_sent) = match bench.open_on(&fuse).await {
+    let (fuse, disk) = Fuse::after(&bench, operations);
+    let (acknowledged, n_sent) = match bench.open_on(&disk).await {
         Ok(store) => {
             let done = work(&bench, &store).await;
             let visible = read(&store);
@@ -55,7 +103,7 @@ async fn check(operations: i64) -> u64 {
     crash(store).await;
     let report = Store::verify(bench.dir.path().to_owned()).await.unwrap();
     assert_eq!(report.problems, [], "after {operations}");
-    fuse.done()
+    fuse.passed.load(Ordering::SeqCst)
 }
 
 #[tokio::test]
@@ -71,8 +119,8 @@ async fn a_crash_at_any_operation_loses_nothing_acknowledged() {
 #[tokio::test]
 async fn a_failed_log_write_stops_the_store_and_keeps_what_is_there() {
     let bench = Bench::new();
-    let fuse = Fuse::after(i64::MAX);
-    let store = bench.open_on(&fuse).await.unwrap();
+    let (fuse, disk) = Fuse::after(&bench, i64::MAX);
+    let store = bench.open_on(&disk).await.unwrap();
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
     put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
     fuse.set(1); // The write passes, the sync fails.
@@ -92,15 +140,15 @@ async fn a_failed_log_write_stops_the_store_and_keeps_what_is_there() {
 #[tokio::test]
 async fn a_full_disk_refuses_until_there_is_room() {
     let bench = Bench::new();
-    let fuse = Fuse::after(i64::MAX);
-    let store = bench.open_on(&fuse).await.unwrap();
+    let (_, disk) = Fuse::after(&bench, i64::MAX);
+    let store = bench.open_on(&disk).await.unwrap();
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    fuse.fill(true);
+    disk.fill(true);
     let error = put(&store, &[(id, START_MS, 1.0)]).await.unwrap_err();
     assert!(matches!(error, Error::DiskFull { .. }), "{error}");
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(store.stats().disk_full);
-    fuse.fill(false);
+    disk.fill(false);
     let until_accepted = async {
         while put(&store, &[(id, START_MS, 2.0)]).await.is_err() {
             tokio::task::yield_now().await;
@@ -115,8 +163,8 @@ async fn a_full_disk_refuses_until_there_is_room() {
 #[tokio::test]
 async fn a_log_file_that_cannot_be_made_refuses_and_is_tried_again() {
     let bench = Bench::new();
-    let fuse = Fuse::after(i64::MAX);
-    let store = bench.open_on(&fuse).await.unwrap();
+    let (fuse, disk) = Fuse::after(&bench, i64::MAX);
+    let store = bench.open_on(&disk).await.unwrap();
     let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
     let rows = |batch: i64| -> Vec<_> {
         let value = |i: i64| f64::from_bits((batch * 300 + i) as u64 * 7_919);

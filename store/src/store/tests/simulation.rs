@@ -249,7 +249,10 @@ fn template(runtime: &tokio::runtime::Runtime, seams: Seams) -> Tree {
     let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
     runtime.block_on(async {
         let store = Store::open_idle(Sim::config(dir.path()), seams).await.unwrap();
-        crash(store).await;
+        let core = Arc::clone(&store.core);
+        drop(store);
+        // Dropped, the catalogue would be closed by its own thread, while its files are copied.
+        Arc::into_inner(core).unwrap().catalogue.close().await.unwrap();
     });
     let disk = SimDisk::new(dir.path(), Arc::new(crate::disk::sim::Lenient));
     disk.after_crash(Cut::Process, &mut Dice::new(0))
