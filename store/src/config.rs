@@ -166,7 +166,9 @@ impl Config {
                 "it is below flush_bytes_max, so ingest would be refused before a flush",
             );
         }
-        if let Some(name) = self.retain_tenants.keys().find(|name| name.parse::<u32>().is_err()) {
+        // As a number is written, or the tenant's rows would not be found by it: `007` is none.
+        let is_number = |name: &str| name.parse().is_ok_and(|id: u32| id.to_string() == name);
+        if let Some(name) = self.retain_tenants.keys().find(|name| !is_number(name)) {
             return refuse("retain_tenants", &format!("`{name}` is not the number of a tenant"));
         }
         if self.flush_bytes_max == 0 || self.series_max == 0 {
@@ -251,6 +253,7 @@ mod tests {
         assert_eq!(config.retain_tenants["7"], own);
         assert!(config.check().is_ok());
         assert!(read(r#"{"retain_tenants":{"seven":{}}}"#).check().is_err());
+        assert!(read(r#"{"retain_tenants":{"007":{}}}"#).check().is_err());
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub enum Share {
     Head = 1,
     /// Records on their way to the log.
     Log = 2,
-    /// Flush, compaction, rollups.
+    /// Merges of segments, with their rollups.
     Background = 3,
     /// Queries; a quarter of it is kept for alert rules.
     Query = 4,
@@ -64,7 +64,7 @@ impl Share {
             Self::Receive => "memory for requests in flight",
             Self::Head => "memory for rows not in segments yet",
             Self::Log => "memory for the log's queue",
-            Self::Background => "memory for flush and compaction",
+            Self::Background => "memory for compaction",
             Self::Query => "memory for queries",
             Self::Cache => "memory for caches",
         }
@@ -82,6 +82,15 @@ impl Share {
         }
     }
 }
+
+const _: () = {
+    let (mut i, mut small, mut large) = (0, 0, 0);
+    while i < Share::ALL.len() {
+        let percent = Share::ALL[i].percent();
+        (small, large, i) = (small + percent.0, large + percent.1, i + 1);
+    }
+    assert!(small == 100 && large == 100, "shares are parts of one whole");
+};
 
 /// How near the process is to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

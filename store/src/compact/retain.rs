@@ -110,9 +110,11 @@ struct Limit {
 fn limits(config: &Config) -> Vec<Limit> {
     let mut limits = Vec::new();
     for (tenant, own) in &config.retain_tenants {
-        // The settings were checked: every key is a tenant's number.
-        let tenant = tenant.parse().ok().map(TenantId);
-        limits.push(Limit { tenant, signal: None, bytes_max: own.bytes_max });
+        // The settings were checked: every key is a tenant's number. Without one this would be about all.
+        if let Ok(id) = tenant.parse() {
+            let tenant = Some(TenantId(id));
+            limits.push(Limit { tenant, signal: None, bytes_max: own.bytes_max });
+        }
     }
     for (signal, bytes_max) in [
         (Some(Signal::Metrics), config.retain_samples_bytes_max),
