@@ -123,6 +123,19 @@ async fn put_tables(store: &Store, tables: Vec<(Table, RecordBatch)>) -> Result<
     store.ingest(Ingest { tenant: TENANT, tables, ..Ingest::default() }).await
 }
 
+/// Rows of `table` in head and segments.
+fn batches(store: &Store, table: Table) -> Vec<RecordBatch> {
+    let snapshot = store.snapshot();
+    let mut batches = snapshot.head(table).unwrap();
+    for segment in snapshot.segments(table, TimeRange::ALL) {
+        let bytes = segment.read(0, segment.bytes as usize).unwrap();
+        let reader =
+            parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
+        batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));
+    }
+    batches
+}
+
 /// All samples of all series, by (host label, time).
 fn read(store: &Store) -> BTreeMap<(String, i64), u64> {
     let snapshot = store.snapshot();

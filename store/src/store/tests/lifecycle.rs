@@ -82,16 +82,8 @@ fn moved(batch: &RecordBatch, ms: i64) -> RecordBatch {
 
 /// Rows of `table` in head and segments as text, sorted.
 fn lines(store: &Store, table: Table) -> Vec<String> {
-    let snapshot = store.snapshot();
-    let mut batches = snapshot.head(table).unwrap();
-    for segment in snapshot.segments(table, TimeRange::ALL) {
-        let bytes = segment.read(0, segment.bytes as usize).unwrap();
-        let reader =
-            parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
-        batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));
-    }
     let mut out = Vec::new();
-    for batch in &batches {
+    for batch in &batches(store, table) {
         arrow::json::LineDelimitedWriter::new(&mut out).write(batch).unwrap();
     }
     let mut lines: Vec<String> =

@@ -86,18 +86,10 @@ fn map(data_type: &DataType, n: usize) -> ArrayRef {
 
 /// Rows of `table` as text, sorted, without the columns that depend on where they are stored.
 fn shown(store: &Store, table: Table) -> Vec<String> {
-    let snapshot = store.snapshot();
-    let mut batches = snapshot.head(table).unwrap();
-    for segment in snapshot.segments(table, TimeRange::ALL) {
-        let bytes = segment.read(0, segment.bytes as usize).unwrap();
-        let reader =
-            parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
-        batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));
-    }
     let volatile =
         [columns::SCALE, columns::V_CTR, columns::V_INT, columns::V_F64, columns::INGEST_SEQ];
     let mut rows = Vec::new();
-    for batch in batches {
+    for batch in batches(store, table) {
         assert_eq!(batch.schema().fields(), segment_schema(table).fields(), "{table}");
         let fields = batch.schema();
         let stable: Vec<usize> = (0..batch.num_columns())
