@@ -3,7 +3,7 @@
 //! Fixed tables have a name each; beside them every metric is a table of its own, named as the metric.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use datafusion::catalog::{
@@ -14,8 +14,11 @@ use datafusion::error::{DataFusionError, Result};
 use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
 use model::time::TimeRange;
+use store::scan::{ScanLimit, TakeBytes};
 use store::schema::Table;
 use store::{Series, Snapshot};
+
+use crate::runtime::QueryMemory;
 
 mod column;
 mod describe;
@@ -40,6 +43,8 @@ pub(crate) struct View {
     pub snapshot: Arc<Snapshot>,
     /// Whose data.
     pub tenant: TenantId,
+    /// Whose memory selections and copies are.
+    memory: OnceLock<Arc<QueryMemory>>,
     /// What answers lack.
     missing: Mutex<BTreeSet<String>>,
 }
@@ -52,7 +57,21 @@ impl std::fmt::Debug for View {
 
 impl View {
     pub(crate) fn new(snapshot: Arc<Snapshot>, tenant: TenantId) -> Self {
-        Self { snapshot, tenant, missing: Mutex::default() }
+        Self { snapshot, tenant, memory: OnceLock::new(), missing: Mutex::default() }
+    }
+
+    /// From now on what is selected and copied counts as `memory`; only the first time matters.
+    pub(crate) fn count_as(&self, memory: &Arc<QueryMemory>) {
+        self.memory.get_or_init(|| Arc::clone(memory));
+    }
+
+    /// What a scan may take.
+    pub(crate) fn limit(&self) -> ScanLimit {
+        let take = self.memory.get().map(|memory| {
+            let memory = Arc::clone(memory);
+            Arc::new(move |bytes| memory.grow(bytes)) as TakeBytes
+        });
+        ScanLimit { take, ..ScanLimit::default() }
     }
 
     /// Notes that rows of `table` in `range` are read, some of which may be in quarantine.
@@ -76,9 +95,17 @@ impl View {
 
     /// Series that satisfy all `matchers`.
     pub(crate) fn select(&self, matchers: &[Matcher]) -> Result<Vec<Arc<Series>>> {
-        self.snapshot
-            .select(self.tenant, matchers)
+        self.select_in(matchers, TimeRange::ALL)
             .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))
+    }
+
+    /// Likewise those that had rows on a day of `range`.
+    pub(crate) fn select_in(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+    ) -> std::result::Result<Vec<Arc<Series>>, store::Error> {
+        self.snapshot.select_in(self.tenant, matchers, range, &self.limit())
     }
 }
 

@@ -114,8 +114,9 @@ impl Engine {
 
     /// A session whose tables are those of `view`.
     pub(crate) fn session(&self, view: Arc<View>) -> Result<SessionState, Error> {
-        let catalogs = catalogs(view).map_err(|error| Error::Internal(error.to_string()))?;
         let memory = self.memory(Class::Interactive)?;
+        view.count_as(&memory);
+        let catalogs = catalogs(view).map_err(|error| Error::Internal(error.to_string()))?;
         let env = runtime::with_memory(self.template.runtime_env(), &self.config, memory);
         Ok(sql::session(&self.template, catalogs, env))
     }

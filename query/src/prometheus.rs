@@ -108,7 +108,7 @@ impl Engine {
                 let memory = memory?;
                 options.memory = Some(Arc::clone(&memory));
                 let parsed = parse(&query.expr, text_max)?;
-                let source = StoreSource::new(view.clone(), options.max_samples, memory);
+                let source = StoreSource::new(view.clone(), options.max_samples, &memory);
                 let answer = promql::instant(&source, &parsed, query.at_ms, &options);
                 let mut answer =
                     cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit);
@@ -133,7 +133,7 @@ impl Engine {
                 let memory = memory?;
                 options.memory = Some(Arc::clone(&memory));
                 let parsed = parse(&query.expr, text_max)?;
-                let source = StoreSource::new(view.clone(), options.max_samples, memory);
+                let source = StoreSource::new(view.clone(), options.max_samples, &memory);
                 let times = QueryTimes {
                     start_ms: query.start_ms,
                     end_ms: query.end_ms,
@@ -220,7 +220,7 @@ impl Engine {
         Box::pin(self.sound(move |view| {
             let (metric, memory) = (metric.clone(), self.memory(Class::Interactive));
             self.workers.run_blocking(time, move |_| {
-                StoreSource::new(view, max, memory?).metadata(metric.as_deref())
+                StoreSource::new(view, max, &memory?).metadata(metric.as_deref())
             })
         }))
     }
@@ -236,7 +236,7 @@ impl Engine {
             let (query, work) = (query.clone(), Arc::clone(&work));
             let memory = self.memory(Class::Interactive);
             self.workers.run_blocking(time, move |_| {
-                let source = StoreSource::new(view, max, memory?);
+                let source = StoreSource::new(view, max, &memory?);
                 let mut items = work(&source, &query)?;
                 let truncated = query.limit > 0 && items.len() > query.limit;
                 if truncated {

@@ -164,9 +164,10 @@ impl Counters {
 }
 
 impl Core {
-    /// Bytes in the head that make it flush: a third of the share, so that it may grow while the last one is written.
+    /// Bytes in the head that make it flush: a fifth of the share, so that it may grow while the last one is written, and
+    /// sorting that one has room.
     pub(crate) fn flush_bytes(&self) -> u64 {
-        self.config.flush_bytes_max.min(self.rows_bytes() / 3)
+        self.config.flush_bytes_max.min(self.rows_bytes() / 5)
     }
 
     /// Bytes that rows in all heads may take: the share, less what the registry takes of it, which no flush frees.

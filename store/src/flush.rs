@@ -131,7 +131,7 @@ pub(crate) async fn write_segments(
         let mut facts = Vec::with_capacity(drafts.len());
         for (draft, path) in drafts {
             let mut writer = SegmentWriter::create(&objects, draft.plan(), path, &origin)?;
-            writer.write(&draft.batch)?;
+            draft.each(|batch| writer.write(batch))?;
             facts.push(writer.finish()?);
         }
         Ok(facts)

@@ -19,6 +19,7 @@ use crate::registry::identity::series_hash;
 use crate::registry::known::Known;
 use crate::registry::select::Filter;
 use crate::sample::Resolved;
+use crate::scan::ScanLimit;
 
 pub use crate::registry::identity::resource_id;
 pub(crate) use crate::registry::past::Past;
@@ -39,6 +40,9 @@ mod view;
 const MEASURE_EACH: usize = 1_024;
 /// Hours without a sample after which a series may leave.
 const IDLE_HOURS: u32 = 2;
+
+/// Bytes of memory a [`Series`] takes, with nine labels and what a query keeps besides.
+const SERIES_BYTES: usize = 768;
 
 /// A series as a query sees it, made for those it selects.
 #[derive(Debug)]
@@ -478,10 +482,16 @@ impl Registry {
     }
 
     /// Visible active series of `tenant` that satisfy all `matchers`, in no order.
-    fn select_active(&self, tenant: TenantId, filter: &Filter) -> Vec<Arc<Series>> {
+    fn select_active(
+        &self,
+        tenant: TenantId,
+        filter: &Filter,
+        limit: &ScanLimit,
+    ) -> Result<Vec<Arc<Series>>, Error> {
         let known = self.read();
         let slots = known.visible(&filter.select(&known, tenant));
-        slots.into_iter().map(|slot| known.series(slot)).collect()
+        limit.grow(slots.len(), SERIES_BYTES)?;
+        Ok(slots.into_iter().map(|slot| known.series(slot)).collect())
     }
 
     /// Visible active series of `tenant` that satisfy all `matchers`, ordered by Prometheus name, then labels.
@@ -491,7 +501,8 @@ impl Registry {
         tenant: TenantId,
         matchers: &[model::matcher::Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
-        let mut selected = self.select_active(tenant, &Filter::new(matchers)?);
+        let limit = ScanLimit::default();
+        let mut selected = self.select_active(tenant, &Filter::new(matchers)?, &limit)?;
         sort(&mut selected);
         Ok(selected)
     }

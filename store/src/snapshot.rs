@@ -5,9 +5,11 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::matcher::Matcher;
-use model::time::TimeRange;
+use model::time::{TimeRange, Timestamp};
 
+use crate::arrange::head::head_batch;
 use crate::error::Error;
+use crate::head::chunk::Chunk;
 use crate::head::drafts::head_batches;
 use crate::head::records::Sought;
 use crate::live::Version;
@@ -50,24 +52,26 @@ impl Snapshot {
         tenant: TenantId,
         matchers: &[Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
-        self.select_in(tenant, matchers, TimeRange::ALL)
+        self.select_in(tenant, matchers, TimeRange::ALL, &ScanLimit::default())
     }
 
-    /// Likewise those that had rows on a day of `range`; active ones are given whenever their rows were.
+    /// Likewise those that had rows on a day of `range`; active ones are given whenever their rows were. Their memory is
+    /// taken as `limit` says.
     ///
     /// Blocks on disk reads when it meets a day for the first time: call it on a blocking pool.
     ///
     /// # Errors
     ///
-    /// As [`select`](Self::select).
+    /// As [`select`](Self::select), and what `limit` refuses.
     pub fn select_in(
         &self,
         tenant: TenantId,
         matchers: &[Matcher],
         range: TimeRange,
+        limit: &ScanLimit,
     ) -> Result<Vec<Arc<Series>>, Error> {
         let wanted = (tenant, matchers, range);
-        self.past.select(&self.registry, &self.version.segments, wanted)
+        self.past.select(&self.registry, &self.version.segments, wanted, limit)
     }
 
     /// The series with this id.
@@ -191,12 +195,21 @@ impl Snapshot {
         self.head_of(TenantId::default(), table)
     }
 
-    /// Likewise, but log records and spans that cannot be what is sought may be left out.
+    /// Likewise, but samples, log records and spans that cannot be what is sought may be left out. Memory for copies is
+    /// taken as `limit` says.
     ///
     /// # Errors
     ///
-    /// When a batch cannot be built.
-    pub fn head_sought(&self, table: Table, sought: &Sought) -> Result<Vec<RecordBatch>, Error> {
+    /// When a batch cannot be built, and what `limit` refuses.
+    pub fn head_sought(
+        &self,
+        table: Table,
+        sought: &Sought,
+        limit: &ScanLimit,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        if table == Table::Samples {
+            return self.head_samples(sought.range, limit);
+        }
         if !matches!(table, Table::Logs | Table::Spans) {
             return self.head(table);
         }
@@ -204,6 +217,20 @@ impl Snapshot {
         let views = views.filter_map(|head| head.tenants.get(&TenantId::default()));
         let batches = views.flat_map(|view| view.batches(table));
         batches.filter_map(|batch| batch.sought(sought).transpose()).collect()
+    }
+
+    fn head_samples(&self, range: TimeRange, limit: &ScanLimit) -> Result<Vec<RecordBatch>, Error> {
+        /// Bytes of a row's columns, the metric's name included.
+        const ROW_BYTES: usize = 96;
+        let views = self.version.heads.iter();
+        let views = views.filter_map(|head| head.tenants.get(&TenantId::default()));
+        let is_sought = |chunk: &&Arc<Chunk>| {
+            let at = |ms| Timestamp::from_ms(ms);
+            range.overlaps(at(chunk.time_min), at(chunk.time_max))
+        };
+        let chunks: Vec<_> = views.flat_map(|view| &view.chunks).filter(is_sought).collect();
+        limit.grow(chunks.iter().map(|chunk| chunk.len()).sum(), ROW_BYTES)?;
+        chunks.into_iter().map(|chunk| head_batch(chunk, &self.registry)).collect()
     }
 
     /// Rows of `tenant`'s `table` that are in no segment yet, in `schema::segment_schema`, unsorted.

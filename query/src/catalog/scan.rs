@@ -70,7 +70,7 @@ impl Inputs {
         let schema = widened(&schema, &promoted);
         let head = view
             .snapshot
-            .head_sought(table, &sought(&schema, conditions))
+            .head_sought(table, &sought(&schema, conditions), &view.limit())
             .map_err(|error| DataFusionError::External(Box::new(crate::Error::from(error))))?;
         let mut head = fold::newest(head, fold::keys(table))?;
         if !promoted.is_empty() {

@@ -33,25 +33,22 @@ const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
 pub struct StoreSource {
     view: Arc<View>,
     samples_max: usize,
-    memory: Arc<QueryMemory>,
 }
 
 impl StoreSource {
-    pub(crate) const fn new(view: Arc<View>, samples_max: usize, memory: Arc<QueryMemory>) -> Self {
-        Self { view, samples_max, memory }
+    pub(crate) fn new(view: Arc<View>, samples_max: usize, memory: &Arc<QueryMemory>) -> Self {
+        view.count_as(memory);
+        Self { view, samples_max }
     }
 
     fn limit(&self) -> ScanLimit {
-        let memory = Arc::clone(&self.memory);
-        ScanLimit {
-            samples_max: u64::try_from(self.samples_max).unwrap_or(u64::MAX),
-            take: Some(Arc::new(move |bytes| memory.grow(bytes))),
-        }
+        let samples_max = u64::try_from(self.samples_max).unwrap_or(u64::MAX);
+        ScanLimit { samples_max, ..self.view.limit() }
     }
 
     /// Series shown as they are.
     fn plain(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Arc<Series>>, Error> {
-        let mut series = self.view.snapshot.select_in(self.view.tenant, matchers, range)?;
+        let mut series = self.view.select_in(matchers, range)?;
         series.retain(|series| is_plain(series));
         Ok(series)
     }
@@ -136,7 +133,7 @@ impl StoreSource {
         let name =
             metric.map(|name| Matcher::new("__name__", model::matcher::MatchOp::Equal, name));
         let mut families: BTreeMap<String, BTreeSet<Metadata>> = BTreeMap::new();
-        for series in self.view.snapshot.select(self.view.tenant, name.as_slice())? {
+        for series in self.view.select_in(name.as_slice(), TimeRange::ALL)? {
             let known = Metadata {
                 kind: prometheus_kind(series.def.kind),
                 help: series.def.help.clone(),

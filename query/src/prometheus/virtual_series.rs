@@ -93,7 +93,7 @@ pub(super) fn select(
             tests.push(compiled(matcher)?);
         }
     }
-    let series = view.snapshot.select_in(view.tenant, &rest, range)?;
+    let series = view.select_in(&rest, range)?;
     let histograms = series.into_iter().filter(|series| !is_plain(series)).filter_map(|series| {
         let is_selected = |part: &Part| {
             let name = format!("{}{}", series.def.prom_name, part.suffix());

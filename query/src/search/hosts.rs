@@ -161,7 +161,7 @@ impl Reader<'_> {
         mut take: impl FnMut(&str, &Series, &[(i64, f64)]),
     ) -> Result<(), Error> {
         let matcher = Matcher::new("__name__", MatchOp::Equal, metric);
-        let mut series = self.view.snapshot.select(self.view.tenant, &[matcher])?;
+        let mut series = self.view.select_in(&[matcher], TimeRange::ALL)?;
         series.retain(|series| self.host_of.contains_key(&series.def.resource_id.0));
         self.scan(&series, |host, found| {
             let samples: Vec<(i64, f64)> =

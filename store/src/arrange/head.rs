@@ -1,6 +1,8 @@
-//! Samples of the head to drafts of segments: one counting sort by series, no comparison where times came in order.
+//! Samples of the head to segments: counting sorts by series, no comparison where times came in order, an eighth of a window
+//! at a time.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -17,6 +19,7 @@ use crate::error::Error;
 use crate::head::chunk::Chunk;
 use crate::registry::Registry;
 use crate::schema::{Table, segment_schema};
+use crate::segment::value::choose;
 use crate::segment::write::Window;
 
 const CONTEXT: &str = "building samples";
@@ -42,19 +45,146 @@ struct Order {
     rank_of_slot: Vec<u32>,
 }
 
-/// Segment batches of the samples in `chunks`, oldest window first. Of equal (series, time) the later arrival wins.
-pub(crate) fn from_chunks(
-    chunks: &[Arc<Chunk>],
-    registry: &Registry,
-) -> Result<Vec<(Window, RecordBatch)>, Error> {
-    let order = Order::of(chunks, registry);
+/// Rows sorted at once, unless an eighth of the window is more: sorting them takes memory, finding them time.
+const SLICE_ROWS: usize = 1 << 17;
+const SLICES_MAX: usize = 8;
+/// Rows of a batch at most.
+const BATCH_ROWS: usize = 1 << 16;
+/// Bytes of names in a batch: each row repeats its metric's.
+const NAME_BYTES: usize = 32 << 20;
+
+/// The samples of one window of a head, put in order slice by slice while they are written.
+pub(crate) struct WindowSamples {
+    chunks: Vec<Arc<Chunk>>,
+    order: Arc<Order>,
+    window: Window,
+    /// Rows by rank, repeated ones included.
+    counts: Vec<u32>,
+    n_rows: usize,
+}
+
+/// The samples in `chunks` by window, oldest first.
+pub(crate) fn from_chunks(chunks: &[Arc<Chunk>], registry: &Registry) -> Vec<WindowSamples> {
+    let order = Arc::new(Order::of(chunks, registry));
     windows(chunks)
         .into_iter()
-        .map(|window| {
-            let samples = sorted(chunks, &order, window);
-            Ok((window, columns(&order, samples)?))
-        })
+        .map(|window| WindowSamples::of(chunks, Arc::clone(&order), window))
         .collect()
+}
+
+impl WindowSamples {
+    fn of(chunks: &[Arc<Chunk>], order: Arc<Order>, window: Window) -> Self {
+        let range = window_ms(window);
+        let is_within =
+            |chunk: &&Arc<Chunk>| chunk.time_min < range.end && range.start <= chunk.time_max;
+        let chunks: Vec<Arc<Chunk>> = chunks.iter().filter(is_within).map(Arc::clone).collect();
+        let mut counts = vec![0_u32; order.keys.len()];
+        let mut n_rows = 0;
+        for chunk in &chunks {
+            let is_whole = is_whole(chunk, &range);
+            for (slot, time) in chunk.slots.iter().zip(&chunk.times) {
+                let is_inside = is_whole || range.contains(time);
+                counts[order.rank_of_slot[*slot as usize] as usize] += u32::from(is_inside);
+                n_rows += usize::from(is_inside);
+            }
+        }
+        Self { chunks, order, window, counts, n_rows }
+    }
+
+    pub(crate) const fn window(&self) -> Window {
+        self.window
+    }
+
+    /// Rows at most; of equal (series, time) only one is written.
+    pub(crate) const fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// Gives all rows in segment order, batch by batch. Of equal (series, time) the later arrival wins.
+    pub(crate) fn each(
+        &self,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let rows_max = SLICE_ROWS.max(self.n_rows / SLICES_MAX);
+        let mut from = 0;
+        while from < self.counts.len() {
+            let (mut to, mut n_rows) = (from, 0);
+            while to < self.counts.len()
+                && (to == from || n_rows + self.counts[to] as usize <= rows_max)
+            {
+                n_rows += self.counts[to] as usize;
+                to += 1;
+            }
+            if n_rows > 0 {
+                self.slice(from..to, n_rows, &mut take)?;
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn slice(
+        &self,
+        ranks: Range<usize>,
+        n_rows: usize,
+        take: &mut impl FnMut(&RecordBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let (mut samples, ends) = self.sorted(&ranks, n_rows);
+        let mut batch = Builder::new(n_rows.min(BATCH_ROWS));
+        let mut from = 0;
+        for (key, end) in self.order.keys[ranks].iter().zip(ends) {
+            let rows = &mut samples[from..end];
+            from = end;
+            if !rows.is_sorted_by(|a, b| a.time < b.time) {
+                rows.sort_by_key(|row| row.time);
+            }
+            batch.series(key, rows, take)?;
+        }
+        batch.finish(take)
+    }
+
+    /// Samples of some ranks, by rank and arrival, with each rank's end.
+    fn sorted(&self, ranks: &Range<usize>, n_rows: usize) -> (Vec<Sample>, Vec<usize>) {
+        let range = window_ms(self.window);
+        // Each entry is where its rank's next row goes, and so its end once all rows are placed.
+        let mut ends = Vec::with_capacity(ranks.len());
+        let mut end = 0;
+        for count in &self.counts[ranks.clone()] {
+            ends.push(end);
+            end += *count as usize;
+        }
+        let mut samples = vec![Sample::default(); n_rows];
+        for chunk in &self.chunks {
+            let is_whole = is_whole(chunk, &range);
+            for row in 0..chunk.len() {
+                let rank = self.order.rank_of_slot[chunk.slots[row] as usize] as usize;
+                let Some(next) = rank.checked_sub(ranks.start).and_then(|at| ends.get_mut(at))
+                else {
+                    continue;
+                };
+                let time = chunk.times[row];
+                if is_whole || range.contains(&time) {
+                    samples[*next] = Sample {
+                        time,
+                        value: chunk.values[row],
+                        start: chunk.starts[row],
+                        flags: chunk.flags[row],
+                    };
+                    *next += 1;
+                }
+            }
+        }
+        (samples, ends)
+    }
+}
+
+fn window_ms(window: Window) -> Range<i64> {
+    window.start.div_euclid(NS_PER_MS)..window.end().div_euclid(NS_PER_MS)
+}
+
+/// Whether all rows of `chunk` lie within `range`.
+fn is_whole(chunk: &Chunk, range: &Range<i64>) -> bool {
+    range.start <= chunk.time_min && chunk.time_max < range.end
 }
 
 impl Order {
@@ -104,89 +234,88 @@ fn windows(chunks: &[Arc<Chunk>]) -> BTreeSet<Window> {
     windows
 }
 
-/// Samples of one window by rank, each with the rank's end in the samples.
-fn sorted(chunks: &[Arc<Chunk>], order: &Order, window: Window) -> (Vec<Sample>, Vec<usize>) {
-    let first_ms = window.start.div_euclid(NS_PER_MS);
-    let range = first_ms..window.end().div_euclid(NS_PER_MS);
-    let mut ends = vec![0_usize; order.keys.len()];
-    let within: Vec<&Chunk> = chunks
-        .iter()
-        .map(AsRef::as_ref)
-        .filter(|chunk| chunk.time_min < range.end && range.start <= chunk.time_max)
-        .collect();
-    let is_whole = |chunk: &Chunk| range.start <= chunk.time_min && chunk.time_max < range.end;
-    for chunk in &within {
-        let is_whole = is_whole(chunk);
-        for (slot, time) in chunk.slots.iter().zip(&chunk.times) {
-            ends[order.rank_of_slot[*slot as usize] as usize] +=
-                usize::from(is_whole || range.contains(time));
-        }
-    }
-    let mut n_rows = 0;
-    for end in &mut ends {
-        n_rows += std::mem::replace(end, n_rows);
-    }
-    // Each entry is where its rank's next row goes, and so its end once all rows are placed.
-    let mut samples = vec![Sample::default(); n_rows];
-    for chunk in &within {
-        let is_whole = is_whole(chunk);
-        for row in 0..chunk.len() {
-            let time = chunk.times[row];
-            if !is_whole && !range.contains(&time) {
-                continue;
-            }
-            let next = &mut ends[order.rank_of_slot[chunk.slots[row] as usize] as usize];
-            samples[*next] = Sample {
-                time,
-                value: chunk.values[row],
-                start: chunk.starts[row],
-                flags: chunk.flags[row],
-            };
-            *next += 1;
-        }
-    }
-    (samples, ends)
+/// The columns of a batch, filled series by series.
+struct Builder {
+    names: Names,
+    ids: Vec<u64>,
+    times: Vec<i64>,
+    values: ValueBuilder,
+    starts: TimestampMillisecondBuilder,
+    flags: Vec<u8>,
+    /// Values of the series under way.
+    run: Vec<f64>,
+    rows_max: usize,
 }
 
-/// The columns of a segment, one winner for each (series, time).
-fn columns(
-    order: &Order,
-    (mut samples, ends): (Vec<Sample>, Vec<usize>),
-) -> Result<RecordBatch, Error> {
-    let mut names = Names::with_capacity(samples.len());
-    let mut ids = Vec::with_capacity(samples.len());
-    let mut times = Vec::with_capacity(samples.len());
-    let mut values = ValueBuilder::new(samples.len());
-    let mut starts = TimestampMillisecondBuilder::with_capacity(samples.len());
-    let mut flags = Vec::with_capacity(samples.len());
-    let (mut run, mut from) = (Vec::new(), 0);
-    for (key, end) in order.keys.iter().zip(ends) {
-        let rows = &mut samples[from..end];
-        from = end;
-        if !rows.is_sorted_by(|a, b| a.time < b.time) {
-            rows.sort_by_key(|row| row.time);
+impl Builder {
+    fn new(rows_max: usize) -> Self {
+        Self {
+            names: Names::with_capacity(rows_max),
+            ids: Vec::with_capacity(rows_max),
+            times: Vec::with_capacity(rows_max),
+            values: ValueBuilder::new(rows_max),
+            starts: TimestampMillisecondBuilder::with_capacity(rows_max),
+            flags: Vec::with_capacity(rows_max),
+            run: Vec::new(),
+            rows_max,
         }
-        run.clear();
-        for (i, row) in rows.iter().enumerate() {
-            if rows.get(i + 1).is_some_and(|next| next.time == row.time) {
-                continue;
-            }
-            run.push(row.value);
-            times.push(row.time);
-            starts.append_option((row.start != i64::MIN).then_some(row.start));
-            flags.push(row.flags);
-        }
-        ids.resize(ids.len() + run.len(), key.id);
-        names.push(&key.metric, run.len());
-        values.push(&run, key.kind);
     }
-    let times = TimestampMillisecondArray::from(times).with_timezone("UTC");
-    let mut arrays: Vec<ArrayRef> =
-        vec![Arc::new(names.finish()), Arc::new(UInt64Array::from(ids)), Arc::new(times)];
-    arrays.extend(values.finish());
-    arrays.push(Arc::new(starts.finish().with_timezone("UTC")));
-    arrays.push(Arc::new(UInt8Array::from(flags)));
-    RecordBatch::try_new(segment_schema(Table::Samples), arrays).map_err(Error::arrow(CONTEXT))
+
+    /// Adds the rows of a series, sorted by time; of those with equal times the last. Full batches go to `take`.
+    fn series(
+        &mut self,
+        key: &Key,
+        rows: &[Sample],
+        take: &mut impl FnMut(&RecordBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.run.clear();
+        let is_last = |i: usize| rows.get(i + 1).is_none_or(|next| next.time != rows[i].time);
+        self.run.extend((0..rows.len()).filter(|i| is_last(*i)).map(|i| rows[i].value));
+        let layout = choose(&self.run, key.kind);
+        let mut winners = (0..rows.len()).filter(|i| is_last(*i)).map(|i| rows[i]);
+        let mut done = 0;
+        while done < self.run.len() {
+            let n = self.room(&key.metric).min(self.run.len() - done);
+            for row in winners.by_ref().take(n) {
+                self.times.push(row.time);
+                self.starts.append_option((row.start != i64::MIN).then_some(row.start));
+                self.flags.push(row.flags);
+            }
+            self.values.extend(&self.run[done..done + n], layout);
+            self.ids.resize(self.ids.len() + n, key.id);
+            self.names.push(&key.metric, n);
+            done += n;
+            if self.room(&key.metric) == 0 {
+                let run = std::mem::take(&mut self.run);
+                let full = std::mem::replace(self, Self::new(self.rows_max));
+                full.finish(take)?;
+                self.run = run;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of `metric` it can still take. An empty batch takes one, however long the name is.
+    fn room(&self, metric: &str) -> usize {
+        let bytes = NAME_BYTES.saturating_sub(self.names.bytes.len());
+        let by_name = (bytes / metric.len().max(1)).max(usize::from(self.ids.is_empty()));
+        by_name.min(self.rows_max - self.ids.len())
+    }
+
+    fn finish(self, take: &mut impl FnMut(&RecordBatch) -> Result<(), Error>) -> Result<(), Error> {
+        if self.ids.is_empty() {
+            return Ok(());
+        }
+        let Self { names, ids, times, values, mut starts, flags, .. } = self;
+        let times = TimestampMillisecondArray::from(times).with_timezone("UTC");
+        let mut arrays: Vec<ArrayRef> =
+            vec![Arc::new(names.finish()), Arc::new(UInt64Array::from(ids)), Arc::new(times)];
+        arrays.extend(values.finish());
+        arrays.push(Arc::new(starts.finish().with_timezone("UTC")));
+        arrays.push(Arc::new(UInt8Array::from(flags)));
+        let batch = RecordBatch::try_new(segment_schema(Table::Samples), arrays);
+        take(&batch.map_err(Error::arrow(CONTEXT))?)
+    }
 }
 
 /// A text column of long runs.
@@ -205,7 +334,7 @@ impl Names {
     fn push(&mut self, name: &str, n_rows: usize) {
         for _ in 0..n_rows {
             self.bytes.extend_from_slice(name.as_bytes());
-            let end = i32::try_from(self.bytes.len()).expect("a head is far below 2 GiB");
+            let end = i32::try_from(self.bytes.len()).expect("names of a batch are bounded");
             self.offsets.push(end);
         }
     }

@@ -32,7 +32,11 @@ impl ValueBuilder {
 
     /// Appends all values of one series, in time order.
     pub(crate) fn push(&mut self, values: &[f64], kind: MetricKind) {
-        let layout = choose(values, kind);
+        self.extend(values, choose(values, kind));
+    }
+
+    /// Appends values of one series, in time order, in the layout chosen for them.
+    pub(crate) fn extend(&mut self, values: &[f64], layout: Layout) {
         values.iter().for_each(|value| self.put(*value, layout));
     }
 

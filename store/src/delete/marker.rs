@@ -12,6 +12,7 @@ use crate::delete::{DeleteFrom, DeleteRecord};
 use crate::error::Error;
 use crate::registry::Resource;
 use crate::rollup::Resolution;
+use crate::scan::ScanLimit;
 use crate::schema::{Table, columns, segment_schema};
 use crate::segment::read::Segment;
 
@@ -41,7 +42,9 @@ impl Marker {
         let (registry, segments) = (&core.registry, core.live.segments());
         let wanted = (delete.tenant, &delete.matchers[..], TimeRange::ALL);
         let (series, resources) = match delete.from {
-            DeleteFrom::Metrics => (core.past.select(registry, &segments, wanted)?, Vec::new()),
+            DeleteFrom::Metrics => {
+                (core.past.select(registry, &segments, wanted, &ScanLimit::default())?, Vec::new())
+            }
             DeleteFrom::Logs | DeleteFrom::Spans => {
                 (Vec::new(), core.past.resources(registry, &segments, delete.tenant)?)
             }

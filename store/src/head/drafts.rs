@@ -1,6 +1,6 @@
 //! From a frozen head to the drafts of its segments, definitions seen included. Pure computation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -13,9 +13,9 @@ use crate::definition::resource::resource_rows;
 use crate::definition::{Sighting, bounds_rows, column, series_ids, series_rows};
 use crate::error::Error;
 use crate::head::{HeadView, TenantView};
-use crate::registry::{Bounds, Registry, Resource, Series};
+use crate::registry::{Bounds, Registry, Resource};
 use crate::schema::{Table, columns};
-use crate::segment::write::{Draft, Window, day_of_ms};
+use crate::segment::write::{Content, Draft, Window, day_of_ms};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -174,17 +174,17 @@ impl References {
     pub(crate) fn drafts(
         &self,
         tenant: TenantId,
-        registry: &Registry,
+        registry: &Arc<Registry>,
         keep: Keep,
         marks: &mut Marks,
     ) -> Result<Vec<Draft>, Error> {
-        let mut series: BTreeMap<i64, Vec<Sighting<Arc<Series>>>> = BTreeMap::new();
+        let mut series: BTreeMap<i64, Vec<Sighting<u32>>> = BTreeMap::new();
         let view = registry.view();
         for (day, seen) in &self.series {
             for (slot, first_ms, last_ms) in seen.seen(*day) {
                 if keep == Keep::All || !view.is_flushed(slot, *day) {
                     marks.series.push((slot, *day));
-                    let sighting = Sighting { of: view.series(slot), first_ms, last_ms };
+                    let sighting = Sighting { of: slot, first_ms, last_ms };
                     series.entry(*day).or_default().push(sighting);
                 }
             }
@@ -218,19 +218,69 @@ impl References {
         let mut draft = |table: Table, day: i64, batch: RecordBatch| -> Result<(), Error> {
             let window = Window::at(table, day.saturating_mul(DAY_MS * NS_PER_MS));
             let batch = rows::sort(table, &batch)?;
-            drafts.push(Draft { table, tenant, window, level: 0, batch });
+            drafts.push(Draft { table, tenant, window, content: Content::Batch(batch) });
             Ok(())
         };
-        for (day, sightings) in &series {
-            draft(Table::Series, *day, series_rows(sightings)?)?;
-        }
         for (day, sightings) in &resources {
             draft(Table::Resources, *day, resource_rows(sightings)?)?;
         }
         for (day, bounds) in &bounds {
             draft(Table::HistBounds, *day, bounds_rows(bounds)?)?;
         }
+        for (day, sightings) in series {
+            let window = Window::at(Table::Series, day.saturating_mul(DAY_MS * NS_PER_MS));
+            let content = Content::Series(SeriesDefinitions::new(registry, sightings));
+            drafts.push(Draft { table: Table::Series, tenant, window, content });
+        }
         Ok(drafts)
+    }
+}
+
+/// Definitions of series, made into rows while they are written: by number they take little.
+pub(crate) struct SeriesDefinitions {
+    registry: Arc<Registry>,
+    /// By slot, in the order of the table.
+    sightings: Vec<Sighting<u32>>,
+}
+
+impl SeriesDefinitions {
+    /// Definitions made into rows at once.
+    const BATCH_ROWS: usize = 4_096;
+
+    fn new(registry: &Arc<Registry>, mut sightings: Vec<Sighting<u32>>) -> Self {
+        let view = registry.view();
+        let mut names: HashMap<u32, Arc<str>> = HashMap::new();
+        for sighting in &sightings {
+            names.entry(view.metric(sighting.of)).or_insert_with(|| view.nature(sighting.of).0);
+        }
+        let key =
+            |sighting: &Sighting<u32>| (&*names[&view.metric(sighting.of)], view.id(sighting.of));
+        sightings.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
+        drop(view);
+        Self { registry: Arc::clone(registry), sightings }
+    }
+
+    pub(crate) fn n_rows(&self) -> usize {
+        self.sightings.len()
+    }
+
+    /// Gives all rows in segment order, batch by batch.
+    pub(crate) fn each(
+        &self,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        for sightings in self.sightings.chunks(Self::BATCH_ROWS) {
+            let view = self.registry.view();
+            let sighting = |at: &Sighting<u32>| Sighting {
+                of: view.series(at.of),
+                first_ms: at.first_ms,
+                last_ms: at.last_ms,
+            };
+            let sightings: Vec<_> = sightings.iter().map(sighting).collect();
+            drop(view);
+            take(&series_rows(&sightings)?)?;
+        }
+        Ok(())
     }
 }
 
@@ -256,7 +306,7 @@ fn times_ms(batch: &RecordBatch) -> Vec<i64> {
 }
 
 /// Everything a flush of `view` writes.
-pub(crate) fn drafts(view: &HeadView, registry: &Registry) -> Result<Flushed, Error> {
+pub(crate) fn drafts(view: &HeadView, registry: &Arc<Registry>) -> Result<Flushed, Error> {
     let mut flushed = Flushed::default();
     for (tenant, view) in &view.tenants {
         let references = References::of(view, registry);
@@ -268,11 +318,20 @@ pub(crate) fn drafts(view: &HeadView, registry: &Registry) -> Result<Flushed, Er
         )?);
         for table in Table::ALL {
             for (window, batch) in arranged(table, view, registry)? {
-                flushed.drafts.push(Draft { table, tenant: *tenant, window, level: 0, batch });
+                let content = Content::Batch(batch);
+                flushed.drafts.push(Draft { table, tenant: *tenant, window, content });
             }
         }
+        for samples in head::from_chunks(&view.chunks, registry) {
+            flushed.drafts.push(Draft {
+                table: Table::Samples,
+                tenant: *tenant,
+                window: samples.window(),
+                content: Content::Samples(samples),
+            });
+        }
     }
-    flushed.drafts.retain(|draft| draft.batch.num_rows() > 0);
+    flushed.drafts.retain(|draft| draft.n_rows() > 0);
     Ok(flushed)
 }
 
@@ -283,7 +342,6 @@ fn arranged(
 ) -> Result<Vec<(Window, RecordBatch)>, Error> {
     let batches = view.batches(table);
     match table {
-        Table::Samples => head::from_chunks(&view.chunks, registry),
         Table::HistPoints | Table::HistBuckets if !batches.is_empty() => {
             histograms::arrange(table, batches.iter().map(|batch| batch.rows()), registry)
         }
@@ -307,7 +365,8 @@ fn arranged(
                 .map(|(window, batch)| Ok((*window, traces::index(*window, [batch])?)))
                 .collect()
         }
-        Table::HistPoints
+        Table::Samples
+        | Table::HistPoints
         | Table::HistBuckets
         | Table::Exemplars
         | Table::Logs
@@ -324,7 +383,7 @@ pub(crate) fn head_batches(
     table: Table,
     tenant: TenantId,
     view: &TenantView,
-    registry: &Registry,
+    registry: &Arc<Registry>,
 ) -> Result<Vec<RecordBatch>, Error> {
     let batches = view.batches(table);
     match table {
@@ -348,11 +407,14 @@ pub(crate) fn head_batches(
         Table::Series | Table::Resources | Table::HistBounds => {
             let references = References::of(view, registry);
             let drafts = references.drafts(tenant, registry, Keep::All, &mut Marks::default())?;
-            Ok(drafts
-                .into_iter()
-                .filter(|draft| draft.table == table)
-                .map(|draft| draft.batch)
-                .collect())
+            let mut batches = Vec::new();
+            for draft in drafts.into_iter().filter(|draft| draft.table == table) {
+                draft.each(|batch| {
+                    batches.push(batch.clone());
+                    Ok(())
+                })?;
+            }
+            Ok(batches)
         }
     }
 }

@@ -15,7 +15,8 @@ use crate::definition::{read_bounds, read_series};
 use crate::error::Error;
 use crate::registry::known::Known;
 use crate::registry::select::Filter;
-use crate::registry::{IdMap, Registry, Resource, Series, sort};
+use crate::registry::{IdMap, Registry, Resource, SERIES_BYTES, Series, sort};
+use crate::scan::ScanLimit;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 
@@ -62,13 +63,14 @@ impl Past {
         registry: &Registry,
         segments: &[Arc<Segment>],
         (tenant, matchers, range): (TenantId, &[Matcher], TimeRange),
+        limit: &ScanLimit,
     ) -> Result<Vec<Arc<Series>>, Error> {
         let filter = Filter::new(matchers)?;
         loop {
             let n_evictions = registry.n_evictions.load(Ordering::Acquire);
             let pages = self.pages(registry, segments, (tenant, Table::Series, range))?;
             // Reading takes its time: what woke up meanwhile is active now, what left is in pages read again.
-            let selected = select(registry, &pages, (tenant, &filter));
+            let selected = select(registry, &pages, (tenant, &filter), limit)?;
             if registry.n_evictions.load(Ordering::Acquire) == n_evictions {
                 return Ok(selected);
             }
@@ -200,8 +202,9 @@ fn select(
     registry: &Registry,
     pages: &[Arc<Page>],
     (tenant, filter): (TenantId, &Filter),
-) -> Vec<Arc<Series>> {
-    let mut selected = registry.select_active(tenant, filter);
+    limit: &ScanLimit,
+) -> Result<Vec<Arc<Series>>, Error> {
+    let mut selected = registry.select_active(tenant, filter, limit)?;
     let active: HashSet<SeriesId> = selected.iter().map(|series| series.id).collect();
     let mut found: HashMap<SeriesId, Arc<Series>> = HashMap::new();
     for page in pages {
@@ -211,6 +214,7 @@ fn select(
             if active.contains(&id) {
                 continue;
             }
+            limit.grow(1, SERIES_BYTES)?;
             let series = gone(known, slot);
             let newest = found.entry(id).or_insert_with(|| Arc::clone(&series));
             if newest.last_ms < series.last_ms {
@@ -220,7 +224,7 @@ fn select(
     }
     selected.extend(found.into_values());
     sort(&mut selected);
-    selected
+    Ok(selected)
 }
 
 fn of_table(
@@ -303,7 +307,8 @@ mod tests {
         let pages = [Arc::new(Page::Series(Box::new(known)))];
         let filter = Filter::new(&[]).unwrap();
         let selected = || -> Vec<(SeriesId, bool)> {
-            let series = select(&registry, &pages, (TenantId(0), &filter));
+            let limit = ScanLimit::default();
+            let series = select(&registry, &pages, (TenantId(0), &filter), &limit).unwrap();
             series.iter().map(|series| (series.id, series.slot.is_some())).collect()
         };
         assert_eq!(selected(), [(resolved.id, false)], "as its segments know it");

@@ -29,6 +29,9 @@ const COLUMNS: [&str; 8] = [
 /// Bytes a gathered sample takes: time, value, start, flags, and the room vectors grow by.
 const SAMPLE_BYTES: usize = 48;
 
+/// Bytes a series takes besides its samples: its lists and the least room they have.
+const SERIES_BYTES: usize = 256;
+
 /// Samples of one series as they are met: oldest commit first.
 #[derive(Default)]
 struct Gathered {
@@ -55,6 +58,7 @@ pub(crate) fn scan(
     range_ms: (i64, i64),
     limit: &ScanLimit,
 ) -> Result<SampleScan, Error> {
+    limit.grow(series.len(), SERIES_BYTES)?;
     let mut gather = Gather {
         wanted: Wanted::new(series, range_ms),
         slots: Vec::new(),

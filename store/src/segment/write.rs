@@ -15,7 +15,9 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use uuid::Uuid;
 
+use crate::arrange::head::WindowSamples;
 use crate::error::Error;
+use crate::head::drafts::SeriesDefinitions;
 use crate::index;
 use crate::object::{DurableLocal, Staged};
 use crate::promote::{self, Counts, Promoted};
@@ -94,19 +96,48 @@ pub(crate) struct Plan {
     pub(crate) rows_max: u64,
 }
 
-/// Rows of one future segment: sorted, in the segment schema.
+/// Rows of one future fresh segment.
 pub(crate) struct Draft {
     pub(crate) table: Table,
     pub(crate) tenant: TenantId,
     pub(crate) window: Window,
-    pub(crate) level: u8,
-    pub(crate) batch: RecordBatch,
+    pub(crate) content: Content,
+}
+
+/// Rows in the segment schema, sorted.
+pub(crate) enum Content {
+    Batch(RecordBatch),
+    /// Sorted while they are written, as are...
+    Samples(WindowSamples),
+    /// ...definitions made into rows.
+    Series(SeriesDefinitions),
 }
 
 impl Draft {
     pub(crate) fn plan(&self) -> Plan {
-        let Self { table, tenant, window, level, ref batch } = *self;
-        Plan { table, tenant, window, level, rows_max: batch.num_rows() as u64 }
+        let Self { table, tenant, window, .. } = *self;
+        Plan { table, tenant, window, level: 0, rows_max: self.n_rows() as u64 }
+    }
+
+    /// Rows at most.
+    pub(crate) fn n_rows(&self) -> usize {
+        match &self.content {
+            Content::Batch(batch) => batch.num_rows(),
+            Content::Samples(samples) => samples.n_rows(),
+            Content::Series(series) => series.n_rows(),
+        }
+    }
+
+    /// Gives all rows, batch by batch.
+    pub(crate) fn each(
+        &self,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &self.content {
+            Content::Batch(batch) => take(batch),
+            Content::Samples(samples) => samples.each(take),
+            Content::Series(series) => series.each(take),
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod damage;
 mod deletes;
 mod flips;
 mod kill;
+mod large;
 mod lifecycle;
 mod simulation;
 mod tables;
