@@ -1,5 +1,7 @@
 //! Reading a request's body under a size limit, a deadline and the memory budget. Shared by both doors.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
@@ -8,6 +10,10 @@ use tokio::time::{Instant, timeout_at};
 use crate::budget::Reservation;
 use crate::config::Config;
 use crate::error::Error;
+
+/// Bytes of a refused body that are read nevertheless, and the time that may take.
+const PASS_BYTES: usize = 16 << 20;
+const PASS_TIME: Duration = Duration::from_secs(5);
 
 /// Reads to the end. `declared` is the Content-Length, if there is one.
 pub(crate) async fn read(
@@ -37,9 +43,25 @@ pub(crate) async fn read(
                 return Err(too_large(limit));
             }
             // By what has arrived, not by what was declared: a slow client must not hold memory it does not fill.
-            held.grow(data.len())?;
+            if let Err(refused) = held.grow(data.len()) {
+                drop((out, data));
+                pass(body).await;
+                return Err(refused);
+            }
             out.extend_from_slice(&data);
         }
+    }
+}
+
+/// Reads what is left of a body that is refused, and keeps nothing of it: many clients read the answer only once all is
+/// sent, and take a connection closed before for a fault. Gives up on long and slow bodies.
+pub(crate) async fn pass(mut body: Body) {
+    let deadline = Instant::now() + PASS_TIME;
+    let mut n_bytes = 0;
+    while n_bytes < PASS_BYTES
+        && let Ok(Some(Ok(frame))) = timeout_at(deadline, body.frame()).await
+    {
+        n_bytes += frame.data_ref().map_or(0, Bytes::len);
     }
 }
 

@@ -89,7 +89,13 @@ pub(crate) async fn take(
     let read = async {
         let declared = content_length(request.headers());
         let delivery = delivery::read(request.headers())?;
-        let mut held = collector.budget().reserve(0)?;
+        let mut held = match collector.budget().reserve(0) {
+            Ok(held) => held,
+            Err(refused) => {
+                body::pass(request.into_body()).await;
+                return Err(refused);
+            }
+        };
         let body = body::read(request.into_body(), declared, collector.config(), &mut held).await?;
         let (encoding, body) = unframe(body)?;
         Ok(Received { signal, format, encoding, body, delivery, held })

@@ -2,6 +2,7 @@
 //!
 //! The binary `headrope` is a thin shell over this library; tests start the binary, not the library.
 
+mod allocator;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use crate::allocator;
 use crate::config::Config;
 use crate::http::App;
 use crate::listen::{self, Addresses};
@@ -99,6 +100,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         rate: telemetry::Rate::default(),
     });
     tasks.spawn(telemetry::run(Arc::clone(&app), stop.clone()));
+    tasks.spawn(allocator::run(Arc::clone(&store), stop.clone()));
     doors.serve(&mut tasks, &app, &collector, &stop);
     listen::publish(&config.data_dir, &addresses)?;
     announce(&addresses, &config.data_dir)?;

@@ -88,9 +88,16 @@ impl Client {
             self.address,
             body.len()
         );
-        connection.get_mut().write_all(head.as_bytes())?;
-        connection.get_mut().write_all(body)?;
-        let (answer, keeps) = read_answer(connection)?;
+        let sent = connection
+            .get_mut()
+            .write_all(head.as_bytes())
+            .and_then(|()| connection.get_mut().write_all(body));
+        // A server may refuse before it has read everything, and hang up then.
+        let (answer, keeps) = match (sent, read_answer(connection)) {
+            (Ok(()), answer) => answer?,
+            (Err(_), Ok((answer, _))) => (answer, false),
+            (Err(error), Err(_)) => return Err(error.into()),
+        };
         if !keeps {
             self.connection = None;
         }
