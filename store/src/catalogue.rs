@@ -61,10 +61,36 @@ pub(crate) struct Checkpoint {
     pub(crate) watermark: u64,
 }
 
+/// What a commit is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommitKind {
+    /// Rows of the head are in segments.
+    Flush,
+    /// Segments were merged.
+    Compact,
+    /// Segments ended by age or bytes.
+    Retain,
+    /// A segment was written anew without deleted rows.
+    Delete,
+    /// The catalogue was made anew.
+    Rebuild,
+}
+
+impl CommitKind {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Flush => "flush",
+            Self::Compact => "compact",
+            Self::Retain => "retain",
+            Self::Delete => "delete",
+            Self::Rebuild => "rebuild",
+        }
+    }
+}
+
 /// What one commit changes.
 pub(crate) struct Commit<'a> {
-    /// `flush`, `compact`, `retain`, `delete` or `rebuild`.
-    pub(crate) kind: &'static str,
+    pub(crate) kind: CommitKind,
     pub(crate) now: Timestamp,
     pub(crate) new: &'a [Facts],
     pub(crate) origin: &'a Origin,
@@ -304,7 +330,7 @@ impl Catalogue {
         sqlx::query("INSERT INTO snapshot (id, time, kind, author_node) VALUES ($1, $2, $3, $4)")
             .bind(snapshot)
             .bind(commit.now.0)
-            .bind(commit.kind)
+            .bind(commit.kind.name())
             .bind(self.node.to_string())
             .execute(&mut *tx)
             .await

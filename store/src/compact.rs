@@ -9,7 +9,7 @@ use model::time::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::backup;
-use crate::catalogue::{Commit, DataFile};
+use crate::catalogue::{Commit, CommitKind, DataFile};
 use crate::compact::due::{Job, due};
 use crate::compact::work::Work;
 use crate::core::{Core, blocking};
@@ -135,7 +135,9 @@ async fn merge(core: &Arc<Core>, job: Job, stop: &CancellationToken) -> Result<b
     };
     core.counters.compact_peak(reserved, done.peak);
     let new = done.facts;
-    if let Err(error) = replace(core, "compact", &inputs, (new, origin, commit_order)).await {
+    if let Err(error) =
+        replace(core, CommitKind::Compact, &inputs, (new, origin, commit_order)).await
+    {
         if matches!(error, Error::Unavailable { .. }) {
             // An input ended meanwhile and the commit was rolled back: the output is nobody's.
             discard(core, &paths).await;
@@ -162,7 +164,7 @@ pub(crate) fn rollups_of(core: &Core, tenant: TenantId, window: Window) -> Vec<A
 /// Ends `inputs` and brings in what replaces them, in one commit.
 pub(crate) async fn replace(
     core: &Arc<Core>,
-    kind: &'static str,
+    kind: CommitKind,
     inputs: &[Arc<Segment>],
     (new, origin, commit_order): (Vec<Facts>, Origin, Option<i64>),
 ) -> Result<(), Error> {
@@ -180,7 +182,7 @@ pub(crate) async fn replace(
     };
     // A delete that came while rows were merged did not reach them: its marker parts old segments from new ones.
     let _marking = core.marking.lock().await;
-    if commit.is_merge() {
+    if kind == CommitKind::Compact {
         // Rollups are not read but made anew, of samples without deleted ones.
         let is_read = |input: &&Arc<Segment>| Resolution::of(input.facts().table).is_none();
         for input in inputs.iter().filter(is_read) {
@@ -216,7 +218,7 @@ async fn retain(core: &Arc<Core>) -> Result<(), Error> {
         return Ok(());
     }
     let ended: Vec<Arc<Segment>> = over.iter().map(|(segment, _)| Arc::clone(segment)).collect();
-    replace(core, "retain", &ended, (Vec::new(), Origin::default(), None)).await?;
+    replace(core, CommitKind::Retain, &ended, (Vec::new(), Origin::default(), None)).await?;
     for (segment, reason) in &over {
         let facts = segment.facts();
         core.counters.retain(facts.table, reason.name(), facts.bytes + facts.sidecar_bytes);

@@ -11,7 +11,7 @@ use model::id::TenantId;
 use model::matcher::Matcher;
 use model::time::Timestamp;
 
-use crate::catalogue::Commit;
+use crate::catalogue::CommitKind;
 use crate::compact::{replace, rollups_of};
 use crate::core::{Core, blocking};
 use crate::delete::marker::Marker;
@@ -274,7 +274,7 @@ async fn rewrite_segment(core: &Arc<Core>, segment: &Arc<Segment>) -> Result<(),
     let mut rollups = rollups_of(core, facts.tenant, facts.window);
     rollups.retain(|rollup| is_source(facts, rollup.facts()));
     ended.extend(rollups);
-    let replaced = replace(core, "delete", &ended, (new, origin, commit_order)).await;
+    let replaced = replace(core, CommitKind::Delete, &ended, (new, origin, commit_order)).await;
     if let Err(Error::Unavailable { .. }) = replaced {
         discard(core, &[path]).await; // It ended meanwhile, the new file is nobody's.
     }
@@ -283,10 +283,3 @@ async fn rewrite_segment(core: &Arc<Core>, segment: &Arc<Segment>) -> Result<(),
 
 /// Default of the time within which deleted rows are to be out of the segments.
 pub(crate) const WITHIN: Duration = Duration::from_secs(86_400);
-
-impl Commit<'_> {
-    /// Whether it merges what a marker may part.
-    pub(crate) fn is_merge(&self) -> bool {
-        self.kind == "compact"
-    }
-}

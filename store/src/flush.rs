@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::catalogue::{Checkpoint, Commit};
+use crate::catalogue::{Checkpoint, Commit, CommitKind};
 use crate::core::{Core, SHARD, blocking};
 use crate::error::Error;
 use crate::head::HeadView;
@@ -62,7 +62,7 @@ async fn write(
     let flushed = blocking(move || drafts(&frozen, &registry)).await?;
     let facts = write_segments(core, flushed.drafts, &origin).await?;
     let commit = Commit {
-        kind: "flush",
+        kind: CommitKind::Flush,
         now: core.clock.now(),
         new: &facts,
         origin: &origin,

@@ -14,7 +14,7 @@ use parquet::arrow::arrow_reader::{
 use serde::Serialize;
 
 use crate::backup::folder::sum;
-use crate::catalogue::{Catalogue, Checkpoint, Commit, FILE};
+use crate::catalogue::{Catalogue, Checkpoint, Commit, CommitKind, FILE};
 use crate::compact::merge::first_key;
 use crate::core::{SHARD, blocking};
 use crate::delete::journal;
@@ -92,7 +92,7 @@ pub(crate) async fn rebuild(
         let root = dir.clone();
         let new = blocking(move || in_key_order(&root, group)).await?;
         let commit = Commit {
-            kind: "rebuild",
+            kind: CommitKind::Rebuild,
             now,
             new: &new,
             origin: &origin,
