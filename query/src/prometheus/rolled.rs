@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use model::metric::MetricKind;
-use model::time::{TimeRange, Timestamp};
+use model::time::{NS_PER_MS, TimeRange, Timestamp};
 use store::Series;
 use store::rollup::{Bucket, Resolution};
 use store::scan::{ScanLimit, SeriesBuckets};
+use store::schema::Table;
 
 use super::source::store_error;
 use super::virtual_series::labels;
@@ -16,6 +17,22 @@ use crate::promql::source::{Select, SeriesSlices, SeriesStream, SourceError};
 
 const RAW_GONE: &str =
     "samples in this range are no longer kept: answered from rollups of 5 minutes or an hour";
+
+const RAW_LOST: &str = "samples in this range are no longer kept, and rollups cannot answer this: rate, increase and avg, min, \
+     max, sum, count and last over time can be answered where windows are made of whole 5 minutes";
+
+/// What must be said where samples alone answer: whether of some in `range` there are only rollups left.
+pub(super) fn remark(view: &View, range: TimeRange) -> Option<&'static str> {
+    let of = |table, range| view.snapshot.segments_of(view.tenant, table, range);
+    let is_alone = |resolution: Resolution| {
+        of(resolution.table(), range).iter().any(|rollup| {
+            // Its rows stand at the starts of buckets.
+            let end = rollup.max_time.0.saturating_add(resolution.ms() * NS_PER_MS);
+            of(Table::Samples, TimeRange::new(rollup.min_time, Timestamp(end))).is_empty()
+        })
+    };
+    Resolution::ALL.into_iter().any(is_alone).then_some(RAW_LOST)
+}
 
 /// Series that a selector gets as buckets.
 pub(super) struct Rolled {

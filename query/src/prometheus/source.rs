@@ -13,7 +13,7 @@ use store::schema::Table;
 
 use super::Metadata;
 use super::cut::{Cut, bound_text, classic, native};
-use super::rolled::Rolled;
+use super::rolled::{self, Rolled};
 use super::virtual_series::{self, Part, Selected, is_plain, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
@@ -189,8 +189,10 @@ impl SeriesSource for StoreSource {
             .cloned()
             .collect();
         let mut streams: Vec<Box<dyn SeriesStream + 'a>> = Vec::with_capacity(3);
-        if let Some(rolled) = rolled {
-            streams.push(Box::new(rolled));
+        let mut remark = None;
+        match rolled {
+            Some(rolled) => streams.push(Box::new(rolled)),
+            None => remark = rolled::remark(&self.view, range),
         }
         if !series.is_empty() {
             let floats = snapshot.samples(&series, select.range_ms, &limit).map_err(store_error)?;
@@ -200,6 +202,7 @@ impl SeriesSource for StoreSource {
                 floats: floats.peekable(),
                 histograms: histograms.peekable(),
                 order: series.into_iter(),
+                remark,
                 current: None,
             }));
         }
@@ -246,6 +249,7 @@ struct PlainStream {
     order: std::vec::IntoIter<Arc<Series>>,
     floats: Peekable<SampleScan>,
     histograms: Peekable<HistogramScan>,
+    remark: Option<&'static str>,
     current: Option<Plain>,
 }
 
@@ -314,6 +318,10 @@ impl SeriesStream for PlainStream {
             h_start_t: Some(&plain.h_start_t),
             buckets: &[],
         }))
+    }
+
+    fn remark(&self) -> Option<&'static str> {
+        self.remark
     }
 }
 

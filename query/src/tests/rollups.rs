@@ -5,8 +5,8 @@ use model::metric::{MetricKind, STALE_NAN_BITS};
 use proptest::prelude::{ProptestConfig, proptest};
 
 use super::fixture::{Fixture, NOW_S, ago_ms};
-use crate::RangeQuery;
 use crate::promql::{Answer, Value};
+use crate::{Config, RangeQuery};
 
 const HOUR: i64 = 3_600;
 const DAY: i64 = 24 * HOUR;
@@ -123,6 +123,26 @@ proptest! {
         // In a subquery the windows are those of its own steps.
         let expr = "max_over_time(rate(jobs_done_total[1h])[1d:7m])";
         assert_alike(&ask(&rolled, expr, HOUR, 0), &ask(&raw, expr, HOUR, 0), expr);
+    }
+}
+
+#[test]
+fn where_samples_are_gone_every_answer_says_so() {
+    let fixture = Fixture::new();
+    fill(&fixture, 3);
+    fixture.flush();
+    fixture.compact();
+    let exprs = ["rate(jobs_done_total[1h])", "deriv(level[1h])", "rate(jobs_done_total[7m])"];
+    for expr in exprs {
+        assert!(ask(&fixture, expr, HOUR, 0).warnings.is_empty(), "{expr}");
+    }
+    let fixture = Fixture::over(fixture.close(), Config::default(), NOW_S + 20 * DAY);
+    fixture.compact();
+    for expr in exprs {
+        let answer = ask(&fixture, expr, HOUR, 0);
+        assert_eq!(numbers(&answer).is_empty(), expr != exprs[0], "{expr}");
+        assert_eq!(answer.warnings.len(), 1, "{expr}: {:?}", answer.warnings);
+        assert!(answer.warnings[0].contains("no longer kept"), "{expr}: {:?}", answer.warnings);
     }
 }
 
