@@ -61,6 +61,15 @@ pub struct RangeQuery {
     pub limit: Option<usize>,
 }
 
+/// What both questions say besides their times.
+struct Asked {
+    expr: String,
+    lookback_ms: Option<i64>,
+    timeout: Option<Duration>,
+    limit: Option<usize>,
+    class: Class,
+}
+
 /// A question about series, not samples: every set of matchers selects, the answer is their union.
 #[derive(Clone, Debug)]
 pub struct SeriesQuery {
@@ -98,24 +107,11 @@ impl Engine {
     /// # Errors
     /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
     pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let time = query.timeout.unwrap_or(self.config.timeout);
-        let text_max = self.config.text_bytes_max;
-        Box::pin(self.sound(move |view| {
-            let memory = self.memory(query.class);
-            let (query, mut options) = (query.clone(), self.options(query.lookback_ms));
-            self.workers.run_blocking(time, move |stop| {
-                options.stop = stop.clone();
-                let memory = memory?;
-                options.memory = Some(Arc::clone(&memory));
-                let parsed = parse(&query.expr, text_max)?;
-                let source = StoreSource::new(view.clone(), options.max_samples, &memory);
-                let answer = promql::instant(&source, &parsed, query.at_ms, &options);
-                let mut answer =
-                    cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit);
-                answer.warnings.extend(view.warnings());
-                Ok(answer)
-            })
-        }))
+        let InstantQuery { expr, at_ms, lookback_ms, timeout, limit, class } = query;
+        let asked = Asked { expr, lookback_ms, timeout, limit, class };
+        self.evaluate(asked, move |source, query, options| {
+            promql::instant(source, query, at_ms, options)
+        })
     }
 
     /// Evaluates an expression at every step of a stretch of time.
@@ -123,25 +119,39 @@ impl Engine {
     /// # Errors
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let time = query.timeout.unwrap_or(self.config.timeout);
+        let RangeQuery { expr, start_ms, end_ms, step_ms, lookback_ms, timeout, limit } = query;
+        let asked = Asked { expr, lookback_ms, timeout, limit, class: Class::Interactive };
+        let times = QueryTimes { start_ms, end_ms, step_ms };
+        self.evaluate(asked, move |source, query, options| {
+            promql::range(source, query, times, options)
+        })
+    }
+
+    /// What `evaluation` makes of the expression over one snapshot.
+    fn evaluate(
+        &self,
+        asked: Asked,
+        evaluation: impl Fn(&StoreSource, &promql::Query, &EvalOptions) -> Result<PromAnswer, EvalError>
+        + Copy
+        + Send
+        + Sync
+        + 'static,
+    ) -> BoxFuture<'_, Result<PromAnswer, Error>> {
+        let time = asked.timeout.unwrap_or(self.config.timeout);
         let text_max = self.config.text_bytes_max;
         Box::pin(self.sound(move |view| {
-            let memory = self.memory(Class::Interactive);
-            let (query, mut options) = (query.clone(), self.options(query.lookback_ms));
+            let memory = self.memory(asked.class);
+            let (expr, limit) = (asked.expr.clone(), asked.limit);
+            let mut options = self.options(asked.lookback_ms);
             self.workers.run_blocking(time, move |stop| {
                 options.stop = stop.clone();
                 let memory = memory?;
                 options.memory = Some(Arc::clone(&memory));
-                let parsed = parse(&query.expr, text_max)?;
+                let query = parse(&expr, text_max)?;
                 let source = StoreSource::new(view.clone(), options.max_samples, &memory);
-                let times = QueryTimes {
-                    start_ms: query.start_ms,
-                    end_ms: query.end_ms,
-                    step_ms: query.step_ms,
-                };
-                let answer = promql::range(&source, &parsed, times, &options);
+                let answer = evaluation(&source, &query, &options);
                 let mut answer =
-                    cut_series(answer.map_err(|error| eval_error(error, time))?, query.limit);
+                    cut_series(answer.map_err(|error| eval_error(error, time))?, limit);
                 answer.warnings.extend(view.warnings());
                 Ok(answer)
             })
