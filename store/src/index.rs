@@ -63,8 +63,8 @@ pub(crate) fn memory_max(table: Table, level: u8, rows: u64) -> u64 {
     const TEXT: u64 = 4 << 20;
     const STRETCH_ROWS: u64 = 131_072;
     match table {
-        _ if level == 0 => 0,
         Table::Samples | Table::HistPoints | Table::HistBuckets => rows * 5,
+        _ if level == 0 => 0,
         Table::Logs => TEXT + rows.min(STRETCH_ROWS) * 96 + rows * 8,
         Table::Spans => TEXT + rows.min(STRETCH_ROWS) * 32 + rows * 32,
         _ => 0,
@@ -80,12 +80,13 @@ pub(crate) struct Builder {
 }
 
 impl Builder {
-    /// For a segment of `table` at `level`. Fresh segments are small, soon merged and scanned: they have none.
+    /// For a segment of `table` at `level`. Fresh segments are small, soon merged and scanned: of indexes they have only
+    /// that of series, as queries of what is new read little of each.
     pub(crate) fn new(table: Table, level: u8) -> Self {
         let when = |is_wanted: bool| is_wanted && level > 0;
         let has_series = matches!(table, Table::Samples | Table::HistPoints | Table::HistBuckets);
         Self {
-            runs: when(has_series).then(RunsBuilder::default),
+            runs: has_series.then(RunsBuilder::default),
             text: when(matches!(table, Table::Logs | Table::Spans)).then(TextBuilder::default),
             traces: when(table == Table::Spans).then(TracesBuilder::default),
         }

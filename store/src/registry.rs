@@ -467,10 +467,13 @@ impl Registry {
         });
         others.resource_bytes -= freed;
         others.bounds.retain(|_, bounds| !bounds.days.is_idle(limit));
+        if !slots.is_empty() || freed > 0 {
+            // Before the locks are let go of: a selection between the two would miss who leaves.
+            self.n_evictions.fetch_add(1, Ordering::AcqRel);
+        }
         drop((known, others));
         self.measure();
         if !slots.is_empty() || freed > 0 {
-            self.n_evictions.fetch_add(1, Ordering::AcqRel);
             self.n_evicted.fetch_add(slots.len() as u64, Ordering::Relaxed);
         }
         slots

@@ -18,7 +18,16 @@ pub(crate) struct Chunk {
     pub(crate) flags: Vec<u8>,
     pub(crate) time_min: i64,
     pub(crate) time_max: i64,
-    order: OnceLock<Vec<u32>>,
+    order: OnceLock<Order>,
+}
+
+/// The rows of a chunk by (slot, time, arrival).
+#[derive(Debug)]
+struct Order {
+    /// Slots, ascending: what is searched stands together.
+    slots: Vec<u32>,
+    /// The row of each.
+    rows: Vec<u32>,
 }
 
 impl Default for Chunk {
@@ -53,8 +62,8 @@ impl Clone for Chunk {
 }
 
 impl Chunk {
-    /// Bytes of one row, all columns together.
-    pub(crate) const ROW_BYTES: usize = 4 + 8 + 8 + 8 + 1;
+    /// Bytes of one row, all columns and the order together.
+    pub(crate) const ROW_BYTES: usize = 4 + 8 + 8 + 8 + 1 + 8;
 
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
@@ -73,23 +82,25 @@ impl Chunk {
         }
     }
 
-    /// Row numbers sorted by (slot, time, arrival).
-    pub(crate) fn order(&self) -> &[u32] {
-        self.order.get_or_init(|| {
-            let len = u32::try_from(self.len()).expect("a chunk has at most 16,384 rows");
-            let mut order: Vec<u32> = (0..len).collect();
-            order.sort_unstable_by_key(|&row| {
-                (self.slots[row as usize], self.times[row as usize], row)
-            });
-            order
-        })
+    /// Gives `take` each row of a chunk whose slot is among `slots`, which ascend, with the place of the slot in them.
+    /// Rows of a slot come by (time, arrival).
+    pub(crate) fn rows_of<T>(&self, slots: &[(u32, T)], mut take: impl FnMut(usize, &T)) {
+        let order = self.order.get_or_init(|| self.sorted());
+        let mut from = 0;
+        for (slot, of) in slots {
+            from += order.slots[from..].partition_point(|other| other < slot);
+            while order.slots.get(from) == Some(slot) {
+                take(order.rows[from] as usize, of);
+                from += 1;
+            }
+        }
     }
 
-    /// Row numbers of one series, by (time, arrival).
-    pub(crate) fn rows_of(&self, slot: u32) -> &[u32] {
-        let order = self.order();
-        let start = order.partition_point(|&row| self.slots[row as usize] < slot);
-        let len = order[start..].partition_point(|&row| self.slots[row as usize] == slot);
-        &order[start..start + len]
+    fn sorted(&self) -> Order {
+        let len = u32::try_from(self.len()).expect("a chunk has at most 16,384 rows");
+        let mut rows: Vec<u32> = (0..len).collect();
+        rows.sort_unstable_by_key(|&row| (self.slots[row as usize], self.times[row as usize], row));
+        let slots = rows.iter().map(|row| self.slots[*row as usize]).collect();
+        Order { slots, rows }
     }
 }

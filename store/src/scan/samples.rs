@@ -45,6 +45,8 @@ struct Gather<'a> {
     wanted: Wanted<'a>,
     /// Slots of the wanted series that may have rows in heads, ascending, with their place in `wanted`.
     slots: Vec<(u32, usize)>,
+    /// The place in `wanted` by slot, `usize::MAX` for the others; made for the first chunk that is read from end to end.
+    places: Vec<usize>,
     series: Vec<Gathered>,
     n_samples: u64,
     limit: &'a ScanLimit,
@@ -62,6 +64,7 @@ pub(crate) fn scan(
     let mut gather = Gather {
         wanted: Wanted::new(series, range_ms),
         slots: Vec::new(),
+        places: Vec::new(),
         series: series.iter().map(|_| Gathered::default()).collect(),
         n_samples: 0,
         limit,
@@ -151,16 +154,15 @@ impl Gather<'_> {
     fn add_chunk(&mut self, chunk: &Chunk) -> Result<(), Error> {
         let before = self.n_samples;
         let slots = std::mem::take(&mut self.slots);
+        let mut places = std::mem::take(&mut self.places);
         // A full chunk is sorted once for all readers; few series are looked up in it, many met on the way.
-        if chunk.room() == 0 && slots.len() * 64 < chunk.len() {
-            for (slot, place) in &slots {
-                for row in chunk.rows_of(*slot) {
-                    self.add_row(chunk, *row as usize, *place);
-                }
-            }
+        if chunk.room() == 0 && slots.len() * 32 < chunk.len() {
+            chunk.rows_of(&slots, |row, place| self.add_row(chunk, row, *place));
         } else if let Some((slot_max, _)) = slots.last() {
-            let mut places = vec![usize::MAX; *slot_max as usize + 1];
-            slots.iter().for_each(|(slot, place)| places[*slot as usize] = *place);
+            if places.is_empty() {
+                places.resize(*slot_max as usize + 1, usize::MAX);
+                slots.iter().for_each(|(slot, place)| places[*slot as usize] = *place);
+            }
             for (row, slot) in chunk.slots.iter().enumerate() {
                 let place = places.get(*slot as usize).filter(|place| **place != usize::MAX);
                 if let Some(place) = place {
@@ -169,6 +171,7 @@ impl Gather<'_> {
             }
         }
         self.slots = slots;
+        self.places = places;
         let more = usize::try_from(self.n_samples - before).unwrap_or(usize::MAX);
         self.n_samples = before;
         self.count(more)
