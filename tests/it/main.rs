@@ -17,6 +17,8 @@ mod full_disk;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod memory_bound;
+#[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod otlp;
