@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Backup, BackupFile};
 use crate::catalogue::FILE;
+use crate::core::SHARD;
 use crate::error::Error;
 use crate::open::LOCK;
 
@@ -163,6 +164,9 @@ pub fn restore(from: &Path, to: &Path, mut tell: impl FnMut(Progress)) -> Result
         let reason = "it is not empty: restore into a new one".to_owned();
         return Err(Error::Restore { dir: to.to_owned(), reason });
     }
+    // A store whose log held nothing new left none in the backup.
+    let log = to.join("wal").join(SHARD.to_string());
+    fs::create_dir_all(&log).map_err(Error::io("create", &log))?;
     let mut progress = Progress { files_all: manifest.files.len(), ..Progress::default() };
     // The catalogue comes last: without it a directory that is half there is refused.
     for file in &manifest.files {

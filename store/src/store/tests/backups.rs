@@ -34,6 +34,29 @@ async fn filled(bench: &Bench) -> (Arc<Store>, Resolved) {
 }
 
 #[tokio::test]
+async fn a_restored_store_without_a_log_is_whole_before_it_is_opened() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("up", "a")).unwrap();
+    put(&store, &[(id, START_MS, 1.0)]).await.unwrap();
+    store.flush().await.unwrap();
+    crash(store).await;
+    // Nothing is written to the log of this life.
+    let store = bench.open().await;
+    let expected = read(&store);
+    let backup = store.begin_backup().await.unwrap();
+    let (to, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    folder::write(&backup, to.path(), |_| {}).unwrap();
+    store.end_backup(Timestamp(backup.created)).await.unwrap();
+    assert!(!to.path().join("wal").exists(), "there was nothing to keep");
+    let target = made.path().join("data");
+    folder::restore(to.path(), &target, |_| {}).unwrap();
+    assert_eq!(Store::verify(target.clone()).await.unwrap().problems, []);
+    let restored = open_at(&bench, &target).await.unwrap();
+    assert_eq!(read(&restored), expected);
+}
+
+#[tokio::test]
 async fn a_backup_holds_what_was_acknowledged_before_it_and_the_next_one_copies_what_is_new() {
     let bench = Bench::new();
     let (store, id) = filled(&bench).await;
