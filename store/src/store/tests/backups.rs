@@ -33,6 +33,18 @@ async fn filled(bench: &Bench) -> (Arc<Store>, Resolved) {
     (store, id)
 }
 
+/// The first four seconds of host `a`.
+fn delete_of_host_a() -> Delete {
+    Delete {
+        tenant: TENANT,
+        from: DeleteFrom::Metrics,
+        matchers: vec![Matcher::new("host", MatchOp::Equal, "a")],
+        first: Timestamp::from_ms(START_MS),
+        last: Timestamp::from_ms(START_MS + 4 * SECOND),
+        requested_by: "test".to_owned(),
+    }
+}
+
 #[tokio::test]
 async fn a_restored_store_without_a_log_is_whole_before_it_is_opened() {
     let bench = Bench::new();
@@ -153,15 +165,7 @@ async fn a_catalogue_made_anew_goes_on_hiding_what_was_deleted() {
     for is_clean in [false, true] {
         let bench = Bench::new();
         let (store, id) = filled(&bench).await;
-        let delete = Delete {
-            tenant: TENANT,
-            from: DeleteFrom::Metrics,
-            matchers: vec![Matcher::new("host", MatchOp::Equal, "a")],
-            first: Timestamp::from_ms(START_MS),
-            last: Timestamp::from_ms(START_MS + 4 * SECOND),
-            requested_by: "test".to_owned(),
-        };
-        store.delete(delete).await.unwrap();
+        store.delete(delete_of_host_a()).await.unwrap();
         put(&store, &[(id, START_MS + SECOND, 7.0)]).await.unwrap();
         if is_clean {
             store.clean_deleted().await.unwrap();
@@ -217,15 +221,7 @@ async fn a_store_with_segments_in_quarantine_can_be_backed_up() {
 async fn a_backup_keeps_what_was_deleted_out_of_a_catalogue_made_anew() {
     let bench = Bench::new();
     let (store, _) = filled(&bench).await;
-    let delete = Delete {
-        tenant: TENANT,
-        from: DeleteFrom::Metrics,
-        matchers: vec![Matcher::new("host", MatchOp::Equal, "a")],
-        first: Timestamp::from_ms(START_MS),
-        last: Timestamp::from_ms(START_MS + 4 * SECOND),
-        requested_by: "test".to_owned(),
-    };
-    store.delete(delete).await.unwrap();
+    store.delete(delete_of_host_a()).await.unwrap();
     let backup = store.begin_backup().await.unwrap();
     let expected = read(&store);
     let to = tempfile::tempdir().unwrap();
