@@ -23,10 +23,12 @@ use crate::{Collector, Outcome, Received, body, delivery, success};
 const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
-/// The three routes. Methods are judged here, so that a refusal is a google.rpc.Status like every other.
+/// The three routes, and the address that Prometheus gives its OTLP receiver. Methods are judged here, so that a refusal is a google.rpc.Status like every other.
 pub(crate) fn routes(collector: &Arc<Collector>) -> Router {
     Router::new()
         .route("/v1/metrics", any(metrics))
+        .route("/api/v1/otlp/v1/metrics", any(metrics))
+        .route("/prometheus/api/v1/otlp/v1/metrics", any(metrics))
         .route("/v1/logs", any(logs))
         .route("/v1/traces", any(traces))
         .with_state(Arc::clone(collector))

@@ -22,7 +22,8 @@ pub use config::Config;
 pub use engine::{Engine, SqlQuery};
 pub use error::{Blame, Error, ErrorKind, Position};
 pub use prometheus::{
-    InstantQuery, Listed, Metadata, PromAnswer, RangeQuery, SeriesQuery, StoreSource, matchers,
+    Census, InstantQuery, Listed, Metadata, PromAnswer, RangeQuery, SeriesQuery, StoreSource,
+    matchers,
 };
 pub use result::{SqlAnswer, SqlStats};
 pub use runtime::Class;

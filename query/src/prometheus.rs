@@ -12,14 +12,16 @@ use crate::engine::Engine;
 use crate::error::{Error, Position};
 use crate::promql::duration::QueryTimes;
 use crate::promql::source::SourceError;
-use crate::promql::{self, EvalError, EvalOptions, Labels};
+use crate::promql::{self, EvalError, EvalOptions, Labels, Stop};
 use crate::runtime::{self, Class};
 
+mod census;
 mod cut;
 mod rolled;
 mod source;
 mod virtual_series;
 
+pub use census::Census;
 pub use source::StoreSource;
 
 /// The answer to a PromQL query.
@@ -34,7 +36,7 @@ pub struct InstantQuery {
     pub at_ms: i64,
     /// How far back the newest sample may lie; unset: as configured.
     pub lookback_ms: Option<i64>,
-    /// Time the query may take; unset: as configured.
+    /// Time the query may take, at most as configured; unset: as configured.
     pub timeout: Option<Duration>,
     /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
     pub limit: Option<usize>,
@@ -55,7 +57,7 @@ pub struct RangeQuery {
     pub step_ms: i64,
     /// How far back the newest sample may lie; unset: as configured.
     pub lookback_ms: Option<i64>,
-    /// Time the query may take; unset: as configured.
+    /// Time the query may take, at most as configured; unset: as configured.
     pub timeout: Option<Duration>,
     /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
     pub limit: Option<usize>,
@@ -137,7 +139,11 @@ impl Engine {
         + Sync
         + 'static,
     ) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let time = asked.timeout.unwrap_or(self.config.timeout);
+        let longest = match asked.class {
+            Class::Interactive => self.config.timeout,
+            Class::Rule => Duration::MAX,
+        };
+        let time = asked.timeout.unwrap_or(self.config.timeout).min(longest);
         let text_max = self.config.text_bytes_max;
         Box::pin(self.sound(move |view| {
             let memory = self.memory(asked.class);
@@ -163,10 +169,10 @@ impl Engine {
     /// # Errors
     /// `Invalid` when a regular expression is wrong, `Timeout`.
     pub fn label_names(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, |source, query| {
+        self.list(query, |source, query, stop| {
             let mut names = BTreeSet::new();
             for set in sets(&query.matchers) {
-                source.each_identity(set, query.range, &mut |labels| {
+                source.each_identity(set, query.range, stop, &mut |labels| {
                     names.extend(labels.iter().map(|(name, _)| name.to_owned()));
                 })?;
             }
@@ -183,7 +189,7 @@ impl Engine {
         name: String,
         query: SeriesQuery,
     ) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, move |source, query| {
+        self.list(query, move |source, query, stop| {
             let mut values = BTreeSet::new();
             for set in sets(&query.matchers) {
                 let mut add = |labels: &Labels| {
@@ -193,9 +199,9 @@ impl Engine {
                     }
                 };
                 if name == "le" {
-                    source.each_series(set, query.range, &mut add)?;
+                    source.each_series(set, query.range, stop, &mut add)?;
                 } else {
-                    source.each_identity(set, query.range, &mut add)?;
+                    source.each_identity(set, query.range, stop, &mut add)?;
                 }
             }
             Ok(values.into_iter().collect())
@@ -207,10 +213,10 @@ impl Engine {
     /// # Errors
     /// As [`Self::label_names`].
     pub fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<Labels>, Error>> {
-        self.list(query, |source, query| {
+        self.list(query, |source, query, stop| {
             let mut found: BTreeSet<Labels> = BTreeSet::new();
             for set in sets(&query.matchers) {
-                source.each_series(set, query.range, &mut |labels| {
+                source.each_series(set, query.range, stop, &mut |labels| {
                     found.insert(labels.clone());
                 })?;
             }
@@ -238,16 +244,19 @@ impl Engine {
     fn list<T: Send + 'static>(
         &self,
         query: SeriesQuery,
-        work: impl Fn(&StoreSource, &SeriesQuery) -> Result<Vec<T>, Error> + Send + Sync + 'static,
+        work: impl Fn(&StoreSource, &SeriesQuery, &Stop) -> Result<Vec<T>, Error>
+        + Send
+        + Sync
+        + 'static,
     ) -> BoxFuture<'_, Result<Listed<T>, Error>> {
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
         let work = Arc::new(work);
         Box::pin(self.sound(move |view| {
             let (query, work) = (query.clone(), Arc::clone(&work));
             let memory = self.memory(Class::Interactive);
-            self.workers.run_blocking(time, move |_| {
+            self.workers.run_blocking(time, move |stop| {
                 let source = StoreSource::new(view, max, &memory?);
-                let mut items = work(&source, &query)?;
+                let mut items = work(&source, &query, stop)?;
                 let truncated = query.limit > 0 && items.len() > query.limit;
                 if truncated {
                     items.truncate(query.limit);
@@ -291,11 +300,14 @@ fn parse(text: &str, text_max: usize) -> Result<promql::Query, Error> {
 /// The matchers of a selector such as `up{job="a"}`, as `match[]` parameters hold them.
 ///
 /// # Errors
-/// `Invalid` for anything that is no plain selector, or selects everything.
+/// `Invalid` for anything that is no plain selector, has a modifier, or selects everything.
 pub fn matchers(selector: &str) -> Result<Vec<Matcher>, Error> {
     let expr = promql::parse(selector).map_err(|error| parse_error(&error, selector))?;
     match expr {
-        promql::Expr::Vector(selector) => Ok(selector.all_matchers()),
+        promql::Expr::Vector(found) if found.is_unmodified() => Ok(found.all_matchers()),
+        promql::Expr::Vector(_) => Err(Error::invalid(format!(
+            "{selector} has a modifier, which a selector of series cannot"
+        ))),
         _ => Err(Error::invalid(format!("{selector} is no selector of series"))),
     }
 }

@@ -26,7 +26,11 @@ pub(crate) use guard::no_foreign_origin;
 use http::header::{HeaderName, HeaderValue};
 use model::time::{Clock, TimeRange, Timestamp};
 
+pub use prometheus::Notices;
+use tokio_util::sync::CancellationToken;
+
 use crate::listen::Addresses;
+use crate::settings::Settings;
 use crate::wire::telemetry::Rate;
 
 /// Largest request body of the query APIs, in bytes; a query is text. What axum takes by default is no less.
@@ -56,6 +60,12 @@ pub struct App {
     pub started: Timestamp,
     /// Samples a second over the last minute.
     pub rate: Rate,
+    /// The configuration as the Prometheus API shows it.
+    pub settings: Settings,
+    /// Since when there are problems.
+    pub notices: Notices,
+    /// Cancelled when the server stops: streams end then.
+    pub stop: CancellationToken,
 }
 
 /// All routes of the main port but OTLP's.
@@ -80,6 +90,15 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/metrics", get(health::metrics))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
+        .route("/-/reload", post(health::fixed).put(health::fixed))
+        .route("/-/quit", post(health::fixed).put(health::fixed))
+        .route("/graph", get(assets::home))
+        .route("/prometheus", get(assets::home))
+        .route("/prometheus/", get(assets::home))
+        .route("/prometheus/graph", get(assets::home))
+        .route("/prometheus/-/healthy", get(health::healthy))
+        .route("/prometheus/-/ready", get(health::ready))
+        .route("/prometheus/-/reload", post(health::fixed).put(health::fixed))
         .fallback(assets::serve)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::whole_body))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::known_host))

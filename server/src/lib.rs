@@ -11,4 +11,5 @@ pub mod listen;
 pub mod log;
 pub mod own;
 pub mod serve;
+pub mod settings;
 pub mod wire;

@@ -19,9 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allocator;
 use crate::config::Config;
-use crate::http::App;
+use crate::http::{App, Notices};
 use crate::listen::{self, Addresses};
 use crate::serve::serve;
+use crate::settings::Settings;
 pub use rules::groups as rule_groups;
 
 /// Connections at once of each door, where the system allows as many files.
@@ -52,6 +53,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     crypto();
     raise_file_limit();
     let started = clock.now();
+    let settings = Settings::new(&config)?;
     // Wrong settings, broken rules or a taken port are told before the store is touched.
     config.check()?;
     let groups = rule_groups(&config)?;
@@ -98,6 +100,9 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         hosts: config.hosts,
         started,
         rate: telemetry::Rate::default(),
+        settings,
+        notices: Notices::default(),
+        stop: stop.clone(),
     });
     tasks.spawn(telemetry::run(Arc::clone(&app), stop.clone()));
     tasks.spawn(allocator::run(Arc::clone(&store), stop.clone()));

@@ -19,9 +19,13 @@ mod guard;
 #[cfg(test)]
 mod memory_bound;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod operate;
 #[cfg(test)]
 mod otlp;
+#[cfg(test)]
+mod prometheus_api;
 #[cfg(test)]
 mod python;
 #[cfg(test)]

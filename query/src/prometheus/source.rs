@@ -17,9 +17,9 @@ use super::rolled::{self, Rolled};
 use super::virtual_series::{self, Part, Selected, is_plain, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
-use crate::promql::Labels;
 use crate::promql::histogram::Histogram;
 use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
+use crate::promql::{Labels, Stop};
 use crate::runtime::QueryMemory;
 
 /// The tables series are read from.
@@ -58,15 +58,19 @@ impl StoreSource {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        stop: &Stop,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
-        for series in self.plain(matchers, range)? {
+        for (n, series) in self.plain(matchers, range)?.into_iter().enumerate() {
+            going_on(stop, n)?;
             if is_alive(&series, range) {
                 take(&labels(&series, "", None));
             }
         }
         let selected = virtual_series::select(&self.view, matchers, range)?;
-        for histogram in selected.histograms.iter().filter(|h| is_alive(&h.series, range)) {
+        let alive = selected.histograms.iter().filter(|h| is_alive(&h.series, range));
+        for (n, histogram) in alive.enumerate() {
+            going_on(stop, n)?;
             for part in &histogram.parts {
                 match part {
                     // Any bound will do to say that there is one.
@@ -86,9 +90,11 @@ impl StoreSource {
         &self,
         matchers: &[Matcher],
         range: TimeRange,
+        stop: &Stop,
         take: &mut dyn FnMut(&Labels),
     ) -> Result<(), Error> {
-        for series in self.plain(matchers, range)? {
+        for (n, series) in self.plain(matchers, range)?.into_iter().enumerate() {
+            going_on(stop, n)?;
             if is_alive(&series, range) {
                 take(&labels(&series, "", None));
             }
@@ -99,6 +105,7 @@ impl StoreSource {
         let range_ms = (range.start.ms(), range.end.ms());
         let mut parts = selected.histograms.iter();
         for found in self.view.snapshot.histograms(&series, range_ms, &self.limit())? {
+            going_on(stop, 0)?;
             let found = found?;
             let Some(histogram) = parts.by_ref().find(|h| h.series.id == found.series.id) else {
                 break;
@@ -151,6 +158,11 @@ impl StoreSource {
         }
         Ok(families)
     }
+}
+
+/// Looks at `stop` every thousandth time.
+fn going_on(stop: &Stop, n: usize) -> Result<(), Error> {
+    if n.is_multiple_of(1_000) && stop.is_told() { Err(Error::Canceled) } else { Ok(()) }
 }
 
 const fn prometheus_kind(kind: MetricKind) -> &'static str {

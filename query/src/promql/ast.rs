@@ -136,6 +136,12 @@ pub struct VectorSelector {
 }
 
 impl VectorSelector {
+    /// Whether it stands for series alone: no offset, no `@`, no edges.
+    #[must_use]
+    pub fn is_unmodified(&self) -> bool {
+        self.offset == Offset::default() && self.at.is_none() && self.edges == Edges::Plain
+    }
+
     /// All conditions: the name's first, then those in the braces.
     #[must_use]
     pub fn all_matchers(&self) -> Vec<model::matcher::Matcher> {

@@ -37,6 +37,7 @@ pub(super) fn prometheus_routes(app: &Arc<App>) -> Router<Arc<App>> {
     Router::new()
         .route("/admin/tsdb/delete_series", post(delete_series).put(delete_series))
         .route("/admin/tsdb/clean_tombstones", post(clean_tombstones).put(clean_tombstones))
+        .route("/admin/tsdb/snapshot", post(snapshot).put(snapshot))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(app), is_open))
 }
 
@@ -168,4 +169,11 @@ async fn delete_series(
 async fn clean_tombstones(State(app): State<Arc<App>>) -> Result<StatusCode, PrometheusFailure> {
     app.store.clean_deleted().await.map_err(query::Error::from)?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A snapshot would be a folder beside the data that nobody ends and that lacks the states of rules.
+async fn snapshot() -> PrometheusFailure {
+    PrometheusFailure::bad_data(
+        "snapshots are taken by `headrope backup DIR`, which copies logs, traces and rules' states as well",
+    )
 }

@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::extract::OriginalUri;
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
 };
@@ -55,6 +55,11 @@ pub(crate) async fn serve(method: Method, uri: Uri, headers: HeaderMap) -> Respo
         return file(path, &headers).unwrap_or_else(|| StatusCode::NOT_FOUND.into_response());
     }
     page(&headers)
+}
+
+/// Where the addresses of upstream's pages lead.
+pub(crate) async fn home() -> Redirect {
+    Redirect::temporary("/explore/metrics")
 }
 
 fn page(headers: &HeaderMap) -> Response {

@@ -28,6 +28,13 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static 
     (StatusCode::OK, "Headrope is ready.\n")
 }
 
+/// What upstream's lifecycle doors would do, this server does at its start and at a signal only.
+pub(crate) async fn fixed() -> (StatusCode, &'static str) {
+    let words = "Lifecycle API is not enabled: rules and configuration are read at the start. \
+                 Restart the server to change them, end it with SIGTERM.\n";
+    (StatusCode::FORBIDDEN, words)
+}
+
 /// Our own telemetry, text format 0.0.4.
 pub(crate) async fn metrics(
     State(app): State<Arc<App>>,

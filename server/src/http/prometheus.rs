@@ -5,8 +5,10 @@
 mod answer;
 mod encode;
 mod metadata;
+mod notifications;
 mod params;
 mod rules;
+mod status;
 
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use query::{InstantQuery, RangeQuery};
 use super::App;
 pub(super) use answer::Failure as PrometheusFailure;
 use answer::{Failure, Success};
+pub use notifications::Notices;
 pub(super) use params::Params;
 
 /// Most points a series may have in a range query; clients match on the sentence.
@@ -37,7 +40,18 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/parse_query", get(metadata::parse).post(metadata::parse))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
-        .route("/status/buildinfo", get(metadata::build_info))
+        .route("/alertmanagers", get(status::alertmanagers))
+        .route("/features", get(status::features))
+        .route("/notifications", get(notifications::list))
+        .route("/notifications/live", get(notifications::live))
+        .route("/status/buildinfo", get(status::build_info))
+        .route("/status/config", get(status::config))
+        .route("/status/flags", get(status::flags))
+        .route("/status/runtimeinfo", get(status::runtime_info))
+        .route("/status/self_metrics", get(status::self_metrics))
+        .route("/status/tsdb", get(status::tsdb))
+        .route("/status/tsdb/blocks", get(status::blocks))
+        .route("/status/walreplay", get(status::wal_replay))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::wrong_method)
 }

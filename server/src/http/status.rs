@@ -41,6 +41,14 @@ pub(crate) async fn status(State(app): State<Arc<App>>) -> Json<Status> {
     })
 }
 
+/// What a person should look at now, worst first.
+pub(super) fn present_problems(app: &App) -> Vec<Problem> {
+    let collector = app.collector.stats();
+    let signals = [&collector.metrics, &collector.logs, &collector.traces];
+    let rejected = signals.iter().flat_map(|signal| &signal.rejected).map(|(_, count)| count).sum();
+    problems(&app.store.stats(), rejected)
+}
+
 /// What a person should look at, worst first.
 fn problems(store: &store::Stats, rejected: u64) -> Vec<Problem> {
     let mut found = Vec::new();

@@ -7,7 +7,6 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
-use model::time::{NS_PER_MS, TimeRange, Timestamp};
 use query::SeriesQuery;
 use query::promql::{Expr, Labels, print};
 use serde::Serialize;
@@ -18,17 +17,7 @@ use super::{App, ok};
 
 /// Which series a metadata call asks about.
 fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
-    let start = params.time("start")?.unwrap_or(i64::MIN / NS_PER_MS);
-    let end = params.time("end")?.unwrap_or_else(|| app.clock.now().ms());
-    if end < start {
-        return Err(Failure::parameter("end", "end timestamp must not be before start time"));
-    }
-    let sets = params.all("match[]").into_iter().map(|text| query::matchers(&text));
-    let matchers = sets.collect::<Result<Vec<_>, _>>();
-    let matchers = matchers.map_err(|error| Failure::parameter("match[]", &error.to_string()))?;
-    // Both ends belong to the range.
-    let range =
-        TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1)));
+    let (matchers, range) = (params.matchers()?, params.range(app.clock.now())?);
     Ok(SeriesQuery { matchers, range, limit: params.limit()?.unwrap_or(0) })
 }
 
@@ -52,7 +41,11 @@ pub(super) async fn values(
     params: Params,
 ) -> Result<Response, Failure> {
     let Path(name) = name.map_err(|error| Failure::bad_data(error.body_text()))?;
-    let found = app.engine.label_values(unescape(&name), scope(&app, &params)?).await?;
+    let name = unescape(&name);
+    if name.is_empty() {
+        return Err(Failure::bad_data("invalid label name: \"\""));
+    }
+    let found = app.engine.label_values(name, scope(&app, &params)?).await?;
     Ok(listed(found.items, found.truncated))
 }
 
@@ -82,14 +75,15 @@ pub(super) async fn metadata(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let limit = params.limit()?.unwrap_or(usize::MAX);
+    let limit = params.bound("limit")?.unwrap_or(usize::MAX);
+    let each = params.bound("limit_per_metric")?.filter(|each| *each > 0).unwrap_or(usize::MAX);
     let known = app.engine.metadata(params.first("metric").map(str::to_owned)).await?;
     let found: BTreeMap<String, Vec<Meta>> = known
         .into_iter()
         .take(limit)
         .map(|(metric, entries)| {
             let meta = |m: query::Metadata| Meta { kind: m.kind, help: m.help, unit: m.unit };
-            (metric, entries.into_iter().map(meta).collect())
+            (metric, entries.into_iter().take(each).map(meta).collect())
         })
         .collect();
     Ok(ok(found))
@@ -108,31 +102,6 @@ pub(super) async fn parse(params: Params) -> Result<Response, Failure> {
 fn parsed(params: &Params) -> Result<Expr, Failure> {
     let expr = query::promql::parse(params.required("query")?);
     expr.map_err(|error| Failure::parameter("query", &error.to_string()))
-}
-
-#[derive(Serialize)]
-struct BuildInfo {
-    version: &'static str,
-    revision: &'static str,
-    branch: String,
-    #[serde(rename = "buildUser")]
-    build_user: &'static str,
-    #[serde(rename = "buildDate")]
-    build_date: &'static str,
-    #[serde(rename = "goVersion")]
-    go_version: &'static str,
-}
-
-/// The version of the API we speak: clients switch features by it. Our own stands in `branch`.
-pub(super) async fn build_info() -> Response {
-    ok(BuildInfo {
-        version: "3.14.0",
-        revision: "",
-        branch: format!("headrope-{}", env!("CARGO_PKG_VERSION")),
-        build_user: "",
-        build_date: "",
-        go_version: "",
-    })
 }
 
 /// `U__a_2e_b` is `a.b` (Prometheus' value encoding of label names in paths); anything else stays as it is.

@@ -1,17 +1,21 @@
 //! Parameters of the Prometheus API: from the query string and, with POST, from a form body, which goes first.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{FromRequest, Request};
 use http::header::CONTENT_TYPE;
-use model::time::{NS_PER_MS, days_from_civil};
+use model::matcher::Matcher;
+use model::time::{NS_PER_MS, TimeRange, Timestamp, days_from_civil};
 use query::promql::duration::parse_ms;
 
 use super::answer::Failure;
 
 /// Largest form body, in bytes.
 const FORM_MAX: usize = 1 << 20;
+/// Selectors of one request at most; each costs a look at the index.
+const SELECTORS_MAX: usize = 1_000;
 /// Go's minimum and maximum time, which clients send for "no bound".
 const GO_TIME_MIN: &str = "-292273086-05-16T16:47:06Z";
 const GO_TIME_MAX: &str = "292277025-08-18T07:12:54.999999999Z";
@@ -55,7 +59,7 @@ impl Params {
 
     /// All values of `name`.
     pub(crate) fn all(&self, name: &str) -> Vec<String> {
-        self.0.iter().filter(|(key, _)| key == name).map(|(_, value)| value.clone()).collect()
+        self.each(name).map(str::to_owned).collect()
     }
 
     /// An instant in ms: float seconds or RFC 3339.
@@ -79,15 +83,75 @@ impl Params {
         Ok(ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
     }
 
+    pub(crate) fn wants_stats(&self) -> bool {
+        self.first("stats").is_some()
+    }
+
     /// Series at most; 0 or absent means all.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Failure> {
         let Some(text) = self.first("limit") else { return Ok(None) };
-        let wrong = |_| Failure::parameter("limit", &format!("cannot parse {text:?} to a number"));
-        text.parse().map_err(wrong).map(|limit: usize| (limit > 0).then_some(limit))
+        let limit: i64 = text.parse().map_err(|_| {
+            Failure::parameter("limit", &format!("cannot parse {text:?} to a number"))
+        })?;
+        let limit = usize::try_from(limit)
+            .map_err(|_| Failure::parameter("limit", "limit must be non-negative"))?;
+        Ok((limit > 0).then_some(limit))
     }
 
-    pub(crate) fn wants_stats(&self) -> bool {
-        self.first("stats").is_some()
+    /// A whole number that may be absent; what is none or negative stands for no bound, as upstream has it.
+    pub(crate) fn bound(&self, name: &str) -> Result<Option<usize>, Failure> {
+        let Some(text) = self.first(name) else { return Ok(None) };
+        let bound: i64 =
+            text.parse().map_err(|_| Failure::bad_data(format!("{name} must be a number")))?;
+        Ok(usize::try_from(bound).ok())
+    }
+
+    /// `true` or `false` in any of Go's spellings.
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, Failure> {
+        match self.first(name) {
+            None | Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
+            Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
+            Some(other) => {
+                Err(Failure::parameter(name, &format!("cannot parse {other:?} to a boolean")))
+            }
+        }
+    }
+
+    /// The sets of matchers in `match[]`, each once.
+    pub(crate) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, Failure> {
+        let texts: BTreeSet<&str> = self.each("match[]").collect();
+        if texts.len() > SELECTORS_MAX {
+            return Err(Failure::parameter(
+                "match[]",
+                &format!(
+                    "{} selectors, the limit is {SELECTORS_MAX}: join them by regular expressions",
+                    texts.len()
+                ),
+            ));
+        }
+        let set = |text: &str| {
+            query::matchers(text).map_err(|error| match error.to_string() {
+                all if all.contains("must contain at least one non-empty matcher") => {
+                    Failure::bad_data("match[] must contain at least one non-empty matcher")
+                }
+                other => Failure::parameter("match[]", &other),
+            })
+        };
+        texts.into_iter().map(set).collect()
+    }
+
+    /// `start` and `end`, both inside; all times up to `now` where they are absent.
+    pub(crate) fn range(&self, now: Timestamp) -> Result<TimeRange, Failure> {
+        let start = self.time("start")?.unwrap_or(i64::MIN / NS_PER_MS);
+        let end = self.time("end")?.unwrap_or_else(|| now.ms());
+        if end < start {
+            return Err(Failure::parameter("end", "end timestamp must not be before start time"));
+        }
+        Ok(TimeRange::new(Timestamp::from_ms(start), Timestamp::from_ms(end.saturating_add(1))))
+    }
+
+    fn each<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -7,8 +7,10 @@ use alert::{AlertStatus, GroupStatus, RuleStatus};
 use axum::extract::State;
 use axum::response::Response;
 use model::alert::AlertState;
+use model::matcher::Matcher;
 use model::metric::Labels;
 use model::time::Timestamp;
+use query::promql::matchers::{Compiled, compile};
 use serde_json::{Value, json};
 
 use super::answer::Failure;
@@ -18,34 +20,136 @@ use super::{App, ok};
 /// Upstream's text for "never evaluated": Go's zero time.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
+/// Which rules are asked for; empty lists ask for all.
+struct Wanted {
+    alerting: Option<bool>,
+    files: Vec<String>,
+    groups: Vec<String>,
+    rules: Vec<String>,
+    /// One of these sets must match the rule's labels.
+    labels: Vec<Vec<(String, Compiled)>>,
+}
+
+impl Wanted {
+    fn new(params: &Params) -> Result<Self, Failure> {
+        let alerting = match params.first("type").map(str::to_ascii_lowercase).as_deref() {
+            None => None,
+            Some("alert") => Some(true),
+            Some("record") => Some(false),
+            Some(other) => {
+                return Err(Failure::parameter("type", &format!("not supported value {other:?}")));
+            }
+        };
+        let compiled = |matcher: &Matcher| {
+            let test = compile(matcher.op, &matcher.value);
+            let test = test.map_err(|error| Failure::parameter("match[]", &error))?;
+            Ok((matcher.name.clone(), test))
+        };
+        let sets = params.matchers()?;
+        let labels = sets.iter().map(|set| set.iter().map(compiled).collect());
+        Ok(Self {
+            alerting,
+            files: params.all("file[]"),
+            groups: params.all("rule_group[]"),
+            rules: params.all("rule_name[]"),
+            labels: labels.collect::<Result<_, Failure>>()?,
+        })
+    }
+
+    fn has_group(&self, group: &GroupStatus) -> bool {
+        fits(&self.files, &group.file) && fits(&self.groups, &group.name)
+    }
+
+    fn has_rule(&self, rule: &RuleStatus) -> bool {
+        let label = |name: &str| {
+            let found = rule.labels.iter().find(|(known, _)| known == name);
+            found.map_or("", |(_, value)| value.as_str())
+        };
+        let fits_labels = self.labels.is_empty()
+            || self
+                .labels
+                .iter()
+                .any(|set| set.iter().all(|(name, test)| test.matches(label(name))));
+        self.alerting.is_none_or(|alerting| alerting == rule.alerts)
+            && fits(&self.rules, &rule.name)
+            && fits_labels
+    }
+}
+
+fn fits(list: &[String], name: &String) -> bool {
+    list.is_empty() || list.contains(name)
+}
+
+/// Where a page of groups begins and how long it is.
+struct Page {
+    limit: usize,
+    token: Option<String>,
+}
+
+impl Page {
+    fn new(params: &Params) -> Result<Self, Failure> {
+        let token = params.first("group_next_token").map(str::to_owned);
+        let limit = match params.first("group_limit") {
+            None if token.is_some() => {
+                let words = "group_limit needs to be present in order to paginate over the groups";
+                return Err(Failure::parameter("group_limit", words));
+            }
+            None => usize::MAX,
+            Some(text) => text.parse().ok().filter(|limit| *limit > 0).ok_or_else(|| {
+                Failure::parameter("group_limit", "group_limit needs to be a number greater than 0")
+            })?,
+        };
+        Ok(Self { limit, token })
+    }
+
+    /// The groups of this page, and the token of the next one.
+    fn cut<'a>(
+        &self,
+        groups: Vec<&'a GroupStatus>,
+    ) -> Result<(Vec<&'a GroupStatus>, Option<String>), Failure> {
+        let start = match &self.token {
+            None => 0,
+            Some(token) => groups.iter().position(|g| token_of(g) == *token).ok_or_else(|| {
+                let words = "no group has this token: the rules may have changed, begin anew";
+                Failure::parameter("group_next_token", words)
+            })?,
+        };
+        let next = start.saturating_add(self.limit);
+        let token = groups.get(next).copied().map(token_of);
+        Ok((groups.into_iter().skip(start).take(self.limit).collect(), token))
+    }
+}
+
+/// Names a group in a page's address (FNV-1a of file and name).
+fn token_of(group: &GroupStatus) -> String {
+    let bytes = group.file.bytes().chain([0]).chain(group.name.bytes());
+    let hash = bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    format!("{hash:016x}")
+}
+
 pub(super) async fn rules(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let wanted = match params.first("type") {
-        None => None,
-        Some("alert") => Some(true),
-        Some("record") => Some(false),
-        Some(other) => {
-            return Err(Failure::bad_data(format!(
-                "not supported value {other:?} for type parameter"
-            )));
-        }
-    };
-    let (files, names) = (params.all("file[]"), params.all("rule_group[]"));
-    let (rules, no_alerts) =
-        (params.all("rule_name[]"), params.first("exclude_alerts") == Some("true"));
-    let fits = |list: &[String], name: &String| list.is_empty() || list.contains(name);
+    let (wanted, page) = (Wanted::new(&params)?, Page::new(&params)?);
+    let no_alerts = params.flag("exclude_alerts")?;
     let status = app.alerts.status();
-    let groups = status.groups.iter().filter(|g| fits(&files, &g.file) && fits(&names, &g.name));
-    let shown =
-        |rule: &&RuleStatus| wanted.is_none_or(|w| w == rule.alerts) && fits(&rules, &rule.name);
-    let groups = groups.filter_map(|group| {
-        let list: Vec<Value> =
-            group.rules.iter().filter(shown).map(|r| rule(r, no_alerts)).collect();
-        (!list.is_empty()).then(|| self::group(group, list))
+    let mut groups: Vec<&GroupStatus> =
+        status.groups.iter().filter(|group| wanted.has_group(group)).collect();
+    groups.retain(|group| group.rules.iter().any(|rule| wanted.has_rule(rule)));
+    groups.sort_by(|a, b| (&a.file, &a.name).cmp(&(&b.file, &b.name)));
+    let (groups, next) = page.cut(groups)?;
+    let shown = groups.into_iter().map(|group| {
+        let rules = group.rules.iter().filter(|rule| wanted.has_rule(rule));
+        self::group(group, rules.map(|r| rule(r, no_alerts)).collect())
     });
-    Ok(ok(json!({"groups": groups.collect::<Vec<_>>()})))
+    let mut data = json!({"groups": shown.collect::<Vec<_>>()});
+    if let Some(next) = next {
+        data["groupNextToken"] = json!(next);
+    }
+    Ok(ok(data))
 }
 
 pub(super) async fn alerts(State(app): State<Arc<App>>) -> Response {
