@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::{Error, ScrapeConfig};
 
 pub(crate) mod duration;
 
@@ -67,6 +67,8 @@ pub struct Config {
     /// Where the host's root directory is visible. Anything but `/` means: the agent looks at the host from inside a
     /// container, and reads mounts and network of the host's process 1.
     pub root: PathBuf,
+    /// What to scrape; nothing by default.
+    pub scrape: ScrapeConfig,
 }
 
 impl Default for Config {
@@ -93,6 +95,7 @@ impl Default for Config {
             proc: "/proc".into(),
             sys: "/sys".into(),
             root: "/".into(),
+            scrape: ScrapeConfig::default(),
         }
     }
 }
@@ -172,6 +175,7 @@ impl Config {
     /// The first field that cannot work, with what would be right.
     pub fn check(&self) -> Result<(), Error> {
         crate::export::Target::new(self)?;
+        self.scrape.check()?;
         let intervals = [
             ("interval", self.interval, Duration::from_millis(100)),
             ("process_interval", self.process_interval, self.interval),

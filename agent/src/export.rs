@@ -23,7 +23,8 @@ mod target;
 pub(crate) use delivery::Deliveries;
 pub(crate) use target::Target;
 
-use backoff::Backoff;
+pub(crate) use backoff::Backoff;
+pub(crate) use http::chain;
 
 /// What became of one request.
 #[derive(Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Watches one host and speaks OTLP.
+//! Watches one host and speaks OTLP; scrapes targets and speaks remote write.
 //!
 //! Once a tick the `sample` loop reads the kernel's files into a round of points; the round is encoded, queued and
 //! exported. `headrope-agent` runs it as a process of its own, `server` inside itself.
@@ -13,17 +13,24 @@ mod config;
 mod encode;
 mod error;
 mod export;
+mod http_client;
 mod inventory;
 mod kernel;
 mod ledger;
 mod queue;
+mod remote_write;
 mod round;
 mod sample;
+mod scrape;
 mod source;
 mod survey;
 
 pub use config::{Compression, Config, Protocol, Secret};
 pub use error::{Error, ErrorKind};
+pub use scrape::{
+    ActiveTarget, DroppedTarget, Health, RelabelStep, Scrape, ScrapeConfig, ScrapeCounter,
+    ScrapeHandle, TargetMetadata,
+};
 pub use survey::{Survey, survey};
 
 use encode::Encoder;

@@ -152,12 +152,21 @@ async fn work(args: &Args, config: Config) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     // Before anything else: from now on a signal stops the agent instead of killing it.
     let signals = Signals::new().map_err(Failure::System)?;
-    let agent = agent::run(config, clock, stop.clone());
+    let scrape = agent::Scrape::load(&config.scrape).map_err(Failure::Agent)?;
+    let agent = agent::run(config, Arc::clone(&clock), stop.clone());
+    // Either that fails ends the other: an agent that does half of its work would look well.
+    let scraping = async { end_with(&stop, scrape.run(clock, stop.clone()).await) };
+    let work = async { tokio::join!(async { end_with(&stop, agent.await) }, scraping) };
     tokio::select! {
         biased; // An agent that has ended needs no more signals.
-        outcome = agent => outcome.map_err(Failure::Agent),
-        outcome = signals.stop(stop) => Err(Failure::System(outcome)),
+        (watched, scraped) = work => watched.and(scraped).map_err(Failure::Agent),
+        outcome = signals.stop(stop.clone()) => Err(Failure::System(outcome)),
     }
+}
+
+/// Stops everything after a failure.
+fn end_with(stop: &CancellationToken, outcome: Result<(), Error>) -> Result<(), Error> {
+    outcome.inspect_err(|_| stop.cancel())
 }
 
 /// SIGTERM and SIGINT.

@@ -152,7 +152,9 @@ fn check(args: &RunArgs) -> Result<()> {
     let config = args.load()?;
     config.check()?;
     let rules = wire::rule_groups(&config)?;
-    say(&format!("the configuration is sound; {} rule groups", rules.len()))
+    let scrape = agent::Scrape::load(&config.agent.scrape)?;
+    let pools = scrape.handle().pool_names().len();
+    say(&format!("the configuration is sound; {} rule groups, {pools} scrape jobs", rules.len()))
 }
 
 fn print(args: &RunArgs) -> Result<()> {

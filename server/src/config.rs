@@ -42,7 +42,7 @@ pub struct Config {
     pub alert: alert::Config,
     /// Webhooks.
     pub action: action::Config,
-    /// The agent inside this process; its endpoint is always this process.
+    /// The agent inside this process; its endpoint is always this process. What it scrapes stands in `agent.scrape`.
     pub agent: agent::Config,
 }
 
@@ -116,6 +116,9 @@ impl Config {
         if let Some(folder) = path.and_then(Path::parent) {
             for rule in &mut config.alert.rules {
                 *rule = folder.join(&*rule);
+            }
+            for file in &mut config.agent.scrape.config_files {
+                *file = folder.join(&*file);
             }
         }
         Ok(config)

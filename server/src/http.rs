@@ -48,6 +48,8 @@ pub struct App {
     pub alerts: Arc<alert::Alerts>,
     /// Webhook deliveries.
     pub notifier: Arc<action::Notifier>,
+    /// What is scraped.
+    pub scrape: agent::ScrapeHandle,
     /// Wall time.
     pub clock: Arc<dyn Clock>,
     /// Where we listen.

@@ -54,6 +54,13 @@ pub fn samples(app: &App) -> Vec<Sample> {
         }
         out.push(sample);
     }
+    for counter in app.scrape.counters() {
+        let sample = Sample::new(counter.name, counter.value);
+        out.push(match counter.label {
+            Some((label, value)) => sample.with(label, value),
+            None => sample,
+        });
+    }
     out.sort_by(|a, b| (a.name, &a.labels).cmp(&(b.name, &b.labels)));
     out
 }

@@ -6,6 +6,7 @@
 mod record;
 mod rules;
 pub(crate) mod telemetry;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use model::time::Clock;
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::allocator;
@@ -24,6 +25,7 @@ use crate::listen::{self, Addresses};
 use crate::serve::serve;
 use crate::settings::Settings;
 pub use rules::groups as rule_groups;
+use watch::Watchers;
 
 /// Connections at once of each door, where the system allows as many files.
 const CONNECTIONS_MAX: usize = 10_000;
@@ -57,15 +59,14 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     // Wrong settings, broken rules or a taken port are told before the store is touched.
     config.check()?;
     let groups = rule_groups(&config)?;
+    let scrape = agent::Scrape::load(&config.agent.scrape)?;
     let doors = Doors::open(&config).await?;
     config.store.data_dir.clone_from(&config.data_dir);
     config.store.memory_limit = config.memory_limit;
     let store = store::Store::open(config.store.clone(), Arc::clone(&clock)).await;
     let store = store.map_err(|error| anyhow!("{error}"))?;
     listen::withdraw(&config.data_dir)?;
-    if config.query.spill_dir.is_none() {
-        config.query.spill_dir = Some(config.data_dir.join("spill"));
-    }
+    config.query.spill_dir.get_or_insert_with(|| config.data_dir.join("spill"));
     let addresses = doors.addresses()?;
     let engine = query::Engine::new(Arc::clone(&store), config.query.clone())?;
     let collector =
@@ -94,6 +95,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         collector: Arc::clone(&collector),
         alerts,
         notifier,
+        scrape: scrape.handle(),
         clock: Arc::clone(&clock),
         addresses: addresses.clone(),
         admin: config.admin.unwrap_or_else(|| config.listen.ip().is_loopback()),
@@ -109,12 +111,11 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     doors.serve(&mut tasks, &app, &collector, &stop);
     listen::publish(&config.data_dir, &addresses)?;
     announce(&addresses, &config.data_dir)?;
-    let agent = config.watch_host.then(|| Agent::start(config.agent, &addresses, clock));
+    let host = config.watch_host.then_some(config.agent);
+    let watchers = Watchers::start(host, scrape, &addresses, &clock);
     let outcome = until_told(&mut tasks).await;
     tracing::info!("stopping");
-    if let Some(agent) = agent {
-        agent.stop().await;
-    }
+    watchers.stop().await;
     drain(&mut tasks, &stop).await;
     listen::withdraw(&config.data_dir)?;
     store.shutdown().await.map_err(|error| anyhow!("{error}"))?;
@@ -175,35 +176,6 @@ fn connections_max(n_doors: usize) -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let files = limit.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX);
     (files / 2 / n_doors).clamp(1, CONNECTIONS_MAX)
-}
-
-/// The agent inside this process. It sends over loopback like any other: one code path.
-struct Agent {
-    task: JoinHandle<()>,
-    stop: CancellationToken,
-}
-
-impl Agent {
-    fn start(mut config: agent::Config, addresses: &Addresses, clock: Arc<dyn Clock>) -> Self {
-        config.endpoint = format!("grpc://{}", addresses.otlp_grpc);
-        let stop = CancellationToken::new();
-        let told = stop.clone();
-        let task = tokio::spawn(async move {
-            // A host we cannot watch is no reason to stop serving the others.
-            if let Err(error) = agent::run(config, clock, told).await {
-                tracing::error!(%error, "the agent inside this process stopped, this host is not watched");
-            }
-        });
-        Self { task, stop }
-    }
-
-    /// Lets it send what it holds while the doors are still open.
-    async fn stop(self) {
-        self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.task).await.is_err() {
-            tracing::warn!("the agent inside this process did not stop in time");
-        }
-    }
 }
 
 fn announce(addresses: &Addresses, data_dir: &Path) -> Result<()> {

@@ -35,6 +35,8 @@ mod refusals;
 #[cfg(test)]
 mod remote_write;
 #[cfg(test)]
+mod scrape;
+#[cfg(test)]
 mod server;
 #[cfg(test)]
 mod shop;

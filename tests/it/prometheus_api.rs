@@ -9,6 +9,7 @@ use prost::Message;
 use serde_json::Value;
 
 use crate::openapi;
+use crate::scrape::{self, Answer, Target};
 use crate::server::{Home, Server, now_ns, percent, until};
 use crate::telemetry::{gauge, metrics};
 
@@ -28,6 +29,15 @@ groups:
   rules:
   - record: job:queue:min
     expr: min by (job) (queue_depth)
+";
+
+/// One target that is there and one that is dropped.
+const SCRAPE: &str = "
+scrape_configs:
+- job_name: contract
+  scrape_interval: 1s
+  static_configs: [{targets: ['TARGET', 'dropped:1']}]
+  relabel_configs: [{source_labels: [__address__], regex: 'dropped:.*', action: drop}]
 ";
 
 /// What is called with what; `{name}` of a path stands in it already.
@@ -57,6 +67,14 @@ const CALLS: &[(&str, &[Param])] = &[
     ("/status/self_metrics", &[("metric_name_pattern", "headrope_.*")]),
     ("/notifications", &[]),
     ("/features", &[]),
+    ("/targets", &[]),
+    ("/targets", &[("state", "active"), ("scrapePool", "contract")]),
+    ("/targets/metadata", &[("match_target", "{job=\"contract\"}"), ("limit", "5")]),
+    (
+        "/targets/relabel_steps",
+        &[("scrapePool", "contract"), ("labels", "{\"__address__\":\"h:1\",\"env\":\"t\"}")],
+    ),
+    ("/scrape_pools", &[]),
 ];
 type Param = (&'static str, &'static str);
 /// The last hour.
@@ -155,8 +173,13 @@ async fn every_path_of_the_contract_answers_in_its_shape_or_is_listed_as_left_ou
     };
     let home = Home::new();
     home.write("rules.yaml", RULES);
-    let server = home.start("[alert]\nrules = [\"rules.yaml\"]\n").await;
+    let target = Target::start(Answer::text("# TYPE a gauge\n# HELP a b\na 1\n")).await;
+    home.write("prometheus.yml", &SCRAPE.replace("TARGET", &target.address));
+    let config =
+        "[alert]\nrules = [\"rules.yaml\"]\n[agent.scrape]\nconfig_files = [\"prometheus.yml\"]\n";
+    let server = home.start(config).await;
     feed(&server).await;
+    scrape::expect(&server, "up{job=\"contract\"}", &[1.0]).await;
     until("the alert to fire", async || {
         let alerts = server.get("/api/v1/alerts").await;
         (alerts["data"]["alerts"][0]["state"] == "firing").then_some(())

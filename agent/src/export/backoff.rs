@@ -5,20 +5,20 @@ use std::time::Duration;
 /// Doubles from `min` to `max`; each pause is drawn from its upper half, so that agents that lost the same collector do
 /// not return to it together.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
     state: u64,
 }
 
 impl Backoff {
-    pub(super) fn new(min: Duration, max: Duration, seed: u64) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration, seed: u64) -> Self {
         Self { min, max, state: seed }
     }
 
     /// The pause before try number `tries` (1 is the first repetition); at least `after`, which is the collector's own
     /// wish. A wish beyond an hour is taken for an hour.
-    pub(super) fn pause(&mut self, tries: u32, after: Option<Duration>) -> Duration {
+    pub(crate) fn pause(&mut self, tries: u32, after: Option<Duration>) -> Duration {
         let doubled = self.min.saturating_mul(1 << tries.saturating_sub(1).min(20));
         let pause = doubled.min(self.max).mul_f64(0.5 + self.random() / 2.0);
         pause.max(after.unwrap_or_default().min(Duration::from_hours(1)))

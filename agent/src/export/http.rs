@@ -114,7 +114,7 @@ pub(super) fn accepted(body: &[u8]) -> Answer {
 }
 
 /// An error with its causes: the outermost alone says `transport error`.
-pub(super) fn chain(error: &dyn StdError) -> String {
+pub(crate) fn chain(error: &dyn StdError) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

@@ -9,6 +9,7 @@ mod notifications;
 mod params;
 mod rules;
 mod status;
+mod targets;
 
 use std::sync::Arc;
 
@@ -52,6 +53,10 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/status/tsdb", get(status::tsdb))
         .route("/status/tsdb/blocks", get(status::blocks))
         .route("/status/walreplay", get(status::wal_replay))
+        .route("/targets", get(targets::targets))
+        .route("/targets/metadata", get(targets::metadata))
+        .route("/targets/relabel_steps", get(targets::relabel_steps))
+        .route("/scrape_pools", get(targets::pools))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::wrong_method)
 }

@@ -1,0 +1,257 @@
+//! Requests as receivers see them, and what each answer leads to.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use ::http::{HeaderMap, StatusCode};
+use model::time::Timestamp;
+use prost::Message as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::client::judge;
+use super::message::{RequestV1, RequestV2};
+use super::*;
+use crate::http_client::{HttpClient, HttpOptions};
+
+fn labels(pairs: &[(&str, &str)]) -> Labels {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+fn point(name: &str, value: f64) -> Point {
+    let meta = Meta {
+        family: name.to_owned(),
+        kind: Kind::Gauge,
+        help: "help".to_owned(),
+        unit: String::new(),
+    };
+    Point {
+        labels: labels(&[("__name__", name), ("job", "j")]),
+        meta: Some(Arc::new(meta)),
+        at_ms: 1_700_000_000_000,
+        start_ms: 5,
+        value: Value::Float(value),
+        exemplars: vec![Exemplar { labels: labels(&[("trace_id", "t")]), value: 0.5, at_ms: 7 }],
+    }
+}
+
+fn inflate(body: &[u8]) -> Vec<u8> {
+    snap::raw::Decoder::new().decompress_vec(body).unwrap()
+}
+
+#[test]
+fn version_2_has_each_text_once_and_sorted_labels() {
+    let external = labels(&[("a", "1"), ("job", "other")]);
+    let stale = f64::from_bits(model::metric::STALE_NAN_BITS);
+    let body = encode::body(Version::V2, &[point("m", -0.0), point("m", stale)], &external);
+    let request = RequestV2::decode(inflate(&body).as_slice()).unwrap();
+    let mut texts = request.symbols.clone();
+    assert_eq!(texts[0], "");
+    texts.sort();
+    texts.dedup();
+    assert_eq!(texts.len(), request.symbols.len());
+    let series = &request.timeseries[0];
+    let text = |n: &u32| request.symbols[*n as usize].as_str();
+    let pairs: Vec<_> = series.labels_refs.iter().map(text).collect();
+    assert_eq!(pairs, ["__name__", "m", "a", "1", "job", "j"]);
+    let sample = &series.samples[0];
+    assert_eq!(sample.value.map(f64::to_bits), Some((-0.0_f64).to_bits()));
+    assert_eq!((sample.timestamp, sample.start_timestamp), (1_700_000_000_000, 5));
+    assert_eq!(request.timeseries[1].samples[0].value.map(f64::to_bits), Some(stale.to_bits()));
+    assert_eq!(
+        series.metadata.as_ref().map(|meta| (meta.kind, text(&meta.help_ref))),
+        Some((2, "help"))
+    );
+    assert_eq!(
+        series.exemplars[0].labels_refs.iter().map(text).collect::<Vec<_>>(),
+        ["trace_id", "t"]
+    );
+}
+
+#[test]
+fn version_1_tells_metadata_once_for_each_family() {
+    let body = encode::body(
+        Version::V1,
+        &[point("m", 1.0), point("m", 2.0), point("n", 3.0)],
+        &Labels::default(),
+    );
+    let request = RequestV1::decode(inflate(&body).as_slice()).unwrap();
+    assert_eq!(
+        request.metadata.iter().map(|m| m.metric_family_name.as_str()).collect::<Vec<_>>(),
+        ["m", "n"]
+    );
+    assert_eq!(request.timeseries.len(), 3);
+    assert_eq!(request.timeseries[0].samples[0].start_timestamp, 0);
+}
+
+#[test]
+fn answers_are_judged_as_the_specification_says() {
+    let check = |version, status: u16, header: Option<(&'static str, &'static str)>| {
+        let mut headers = HeaderMap::new();
+        if let Some((name, value)) = header {
+            headers.insert(name, value.parse().unwrap());
+        }
+        judge(
+            version,
+            StatusCode::from_u16(status).unwrap(),
+            &headers,
+            b"why",
+            Timestamp::from_s(1_700_000_000),
+        )
+    };
+    let written = Some(("x-prometheus-remote-write-samples-written", "2"));
+    assert_eq!(check(Version::V2, 204, written), Answer::Taken { unseen: false });
+    assert_eq!(check(Version::V2, 204, None), Answer::Taken { unseen: true });
+    let zero = Some(("x-prometheus-remote-write-samples-written", "0"));
+    assert_eq!(check(Version::V2, 200, zero), Answer::Taken { unseen: true });
+    assert_eq!(check(Version::V1, 200, None), Answer::Taken { unseen: false });
+    let message = "HTTP status 503: why".to_owned();
+    let after = |seconds| Some(Duration::from_secs(seconds));
+    assert_eq!(
+        check(Version::V2, 503, Some(("retry-after", "7"))),
+        Answer::Retry { after: after(7), message: message.clone() }
+    );
+    // 1,700,000,000 s after the epoch and a minute.
+    let date = Some(("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT"));
+    assert_eq!(
+        check(Version::V2, 503, date),
+        Answer::Retry { after: after(60), message: message.clone() }
+    );
+    let gone = Some(("retry-after", "Tue, 14 Nov 2000 22:14:20 GMT"));
+    assert_eq!(
+        check(Version::V2, 503, gone),
+        Answer::Retry { after: after(0), message: message.clone() }
+    );
+    let nonsense = Some(("retry-after", "soon"));
+    assert_eq!(check(Version::V2, 503, nonsense), Answer::Retry { after: None, message });
+    assert!(matches!(check(Version::V2, 429, None), Answer::Busy { .. }));
+    assert!(matches!(check(Version::V2, 415, None), Answer::OtherVersion { .. }));
+    assert!(matches!(check(Version::V2, 400, None), Answer::Refused { reason: "refused", .. }));
+}
+
+/// Heads and bodies.
+type Requests = Vec<(String, Vec<u8>)>;
+
+/// A receiver that answers as told, and keeps what it was sent: head and body.
+struct Receiver {
+    url: String,
+    requests: Arc<Mutex<Requests>>,
+}
+
+impl Receiver {
+    async fn start(answers: &[&'static str]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/write", listener.local_addr().unwrap());
+        let requests: Arc<Mutex<Requests>> = Arc::default();
+        let kept = Arc::clone(&requests);
+        let mut answers: VecDeque<&'static str> = answers.iter().copied().collect();
+        tokio::spawn(async move {
+            while let Some(answer) = answers.pop_front() {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut stream).await;
+                kept.lock().unwrap().push(request);
+                let text =
+                    format!("HTTP/1.1 {answer}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(text.as_bytes()).await.unwrap();
+            }
+        });
+        Self { url, requests }
+    }
+
+    /// Sends one point and stops; the requests and the account.
+    async fn check(self, policy: Policy) -> (Requests, Arc<Tally>) {
+        let tally = Arc::new(Tally::default());
+        let queue = Arc::new(Queue::new(1 << 20, Arc::clone(&tally)));
+        queue.push([point("m", 1.0)]);
+        queue.close();
+        let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
+        let sender = Sender::new(
+            Client::new(http, self.url.clone()),
+            policy,
+            Labels::default(),
+            queue,
+            clock,
+        );
+        sender.run(CancellationToken::new()).await;
+        (self.requests.lock().unwrap().clone(), tally)
+    }
+}
+
+async fn read_request(stream: &mut tokio::net::TcpStream) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let n = stream.read(&mut chunk).await.unwrap();
+        bytes.extend_from_slice(&chunk[..n]);
+        let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap().to_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        if bytes.len() >= end + 4 + length.parse::<usize>().unwrap() {
+            return (head, bytes[end + 4..].to_vec());
+        }
+    }
+}
+
+const TAKEN: &str = "204 No Content\r\nx-prometheus-remote-write-samples-written: 1";
+
+fn quick() -> Policy {
+    let pause = Duration::from_millis(1);
+    Policy { backoff_min: pause, backoff_max: pause, ..Policy::default() }
+}
+
+#[tokio::test]
+async fn a_request_is_repeated_until_it_is_taken() {
+    let receiver = Receiver::start(&["500 Oops", "429 Too Many", TAKEN]).await;
+    let (requests, tally) = receiver.check(quick()).await;
+    let has = |i: usize, line: &str| requests[i].0.lines().any(|own| own == line);
+    assert!(
+        has(0, "content-type: application/x-protobuf;proto=io.prometheus.write.v2.request"),
+        "{}",
+        requests[0].0
+    );
+    assert!(
+        has(0, "content-encoding: snappy") && has(0, "x-prometheus-remote-write-version: 2.0.0")
+    );
+    assert!(!requests[0].0.contains("retry-attempt"));
+    assert!(has(1, "retry-attempt: 1") && has(2, "retry-attempt: 2"));
+    assert_eq!(requests[0].1, requests[2].1, "the same body");
+    assert_eq!(tally.read(), (1, 2, std::collections::BTreeMap::new()));
+}
+
+#[tokio::test]
+async fn a_receiver_that_knows_only_version_1_gets_it() {
+    let receiver = Receiver::start(&["415 Unsupported Media Type", "200 OK"]).await;
+    let (requests, tally) = receiver.check(quick()).await;
+    assert!(
+        requests[1].0.contains("x-prometheus-remote-write-version: 0.1.0"),
+        "{}",
+        requests[1].0
+    );
+    assert_eq!(RequestV1::decode(inflate(&requests[1].1).as_slice()).unwrap().timeseries.len(), 1);
+    assert_eq!(tally.read().0, 1);
+}
+
+#[tokio::test]
+async fn what_is_refused_or_not_written_is_lost_and_counted() {
+    for (answer, policy, reason) in [
+        ("400 Bad Request", quick(), "refused"),
+        ("204 No Content", quick(), "not_written"),
+        ("429 Too Many", Policy { retry_on_429: false, ..quick() }, "too_many_requests"),
+    ] {
+        let (requests, tally) = Receiver::start(&[answer]).await.check(policy).await;
+        assert_eq!(requests.len(), 1, "{answer}");
+        assert_eq!(tally.read().2.get(reason), Some(&1), "{answer}");
+    }
+    let old = Policy { age_max: Duration::from_secs(1), ..quick() };
+    let receiver = Receiver::start(&[TAKEN]).await;
+    let tally = Arc::new(Tally::default());
+    let queue = Arc::new(Queue::new(1 << 20, Arc::clone(&tally)));
+    queue.push([Point { at_ms: 1, ..point("m", 1.0) }]);
+    queue.close();
+    let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
+    Sender::new(Client::new(http, receiver.url), old, Labels::default(), queue, clock)
+        .run(CancellationToken::new())
+        .await;
+    assert_eq!(tally.read().2["too_old"], 1);
+}
