@@ -27,7 +27,7 @@ mod words;
 mod tests;
 
 pub use needle::Needle;
-pub(crate) use runs::{Run, Runs};
+pub(crate) use runs::Runs;
 
 use ids::{Ids, IdsBuilder};
 use runs::RunsBuilder;
@@ -115,7 +115,7 @@ impl Builder {
     /// The blobs: type, bytes.
     pub(crate) fn finish(self) -> Vec<(&'static str, Vec<u8>)> {
         let mut blobs = Vec::new();
-        blobs.extend(self.runs.map(|runs| (RUNS, runs.finish())));
+        blobs.extend(self.runs.and_then(RunsBuilder::finish).map(|runs| (RUNS, runs)));
         blobs.extend(self.traces.map(|traces| (TRACES, traces.finish())));
         if let Some(text) = self.text {
             let (words, ids) = text.finish();

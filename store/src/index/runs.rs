@@ -2,6 +2,11 @@
 //!
 //! Little endian: series u32, then for each in the order of rows: id u64, number of rows, first time in ms as the
 //! difference to a base (zigzag), time from its first to its last row in ms; then the base i64.
+//!
+//! Where series have few rows each, a page holds all of some thousand of them: pages tell apart what this index would,
+//! and it would take more memory than it saves reading. Such segments have none.
+
+use std::ops::Range;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{TimestampMillisecondType, UInt64Type};
@@ -9,14 +14,16 @@ use arrow::datatypes::{TimestampMillisecondType, UInt64Type};
 use crate::schema::columns;
 use crate::varint::{Reader, put, unzigzag, zigzag};
 
-/// The rows of one series.
+/// Rows a series has on average where the index is worth its memory.
+const ROWS_MIN: u64 = 8;
+
+/// The rows of one series, as they are gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) id: u64,
-    pub(crate) first_row: u64,
-    pub(crate) rows: u64,
+struct Run {
+    id: u64,
+    rows: u64,
     /// Earliest and latest time, ms.
-    pub(crate) times: (i64, i64),
+    times: (i64, i64),
 }
 
 /// Gathers the runs of one segment.
@@ -44,7 +51,7 @@ impl RunsBuilder {
                 }
                 None => {
                     let times = (*time, *time);
-                    self.runs.push(Run { id: *id, first_row: self.rows, rows: 1, times });
+                    self.runs.push(Run { id: *id, rows: 1, times });
                 }
             }
             self.rows += 1;
@@ -56,7 +63,11 @@ impl RunsBuilder {
         self.runs.len() * size_of::<Run>()
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    /// The blob, where it is worth having.
+    pub(super) fn finish(self) -> Option<Vec<u8>> {
+        if self.rows < self.runs.len() as u64 * ROWS_MIN {
+            return None;
+        }
         let mut out = u32::try_from(self.runs.len()).unwrap_or(u32::MAX).to_le_bytes().to_vec();
         let base = self.runs.first().map_or(0, |run| run.times.0);
         for run in &self.runs {
@@ -67,35 +78,86 @@ impl RunsBuilder {
             put(&mut out, run.times.1.wrapping_sub(run.times.0).cast_unsigned());
         }
         out.extend_from_slice(&base.to_le_bytes());
-        out
+        Some(out)
     }
 }
 
-/// The runs of one segment, in the order of rows.
-pub(crate) struct Runs(pub(crate) Vec<Run>);
+/// The runs of one segment, in the order of rows: packed, for there may be a million of them in memory.
+pub(crate) struct Runs {
+    ids: Vec<u64>,
+    /// The row after the last of each.
+    ends: Vec<u32>,
+    /// The earliest time of any row, ms.
+    base: i64,
+    /// Earliest time after `base`, and from there to the latest, ms.
+    times: Vec<(u32, u32)>,
+}
 
 impl Runs {
-    /// `None` when the blob is damaged, or says that there are other than `rows` rows.
+    /// `None` when the blob is damaged, says that there are other than `rows` rows, or spans more than 49 days.
     pub(super) fn new(blob: &[u8], rows: u64) -> Option<Self> {
-        let (body, base) = blob.split_last_chunk()?;
-        let base = i64::from_le_bytes(*base);
+        let (body, first) = blob.split_last_chunk()?;
+        let first = i64::from_le_bytes(*first);
+        let base = Self::earliest(body, first)?;
+        let mut reader = Reader(body);
+        let n_series = u32::from_le_bytes(reader.bytes()?) as usize;
+        let room = n_series.min(blob.len() / 11);
+        let mut runs = Self {
+            ids: Vec::with_capacity(room),
+            ends: Vec::with_capacity(room),
+            base,
+            times: Vec::with_capacity(room),
+        };
+        let mut end = 0_u64;
+        for _ in 0..n_series {
+            runs.ids.push(u64::from_le_bytes(reader.bytes()?));
+            end = end.checked_add(reader.number()?)?;
+            runs.ends.push(u32::try_from(end).ok()?);
+            let from = first.checked_add(unzigzag(reader.number()?))?.checked_sub(base)?;
+            let length = u32::try_from(reader.number()?).ok()?;
+            runs.times.push((u32::try_from(from).ok()?, length));
+        }
+        (end == rows && reader.0.is_empty()).then_some(runs)
+    }
+
+    /// The earliest time of any row.
+    fn earliest(body: &[u8], first: i64) -> Option<i64> {
         let mut reader = Reader(body);
         let n_series = u32::from_le_bytes(reader.bytes()?);
-        let mut runs = Vec::with_capacity((n_series as usize).min(blob.len() / 11));
-        let mut first_row = 0_u64;
+        let mut base = first;
         for _ in 0..n_series {
-            let id = u64::from_le_bytes(reader.bytes()?);
-            let rows = reader.number()?;
-            let first = base.wrapping_add(unzigzag(reader.number()?));
-            let times = (first, first.wrapping_add(reader.number()?.cast_signed()));
-            runs.push(Run { id, first_row, rows, times });
-            first_row = first_row.checked_add(rows)?;
+            let _: [u8; 8] = reader.bytes()?;
+            reader.number()?;
+            base = base.min(first.checked_add(unzigzag(reader.number()?))?);
+            reader.number()?;
         }
-        (first_row == rows && reader.0.is_empty()).then_some(Self(runs))
+        Some(base)
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.0.len() * size_of::<Run>()
+        self.ids.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<(u32, u32)>())
+    }
+
+    /// Rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.ends.last().map_or(0, |end| *end as usize)
+    }
+
+    /// The rows of each series that may have some in `range` (ms, both ends included) and that `is_wanted`.
+    pub(crate) fn ranges(
+        &self,
+        range: (i64, i64),
+        is_wanted: impl Fn(u64) -> bool,
+    ) -> impl Iterator<Item = Range<usize>> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        let rows = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
+        let may_hold = move |(from, length): (u32, u32)| {
+            let first = self.base + i64::from(from);
+            first <= range.1 && range.0 <= first + i64::from(length)
+        };
+        self.ids.iter().zip(&self.times).zip(rows).filter_map(move |((id, times), rows)| {
+            (may_hold(*times) && is_wanted(*id)).then_some(rows)
+        })
     }
 }
 
@@ -110,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn runs_read_back(rows in proptest::collection::vec((0..4_u64, any::<i64>()), 0..60)) {
+        fn runs_read_back(rows in proptest::collection::vec((0..4_u64, -9_000..9_000_i64), 1..90), range in (-9_500..9_500_i64, 0..9_000_i64)) {
             let mut sorted = rows;
             sorted.sort_unstable();
             let mut builder = RunsBuilder::default();
@@ -119,15 +181,29 @@ mod tests {
                 let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(part.iter().map(|row| row.1)));
                 builder.add(&RecordBatch::try_from_iter([(columns::SERIES_ID, ids), (columns::TIME, times)]).unwrap());
             }
-            let wanted = builder.runs.clone();
+            let n_series = sorted.chunk_by(|a, b| a.0 == b.0).count();
             let blob = builder.finish();
-            prop_assert_eq!(Runs::new(&blob, sorted.len() as u64).unwrap().0, wanted);
+            prop_assert_eq!(blob.is_some(), sorted.len() >= 8 * n_series);
+            let Some(blob) = blob else { return Ok(()) };
+            let runs = Runs::new(&blob, sorted.len() as u64).unwrap();
+            prop_assert_eq!(runs.rows(), sorted.len());
+            let range = (range.0, range.0 + range.1);
+            let mut row = 0;
+            let mut wanted = Vec::new();
+            for run in sorted.chunk_by(|a, b| a.0 == b.0) {
+                let rows = row..row + run.len();
+                row = rows.end;
+                if run[0].0 != 2 && run[0].1 <= range.1 && range.0 <= run[run.len() - 1].1 {
+                    wanted.push(rows);
+                }
+            }
+            prop_assert_eq!(runs.ranges(range, |id| id != 2).collect::<Vec<_>>(), wanted);
             prop_assert!(Runs::new(&blob, sorted.len() as u64 + 1).is_none());
         }
 
         #[test]
         fn hostile_bytes_give_nothing(blob in proptest::collection::vec(any::<u8>(), 0..60)) {
-            prop_assert!(Runs::new(&blob, 7).is_none_or(|runs| runs.0.iter().map(|run| run.rows).sum::<u64>() == 7));
+            prop_assert!(Runs::new(&blob, 7).is_none_or(|runs| runs.rows() == 7));
         }
     }
 }

@@ -12,7 +12,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::delete::kept::Kept;
 use crate::error::Error;
-use crate::index::{self, Run, Runs};
+use crate::index::{self, Runs};
 use crate::registry::Series;
 use crate::schema::columns;
 use crate::segment::read::{Blocks, Segment};
@@ -122,20 +122,10 @@ impl Iterator for PageReader<'_> {
 
 /// Rows of the series wanted, and how many there are.
 fn select_runs(runs: &Runs, wanted: &Wanted<'_>) -> (RowSelection, usize) {
-    let row = |row: u64| usize::try_from(row).unwrap_or(usize::MAX);
-    let is_wanted = |run: &&Run| {
-        run.times.0 <= wanted.range_ms.1
-            && wanted.range_ms.0 <= run.times.1
-            && wanted.place(run.id).is_some()
-    };
-    let mut n_rows = 0;
-    let ranges = runs.0.iter().filter(is_wanted).map(|run| {
-        n_rows += row(run.rows);
-        row(run.first_row)..row(run.first_row + run.rows)
-    });
-    let ranges: Vec<Range<usize>> = ranges.collect();
-    let end = runs.0.last().map_or(0, |run| row(run.first_row + run.rows));
-    (RowSelection::from_consecutive_ranges(ranges.into_iter(), end), n_rows)
+    let ranges: Vec<Range<usize>> =
+        runs.ranges(wanted.range_ms, |id| wanted.place(id).is_some()).collect();
+    let n_rows = ranges.iter().map(Range::len).sum();
+    (RowSelection::from_consecutive_ranges(ranges.into_iter(), runs.rows()), n_rows)
 }
 
 /// Rows of pages that may hold wanted rows, and how many there are.
