@@ -4,6 +4,7 @@
 
 pub(crate) mod head;
 pub(crate) mod histograms;
+pub(crate) mod records;
 pub(crate) mod rows;
 pub(crate) mod samples;
 pub(crate) mod traces;

@@ -1,4 +1,4 @@
-//! Logs, spans and exemplars: sorted by Arrow's kernels, split by window.
+//! Rows that are sorted as a whole by Arrow's kernels, and merged.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

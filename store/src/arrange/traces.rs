@@ -45,7 +45,7 @@ impl Default for Summary {
     }
 }
 
-/// Index rows of the spans in `batches`, all of `window`, sorted by trace id.
+/// Index rows of those spans in `batches` that began in `window`, sorted by trace id.
 pub(crate) fn index<'a>(
     window: Window,
     batches: impl IntoIterator<Item = &'a RecordBatch>,
@@ -54,7 +54,8 @@ pub(crate) fn index<'a>(
     for batch in batches {
         let spans = Spans::new(batch);
         for row in 0..batch.num_rows() {
-            if let Ok(id) = <[u8; 16]>::try_from(spans.trace_id.value(row)) {
+            let is_within = (window.start..window.end()).contains(&spans.time[row]);
+            if is_within && let Ok(id) = <[u8; 16]>::try_from(spans.trace_id.value(row)) {
                 spans.add_to(traces.entry(id).or_default(), row);
             }
         }

@@ -8,7 +8,7 @@ use arrow::datatypes::{TimestampMillisecondType, TimestampNanosecondType, UInt64
 use model::id::{ResourceId, SeriesId, TenantId};
 use model::time::NS_PER_MS;
 
-use crate::arrange::{head, histograms, rows, traces};
+use crate::arrange::{head, histograms, records, rows, traces};
 use crate::definition::resource::resource_rows;
 use crate::definition::{Sighting, bounds_rows, column, series_ids, series_rows};
 use crate::error::Error;
@@ -322,6 +322,16 @@ pub(crate) fn drafts(view: &HeadView, registry: &Arc<Registry>) -> Result<Flushe
                 flushed.drafts.push(Draft { table, tenant: *tenant, window, content });
             }
         }
+        for table in [Table::Logs, Table::Spans] {
+            for records in records::from_batches(table, view.batches(table))? {
+                flushed.drafts.push(Draft {
+                    table,
+                    tenant: *tenant,
+                    window: records.window(),
+                    content: Content::Records(records),
+                });
+            }
+        }
         for samples in head::from_chunks(&view.chunks, registry) {
             flushed.drafts.push(Draft {
                 table: Table::Samples,
@@ -352,17 +362,14 @@ fn arranged(
                 .collect::<Result<_, _>>()?;
             rows::arrange(table, &named)
         }
-        Table::Logs | Table::Spans if !batches.is_empty() => {
-            rows::arrange(table, batches.iter().map(|batch| batch.rows()))
-        }
-        Table::TraceIndex if !view.batches(Table::Spans).is_empty() => {
-            let spans = rows::arrange(
-                Table::Spans,
-                view.batches(Table::Spans).iter().map(|batch| batch.rows()),
-            )?;
-            spans
-                .iter()
-                .map(|(window, batch)| Ok((*window, traces::index(*window, [batch])?)))
+        Table::TraceIndex => {
+            let spans = view.batches(Table::Spans);
+            records::windows(Table::Spans, spans)
+                .into_iter()
+                .map(|window| {
+                    let batches = spans.iter().map(|batch| batch.rows());
+                    Ok((window, traces::index(window, batches)?))
+                })
                 .collect()
         }
         Table::Samples
@@ -371,7 +378,6 @@ fn arranged(
         | Table::Exemplars
         | Table::Logs
         | Table::Spans
-        | Table::TraceIndex
         | Table::Samples5m
         | Table::Samples1h => Ok(Vec::new()),
         Table::Series | Table::Resources | Table::HistBounds => Ok(Vec::new()),

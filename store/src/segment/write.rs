@@ -16,6 +16,7 @@ use parquet::file::metadata::KeyValue;
 use uuid::Uuid;
 
 use crate::arrange::head::WindowSamples;
+use crate::arrange::records::WindowRecords;
 use crate::error::Error;
 use crate::head::drafts::SeriesDefinitions;
 use crate::index;
@@ -109,6 +110,7 @@ pub(crate) enum Content {
     Batch(RecordBatch),
     /// Sorted while they are written, as are...
     Samples(WindowSamples),
+    Records(WindowRecords),
     /// ...definitions made into rows.
     Series(SeriesDefinitions),
 }
@@ -124,6 +126,7 @@ impl Draft {
         match &self.content {
             Content::Batch(batch) => batch.num_rows(),
             Content::Samples(samples) => samples.n_rows(),
+            Content::Records(records) => records.n_rows(),
             Content::Series(series) => series.n_rows(),
         }
     }
@@ -136,6 +139,7 @@ impl Draft {
         match &self.content {
             Content::Batch(batch) => take(batch),
             Content::Samples(samples) => samples.each(take),
+            Content::Records(records) => records.each(take),
             Content::Series(series) => series.each(take),
         }
     }
