@@ -15,8 +15,9 @@ pub(crate) mod watch;
 
 pub use host::{MemoryLimit, ParseMemoryLimitError};
 
-/// What the process needs for itself, before any telemetry: code, stacks, tables of the libraries.
-const PROCESS_BYTES: u64 = 64 << 20;
+/// What the process needs for itself, before any telemetry: code, which counts as resident once it ran, stacks, tables of
+/// the libraries.
+const PROCESS_BYTES: u64 = 96 << 20;
 /// Smallest limit with which every share is still of use.
 pub const LIMIT_MIN: u64 = 256 << 20;
 /// From this limit on the shares of a large process hold.
@@ -205,7 +206,7 @@ impl Memory {
     }
 
     /// Says how large the process is.
-    pub(crate) fn observe(&self, resident: u64) {
+    pub fn observe(&self, resident: u64) {
         self.resident.store(resident, Ordering::Relaxed);
         self.resident_max.fetch_max(resident, Ordering::Relaxed);
     }

@@ -39,6 +39,7 @@ pub(crate) struct QueryMemory {
     memory: Arc<Memory>,
     held: Held,
     share: u64,
+    class: Class,
 }
 
 impl QueryMemory {
@@ -49,14 +50,19 @@ impl QueryMemory {
     pub(crate) fn new(memory: &Arc<Memory>, class: Class) -> Result<Arc<Self>, store::Error> {
         memory.admit(Share::Query)?;
         let held = memory.take(Share::Query, 0)?;
-        Ok(Arc::new(Self { memory: Arc::clone(memory), held, share: share(memory, class) }))
+        let share = share(memory, class);
+        Ok(Arc::new(Self { memory: Arc::clone(memory), held, share, class }))
     }
 
     /// Holds `more` bytes.
     ///
     /// # Errors
-    /// `Exhausted` when the queries of this class have no more.
+    /// `Exhausted` when the queries of this class have no more, or when the process is about to reach its limit: then a
+    /// query of a person ends, which gives back what it took uncounted as well.
     pub(crate) fn grow(&self, more: u64) -> Result<(), store::Error> {
+        if self.class == Class::Interactive {
+            self.memory.admit(Share::Query)?;
+        }
         let used = self.memory.held(Share::Query);
         if used.saturating_add(more) > self.share {
             return Err(store::Error::Full { what: "memory for queries", used, limit: self.share });
@@ -179,6 +185,18 @@ mod tests {
         of_rule.try_grow(1).unwrap();
         drop(of_rule);
         assert_eq!((rule.reserved(), memory.held(Share::Query)), (0, 0));
+    }
+
+    #[test]
+    fn a_query_ends_where_the_process_is_about_to_reach_its_limit() {
+        let memory = Memory::new(store::LIMIT_MIN);
+        let of = |class| QueryMemory::new(&memory, class).unwrap();
+        let (person, rule) = (of(Class::Interactive), of(Class::Rule));
+        person.grow(1).unwrap();
+        memory.observe(store::LIMIT_MIN / 100 * 95);
+        assert!(person.grow(1).is_err());
+        rule.grow(1).unwrap();
+        assert_eq!(memory.held(Share::Query), 2);
     }
 
     /// An operator that takes without asking gives back what it took, not what others hold.
