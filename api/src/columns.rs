@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ApiError;
-use crate::query::{QueryAnswer, ResultKind, Series, Stats};
+use crate::query::{Explained, QueryAnswer, ResultKind, Series, Stats};
 use frame::{Frame, Frames, Kind};
 
 /// Media type, for `Accept` and `Content-Type`.
@@ -74,6 +74,8 @@ struct Cost {
     warnings: Vec<String>,
     #[serde(default)]
     infos: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    explain: Option<Explained>,
 }
 
 /// Writes a body, answer by answer, so that it can be streamed.
@@ -124,6 +126,7 @@ impl Encoder {
             stats: answer.stats,
             warnings: answer.warnings.clone(),
             infos: answer.infos.clone(),
+            explain: answer.explain.clone(),
         };
         frame::write(out, id, Kind::Stats, 0, &json(&cost));
         frame::write(out, id, Kind::End, 0, &[]);
@@ -209,6 +212,7 @@ fn apply(frame: &Frame<'_>, answer: &mut QueryAnswer) -> Result<(), Error> {
             answer.stats = cost.stats;
             answer.warnings = cost.warnings;
             answer.infos = cost.infos;
+            answer.explain = cost.explain;
         }
         Some(Kind::Error) => answer.error = Some(unjson::<ApiError>(frame)?),
         Some(Kind::End) | None => {}

@@ -38,6 +38,9 @@ pub struct Query {
     /// Evaluate once, at `to_ms`.
     #[serde(default)]
     pub instant: bool,
+    /// Say what each part of the query cost.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// Language of a query.
@@ -88,6 +91,9 @@ pub struct QueryAnswer {
     /// What it cost.
     #[serde(default)]
     pub stats: Stats,
+    /// What each part of it cost, when that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub explain: Option<Explained>,
     /// Set when the query failed; the rest is then empty.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ApiError>,
@@ -130,6 +136,28 @@ pub struct Stats {
     pub rows: u64,
     /// Bytes read.
     pub bytes: u64,
+}
+
+/// The cost of one part of a query, with the parts it was made of.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Explained {
+    /// Its operator, function or selector.
+    pub node: String,
+    /// Its first byte in the query, and one past its last.
+    pub place: (usize, usize),
+    /// Steps it was evaluated at: 1 where it is the same at all of them.
+    pub steps: u64,
+    /// Series it gave.
+    pub series: u64,
+    /// Samples it gave: of a selector, those read.
+    pub samples: u64,
+    /// Bytes of memory of what it gave.
+    pub bytes: u64,
+    /// Time spent in it and in its inputs, ms; of a selector over a range, reading alone.
+    pub elapsed_ms: f64,
+    /// What it was made of, in the order of evaluation.
+    #[serde(default)]
+    pub inputs: Vec<Self>,
 }
 
 #[cfg(test)]

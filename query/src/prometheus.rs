@@ -42,6 +42,8 @@ pub struct InstantQuery {
     pub limit: Option<usize>,
     /// Who asks.
     pub class: Class,
+    /// Whether the answer says what each node of the expression cost.
+    pub explain: bool,
 }
 
 /// A question about a stretch of time.
@@ -61,6 +63,8 @@ pub struct RangeQuery {
     pub timeout: Option<Duration>,
     /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
     pub limit: Option<usize>,
+    /// Whether the answer says what each node of the expression cost.
+    pub explain: bool,
 }
 
 /// What both questions say besides their times.
@@ -70,6 +74,7 @@ struct Asked {
     timeout: Option<Duration>,
     limit: Option<usize>,
     class: Class,
+    explain: bool,
 }
 
 /// A question about series, not samples: every set of matchers selects, the answer is their union.
@@ -109,8 +114,8 @@ impl Engine {
     /// # Errors
     /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
     pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let InstantQuery { expr, at_ms, lookback_ms, timeout, limit, class } = query;
-        let asked = Asked { expr, lookback_ms, timeout, limit, class };
+        let InstantQuery { expr, at_ms, lookback_ms, timeout, limit, class, explain } = query;
+        let asked = Asked { expr, lookback_ms, timeout, limit, class, explain };
         self.evaluate(asked, move |source, query, options| {
             promql::instant(source, query, at_ms, options)
         })
@@ -121,8 +126,10 @@ impl Engine {
     /// # Errors
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let RangeQuery { expr, start_ms, end_ms, step_ms, lookback_ms, timeout, limit } = query;
-        let asked = Asked { expr, lookback_ms, timeout, limit, class: Class::Interactive };
+        let RangeQuery { expr, start_ms, end_ms, step_ms, lookback_ms, timeout, limit, explain } =
+            query;
+        let class = Class::Interactive;
+        let asked = Asked { expr, lookback_ms, timeout, limit, class, explain };
         let times = QueryTimes { start_ms, end_ms, step_ms };
         self.evaluate(asked, move |source, query, options| {
             promql::range(source, query, times, options)
@@ -149,6 +156,7 @@ impl Engine {
             let memory = self.memory(asked.class);
             let (expr, limit) = (asked.expr.clone(), asked.limit);
             let mut options = self.options(asked.lookback_ms);
+            options.explain = asked.explain;
             self.workers.run_blocking(time, move |stop| {
                 options.stop = stop.clone();
                 let memory = memory?;

@@ -11,8 +11,22 @@ use anyhow::{Context, Result, bail};
 use crate::{install, run, shell, ui};
 
 /// What is measured, in the order of the report.
-const STEPS: [&str; 8] =
-    ["cost", "metrics", "records", "series", "density", "queries", "search", "soak"];
+const STEPS: [&str; 10] = [
+    "cost", "metrics", "records", "series", "density", "queries", "search", "soak", "kills",
+    "faults",
+];
+/// Tests that need so many rounds to be of use that they are steps here: package and target, its short form, its long one.
+type Rounds = (&'static [&'static str], &'static str, &'static str);
+const KILLS: Rounds = (
+    &["--package", "tests", "--test", "it"],
+    "crash::nothing_acknowledged_is_lost_or_doubled_over_20_kills",
+    "crash::a_thousand_kills",
+);
+const FAULTS: Rounds = (
+    &["--package", "store", "--lib"],
+    "store::tests::simulation::every_acknowledged_row_is_there_once_after_any_crash",
+    "store::tests::simulation::every_acknowledged_row_is_there_once_after_many_crashes",
+);
 /// How long this host is recorded when nobody says otherwise.
 const RECORD_SECONDS: &str = "900";
 
@@ -34,6 +48,8 @@ pub(crate) fn bench(args: &[String]) -> Result<()> {
         shell::say(&format!("== {step}"))?;
         let section = match step {
             "density" => bench.density(is_quick)?,
+            "kills" => rounds("Kills of the server under load", KILLS, is_quick)?,
+            "faults" => rounds("Crashes at any operation on the disk", FAULTS, is_quick)?,
             _ => bench.load(step, is_quick)?,
         };
         shell::say(&section)?;
@@ -81,6 +97,19 @@ impl Bench {
         }
         shell::read(&mut command)
     }
+}
+
+/// Runs a test of many rounds, and gives what it says of them.
+fn rounds(title: &str, (target, short, long): Rounds, is_quick: bool) -> Result<String> {
+    let mut command = shell::cargo();
+    command.args(["test", "--quiet"]).args(target);
+    command.args(["--", "--include-ignored", "--nocapture", "--exact"]);
+    let said = shell::read(command.arg(if is_quick { short } else { long }))?;
+    let is_figure = |line: &&str| line.starts_with(|c: char| c.is_ascii_digit());
+    let Some(figures) = said.lines().find(is_figure) else {
+        bail!("the test said nothing of its rounds:\n{said}");
+    };
+    Ok(format!("## {title}\n\n{figures}\n"))
 }
 
 fn record(seconds: &str) -> Result<()> {

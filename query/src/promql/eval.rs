@@ -9,6 +9,7 @@ mod call;
 mod classic;
 mod column;
 mod dates;
+mod explain;
 mod extended;
 mod info;
 mod instant;
@@ -34,6 +35,8 @@ use super::source::{SeriesSource, SourceError};
 use super::value::{Reading, Sample, SeriesValues, Value};
 use crate::runtime::QueryMemory;
 use column::{Cell, Column, Grid, drop_names, sort_by_labels};
+pub use explain::Explained;
+use explain::Profile;
 
 /// Steps a range query may have.
 pub const STEPS_MAX: i64 = 11_000;
@@ -120,6 +123,8 @@ pub struct EvalOptions {
     pub max_series: usize,
     /// Ends the evaluation from outside.
     pub stop: Arc<Stop>,
+    /// Whether the answer says what each node cost.
+    pub explain: bool,
     /// Whose memory it is; `None` counts nowhere.
     pub(crate) memory: Option<Arc<QueryMemory>>,
 }
@@ -135,6 +140,7 @@ impl Default for EvalOptions {
             max_cells: 100_000_000,
             max_series: 1_000_000,
             stop: Arc::default(),
+            explain: false,
             memory: None,
         }
     }
@@ -182,6 +188,8 @@ pub struct Answer {
     pub infos: Vec<String>,
     /// Its cost.
     pub stats: EvalStats,
+    /// The cost of each node, where that was asked for.
+    pub explained: Option<Explained>,
 }
 
 /// Evaluates at one time, ms since the epoch.
@@ -292,6 +300,7 @@ struct Evaluator<'a> {
     stats: EvalStats,
     /// Samples held now.
     held: usize,
+    profile: Option<Profile>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -303,6 +312,7 @@ impl<'a> Evaluator<'a> {
             annotations: Annotations::default(),
             stats: EvalStats::default(),
             held: 0,
+            profile: options.explain.then(Profile::new),
         }
     }
 
@@ -313,6 +323,7 @@ impl<'a> Evaluator<'a> {
             warnings: bounded(warnings, "warning"),
             infos: bounded(infos, "info"),
             stats: self.stats,
+            explained: self.profile.and_then(Profile::finish),
         }
     }
 
@@ -341,7 +352,9 @@ impl<'a> Evaluator<'a> {
         self.options.stop.check()?;
         let expr = expr.bare();
         let held = self.held;
-        let columns = if grid.len > 1 && plan::is_step_invariant(expr) {
+        let begun = self.begin(expr, grid);
+        let is_once = grid.len > 1 && plan::is_step_invariant(expr);
+        let columns = if is_once {
             let once = Grid { len: 1, ..grid };
             let columns = self.vector_once(expr, once)?;
             self.room(columns.len(), grid)?;
@@ -349,6 +362,7 @@ impl<'a> Evaluator<'a> {
         } else {
             self.vector_once(expr, grid)?
         };
+        self.end(begun, if is_once { 1 } else { grid.len }, &columns);
         self.held = held;
         let samples = columns.iter().map(Column::samples).sum();
         self.hold(samples)?;

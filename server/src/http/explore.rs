@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::columns;
-use api::query::{Query, QueryAnswer, QueryRequest, QueryResponse, ResultKind, Series, Stats};
+use api::query::{
+    Explained, Query, QueryAnswer, QueryRequest, QueryResponse, ResultKind, Series, Stats,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
@@ -58,6 +60,7 @@ async fn answer(app: &App, query: &Query) -> QueryAnswer {
         let query = InstantQuery {
             expr: query.text.clone(),
             at_ms: query.to_ms,
+            explain: query.explain,
             ..InstantQuery::default()
         };
         app.engine.instant(query).await
@@ -68,6 +71,7 @@ async fn answer(app: &App, query: &Query) -> QueryAnswer {
             start_ms: query.from_ms.div_euclid(step_ms) * step_ms,
             end_ms: query.to_ms.div_euclid(step_ms) * step_ms,
             step_ms,
+            explain: query.explain,
             ..RangeQuery::default()
         };
         app.engine.range(range).await
@@ -123,7 +127,23 @@ fn shape(found: &Answer) -> QueryAnswer {
     let series = series.iter().map(|one| spread(one, &times_ms)).collect();
     let stats = Stats { series: found.stats.series, rows: found.stats.samples, ..Stats::default() };
     let (warnings, infos) = (found.warnings.clone(), found.infos.clone());
-    QueryAnswer { result, text, times_ms, series, warnings, infos, stats, ..QueryAnswer::default() }
+    let explain = found.explained.as_ref().map(explained);
+    let answer = QueryAnswer { result, text, times_ms, series, ..QueryAnswer::default() };
+    QueryAnswer { warnings, infos, stats, explain, ..answer }
+}
+
+/// The cost of a node and of what it was made of.
+pub(crate) fn explained(node: &query::promql::Explained) -> Explained {
+    Explained {
+        node: node.node.clone(),
+        place: (node.place.start, node.place.end),
+        steps: node.steps,
+        series: node.series,
+        samples: node.samples,
+        bytes: node.bytes,
+        elapsed_ms: node.elapsed.as_secs_f64() * 1_000.0,
+        inputs: node.inputs.iter().map(explained).collect(),
+    }
 }
 
 fn times(series: &SeriesValues) -> impl Iterator<Item = i64> {

@@ -68,6 +68,7 @@ async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response
         lookback_ms: params.duration("lookback_delta")?,
         timeout: params.timeout()?,
         limit: params.limit()?,
+        explain: params.wants_explain(),
         ..InstantQuery::default()
     };
     let answer = app.engine.instant(query).await?;
@@ -102,6 +103,7 @@ async fn range(State(app): State<Arc<App>>, params: Params) -> Result<Response, 
         lookback_ms: params.duration("lookback_delta")?,
         timeout: params.timeout()?,
         limit: params.limit()?,
+        explain: params.wants_explain(),
     };
     let answer = app.engine.range(query).await?;
     Ok(encode::answer(&answer, params.wants_stats()).into_response())

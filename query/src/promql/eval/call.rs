@@ -21,8 +21,18 @@ pub(super) fn string(expr: &Expr) -> Arc<str> {
 impl Evaluator<'_> {
     /// A scalar expression at every step.
     pub(super) fn scalar(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, EvalError> {
-        match expr.bare() {
-            Expr::Number(literal) => Ok(vec![literal.value; grid.len]),
+        let expr = expr.bare();
+        if let Expr::Number(literal) = expr {
+            return Ok(vec![literal.value; grid.len]);
+        }
+        let begun = self.begin(expr, grid);
+        let values = self.scalar_once(expr, grid)?;
+        self.end_scalar(begun, values.len());
+        Ok(values)
+    }
+
+    fn scalar_once(&mut self, expr: &Expr, grid: Grid) -> Result<Vec<f64>, EvalError> {
+        match expr {
             Expr::Unary(unary) => {
                 let values = self.scalar(&unary.expr, grid)?;
                 let sign = if unary.negative { -1.0 } else { 1.0 };

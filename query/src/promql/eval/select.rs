@@ -1,8 +1,10 @@
 //! Instant selectors: the newest sample within lookback at each step.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::metric::is_stale;
+use tokio::time::Instant;
 
 use super::column::{Cell, Column, Grid};
 use super::{EvalError, Evaluator, execution};
@@ -100,12 +102,20 @@ impl Evaluator<'_> {
         let hints = Hints { step_ms: self.times.step_ms, ..hints };
         let select = Select { matchers: &matchers, range_ms, hints };
         let source = self.source;
-        let mut n_series = 0;
-        for mut stream in source.select(&select)? {
+        let (mut n_series, mut n_samples) = (0, 0);
+        let watch = self.begin_reading(|| selector.to_string(), selector.place);
+        let mut reading = Reading::new(watch.is_watched());
+        let streams = source.select(&select)?;
+        reading.pause();
+        for mut stream in streams {
             if let Some(remark) = stream.remark() {
                 self.annotations.warn(selector.place, remark.to_owned());
             }
-            while let Some(slices) = stream.next()? {
+            loop {
+                reading.resume();
+                let next = stream.next()?;
+                reading.pause();
+                let Some(slices) = next else { break };
                 self.options.stop.check()?;
                 n_series += 1;
                 if n_series > self.options.max_series {
@@ -114,9 +124,10 @@ impl Evaluator<'_> {
                         "selector {selector} matches more than {max} series"
                     )));
                 }
+                let samples = (slices.t.len() + slices.h_t.len() + slices.buckets.len()) as u64;
+                n_samples += samples;
                 self.stats.series += 1;
-                self.stats.samples +=
-                    (slices.t.len() + slices.h_t.len() + slices.buckets.len()) as u64;
+                self.stats.samples += samples;
                 if selector.statistics_only && !slices.h.is_empty() {
                     let judged = with_judged_resets(slices.h);
                     visit(self, SeriesSlices { h: &judged, ..slices })?;
@@ -125,7 +136,29 @@ impl Evaluator<'_> {
                 }
             }
         }
+        self.end_reading(selector.place, [n_series as u64, n_samples], reading.spent);
         Ok(())
+    }
+}
+
+/// Time spent reading, if anybody asks.
+struct Reading {
+    since: Option<Instant>,
+    is_watched: bool,
+    spent: Duration,
+}
+
+impl Reading {
+    fn new(is_watched: bool) -> Self {
+        Self { since: is_watched.then(Instant::now), is_watched, spent: Duration::ZERO }
+    }
+
+    fn resume(&mut self) {
+        self.since = self.is_watched.then(Instant::now);
+    }
+
+    fn pause(&mut self) {
+        self.spent += self.since.take().map_or(Duration::ZERO, |since| since.elapsed());
     }
 }
 

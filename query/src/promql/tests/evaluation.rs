@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::super::Labels;
 use super::super::duration::QueryTimes;
-use super::super::eval::{EvalOptions, Query, instant, range};
+use super::super::eval::{EvalOptions, Explained, Query, instant, range};
 use super::super::source::{MemorySample, MemorySource};
 use super::super::value::{Reading, Value};
 
@@ -125,4 +125,37 @@ proptest! {
             prop_assert_eq!(run("[2m]"), run("[2m:10s]"));
         }
     }
+}
+
+/// What a node did, with what it was made of: `node[steps series samples](inputs)`.
+fn outline(node: &Explained) -> String {
+    let inputs: Vec<String> = node.inputs.iter().map(outline).collect();
+    let Explained { node, steps, series, samples, .. } = node;
+    format!("{node}[{steps} {series} {samples}]({})", inputs.join(", "))
+}
+
+#[test]
+fn the_cost_of_each_node_is_told_when_asked() {
+    let tracks = vec![vec![(60_000, 1.0); 20]; 3];
+    let source = source(&tracks);
+    let text = "sum by (a) (rate(x_total[5m])) / scalar(count(x_total @ 300)) + max_over_time(x_total{b=\"1\"}[2m:1m])";
+    let query = Query::parse(text).unwrap();
+    let times = QueryTimes { start_ms: 600_000, end_ms: 1_200_000, step_ms: 60_000 };
+    let run = |explain| {
+        let options = EvalOptions { explain, ..EvalOptions::default() };
+        range(&source, &query, times, &options).unwrap()
+    };
+    assert_eq!(run(false).explained, None);
+    let answer = run(true);
+    let explained = answer.explained.unwrap();
+    assert_eq!(
+        outline(&explained),
+        "+[11 0 0](/[11 2 22](sum by (a)[11 2 22](rate[11 3 33](x_total[0 3 45]())), \
+         scalar[11 0 11](count[1 1 11](x_total @ 300.000[1 3 15]()))), \
+         max_over_time[11 1 11](x_total{b=\"1\"}[12 1 16]()))"
+    );
+    let selector = &explained.inputs[0].inputs[0].inputs[0].inputs[0];
+    assert_eq!(&text[selector.place.start..selector.place.end], "x_total");
+    assert!(explained.elapsed >= explained.inputs[0].elapsed);
+    assert_eq!(selector.bytes, 45 * 16);
 }

@@ -46,6 +46,11 @@ pub(super) fn answer(answer: &Answer, wants_stats: bool) -> Response {
             ),
         );
     }
+    // Ours: Prometheus has nothing like it, so nobody who did not ask gets it.
+    if let Some(explained) = &answer.explained {
+        let tree = serde_json::to_string(&super::super::explore::explained(explained));
+        push(&mut out, format_args!(r#","explain":{}"#, tree.unwrap_or_default()));
+    }
     out.push('}');
     annotations(&mut out, "warnings", "warning", &answer.warnings);
     annotations(&mut out, "infos", "info", &answer.infos);

@@ -87,6 +87,11 @@ impl Params {
         self.first("stats").is_some()
     }
 
+    /// Whether the cost of each part of the query is asked for: `explain=1`.
+    pub(crate) fn wants_explain(&self) -> bool {
+        self.first("explain").is_some_and(|text| !matches!(text, "" | "0" | "false"))
+    }
+
     /// Series at most; 0 or absent means all.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Failure> {
         let Some(text) = self.first("limit") else { return Ok(None) };
