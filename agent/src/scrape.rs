@@ -20,6 +20,7 @@ mod discovery;
 mod exposition;
 mod fetch;
 mod pool;
+mod reduce;
 pub(crate) mod relabel;
 mod report;
 mod state;

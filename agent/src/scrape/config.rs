@@ -20,6 +20,7 @@ mod protocol;
 pub(crate) use check::BODY_BYTES_MAX;
 pub(crate) use document::{Job, StaticGroup, Validation};
 pub(crate) use duration::{DurationText, Span};
+pub(crate) use glob::files;
 pub(crate) use protocol::Protocol;
 
 /// Scraping, off until a file is named.
@@ -94,7 +95,7 @@ pub(crate) fn load(config: &ScrapeConfig) -> Result<Plan, Error> {
         plan.jobs.extend(check::jobs(file.jobs, &file.global, path)?);
         let folder = path.parent().unwrap_or(Path::new(""));
         for pattern in &file.further {
-            for further in glob::files(&folder.join(pattern)) {
+            for further in files(&folder.join(pattern)) {
                 let text = read(&further)?;
                 let jobs = document::read_further(&text, &further)?;
                 plan.jobs.extend(check::jobs(jobs, &file.global, &further)?);

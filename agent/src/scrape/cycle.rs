@@ -9,6 +9,7 @@ use model::metric::Labels;
 
 use super::config::{Job, Validation};
 use super::exposition::{self, ExemplarParts, Exposition, Format, Measured, Sample, Wanted};
+use super::reduce::reduce;
 use super::relabel::{self, LabelSet};
 use super::target::is_legacy_name;
 use crate::remote_write::{Exemplar, Meta, Point, Value};
@@ -285,10 +286,16 @@ fn check(job: &Job, set: &LabelSet) -> Result<(), String> {
     Ok(())
 }
 
-fn measured(_job: &Job, value: &Measured) -> Result<Value, String> {
+fn measured(job: &Job, value: &Measured) -> Result<Value, String> {
     Ok(match value {
         Measured::Float(value) => Value::Float(*value),
-        Measured::Histogram(histogram) => Value::Histogram(Arc::new((**histogram).clone())),
+        Measured::Histogram(histogram) => {
+            let mut histogram = (**histogram).clone();
+            let limits =
+                (job.native_histogram_bucket_limit, job.native_histogram_min_bucket_factor);
+            reduce(&mut histogram, limits.0, limits.1)?;
+            Value::Histogram(Arc::new(histogram))
+        }
     })
 }
 

@@ -13,6 +13,7 @@ use crate::remote_write::{Histogram, Meta};
 mod convert;
 mod created;
 mod float;
+mod protobuf;
 mod text;
 
 /// The formats there are.
@@ -131,12 +132,7 @@ pub(crate) fn parse<'a>(
             created::take_out(&mut exposition);
             exposition
         }
-        Format::Protobuf => {
-            return Err(Fault {
-                place: Place::Byte(0),
-                reason: "protobuf is not read yet".to_owned(),
-            });
-        }
+        Format::Protobuf => protobuf::parse(body, wanted)?,
     };
     if wanted.fold_classic {
         convert::fold(&mut exposition, wanted.classic_too);

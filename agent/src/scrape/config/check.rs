@@ -118,7 +118,22 @@ fn check(job: &Job) -> Result<(), String> {
     for rule in job.relabel_configs.iter().chain(&job.metric_relabel_configs) {
         rule.check().map_err(wrong)?;
     }
+    discoveries(job).map_err(wrong)?;
     // A client that cannot be built is told now, not at the first scrape.
     HttpClient::new(&job.http(), &job.folder).map_err(wrong)?;
+    Ok(())
+}
+
+fn discoveries(job: &Job) -> Result<(), String> {
+    for config in &job.file_sd_configs {
+        config.check()?;
+    }
+    for config in &job.dns_sd_configs {
+        config.check()?;
+    }
+    for config in &job.http_sd_configs {
+        config.check()?;
+        HttpClient::new(&config.http(), &job.folder)?;
+    }
     Ok(())
 }

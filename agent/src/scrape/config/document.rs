@@ -12,6 +12,7 @@ use super::place::describe;
 use super::protocol::Protocol;
 use crate::Error;
 use crate::http_client::with_http;
+use crate::scrape::discovery::{DnsConfig, FileConfig, HttpConfig};
 use crate::scrape::relabel::Rule;
 
 /// What a file holds, defaults not yet filled in.
@@ -95,6 +96,9 @@ with_http! {
         pub metric_name_validation_scheme: Option<Validation>,
         pub metric_name_escaping_scheme: Option<Escaping>,
         pub static_configs: Vec<StaticGroup>,
+        pub file_sd_configs: Vec<FileConfig>,
+        pub http_sd_configs: Vec<HttpConfig>,
+        pub dns_sd_configs: Vec<DnsConfig>,
         pub relabel_configs: Vec<Rule>,
         pub metric_relabel_configs: Vec<Rule>,
         /// Where relative paths begin: the folder of the file. Not in the YAML.
