@@ -12,6 +12,7 @@ pub mod log;
 pub mod number;
 pub mod query;
 pub mod range;
+pub mod running;
 pub mod sql;
 pub mod status;
 pub mod trace;

@@ -1,6 +1,6 @@
 //! The engine: one a process, shared by everyone who asks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use datafusion::execution::session_state::SessionState;
@@ -13,6 +13,7 @@ use crate::catalog::{View, catalogs};
 use crate::config::Config;
 use crate::error::Error;
 use crate::result::SqlAnswer;
+use crate::running::{FinishedQuery, MetricUse, Origin, Running, RunningQuery, Ticket};
 use crate::runtime::{Class, QueryMemory};
 use crate::workers::Workers;
 use crate::{runtime, sql};
@@ -31,6 +32,8 @@ pub struct SqlQuery {
     pub timeout: Option<Duration>,
     /// What `$__range` stands for.
     pub range: Option<TimeRange>,
+    /// Who asks.
+    pub origin: Origin,
 }
 
 /// Answers questions over a store. Dropping the future of an answer ends the work on it.
@@ -39,7 +42,12 @@ pub struct Engine {
     pub(crate) config: Config,
     pub(crate) workers: Workers,
     pub(crate) template: SessionState,
+    pub(crate) running: Arc<Running>,
+    pub(crate) log: OnceLock<QueryLog>,
 }
+
+/// Takes note of a PromQL query that has ended; called on the caller's task, so it must not block.
+pub type QueryLog = Box<dyn Fn(FinishedQuery) + Send + Sync>;
 
 impl Engine {
     /// An engine over `store`. Starts the query threads and empties the spill directory.
@@ -50,7 +58,44 @@ impl Engine {
         config.check()?;
         let template = runtime::template(&config)?;
         let workers = Workers::new(&config)?;
-        Ok(Arc::new(Self { store, config, workers, template }))
+        let (running, log) = (Arc::default(), OnceLock::new());
+        Ok(Arc::new(Self { store, config, workers, template, running, log }))
+    }
+
+    /// Tells `log` of every PromQL query that ends from now on. Only the first call counts.
+    pub fn log_to(&self, log: QueryLog) {
+        drop(self.log.set(log)); // Err: there is one already.
+    }
+
+    /// The queries under way, oldest first.
+    #[must_use]
+    pub fn running(&self) -> Vec<RunningQuery> {
+        self.running.list()
+    }
+
+    /// Ends the query of this number; `false` when there is none.
+    #[must_use]
+    pub fn cancel(&self, id: u64) -> bool {
+        self.running.cancel(id)
+    }
+
+    /// The metrics asked for since the start, by name, and how many further uses are not counted one by one.
+    #[must_use]
+    pub fn metric_uses(&self) -> (Vec<MetricUse>, u64) {
+        self.running.uses()
+    }
+
+    /// `work`, unless somebody ends the query.
+    pub(crate) async fn until_cancelled<T>(
+        ticket: &Ticket,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let cancelled = ticket.cancelled();
+        tokio::select! {
+            biased; // Who ends a query gets no answer that came at the same moment.
+            () = cancelled.cancelled() => Err(Error::Canceled),
+            answer = work => answer,
+        }
     }
 
     /// Answers a SQL query over one snapshot.
@@ -69,19 +114,24 @@ impl Engine {
                     "the query is {length} bytes long, the limit is {limit}"
                 )));
             }
-            self.sound(|view| {
-                let (query, session) = (query.clone(), self.session(view.clone()));
+            let ticket = self.running.enter("sql", &query.text, query.origin.clone());
+            let answer = self.sound(|view| {
+                let memory = self.memory(Class::Interactive);
+                let (query, ticket) = (query.clone(), ticket.clone());
                 async move {
-                    let session = session?;
+                    let memory = memory?;
+                    ticket.holds(&memory);
+                    let session = self.session_in(view.clone(), memory)?;
                     let answer = async move {
+                        let _listed = ticket;
                         let answer = sql::answer(session, &query.text, query.range, rows_max);
                         let answer = answer.await?;
                         Ok(SqlAnswer { warnings: view.warnings(), ..answer })
                     };
                     self.workers.run(time, answer).await
                 }
-            })
-            .await
+            });
+            Self::until_cancelled(&ticket, answer).await
         })
     }
 
@@ -114,7 +164,11 @@ impl Engine {
 
     /// A session whose tables are those of `view`.
     pub(crate) fn session(&self, view: Arc<View>) -> Result<SessionState, Error> {
-        let memory = self.memory(Class::Interactive)?;
+        self.session_in(view, self.memory(Class::Interactive)?)
+    }
+
+    /// Likewise, with memory that is known to somebody else.
+    fn session_in(&self, view: Arc<View>, memory: Arc<QueryMemory>) -> Result<SessionState, Error> {
         view.count_as(&memory);
         let catalogs = catalogs(view).map_err(|error| Error::Internal(error.to_string()))?;
         let env = runtime::with_memory(self.template.runtime_env(), &self.config, memory);

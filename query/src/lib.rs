@@ -10,6 +10,7 @@ mod function;
 mod prometheus;
 pub mod promql;
 mod result;
+mod running;
 mod runtime;
 mod search;
 mod sql;
@@ -19,15 +20,17 @@ mod workers;
 mod tests;
 
 pub use config::Config;
-pub use engine::{Engine, SqlQuery};
+pub use engine::{Engine, QueryLog, SqlQuery};
 pub use error::{Blame, Error, ErrorKind, Position};
 pub use prometheus::{
-    Census, InstantQuery, Listed, Metadata, PromAnswer, RangeQuery, SeriesQuery, StoreSource,
-    matchers,
+    Census, Exemplar, ExemplarQuery, Exemplars, InstantQuery, Listed, Metadata, NewestQuery,
+    PromAnswer, RangeQuery, RawQuery, SeriesExemplars, SeriesQuery, StoreSource, matchers,
 };
 pub use result::{SqlAnswer, SqlStats};
+pub use running::{AskedTimes, FinishedQuery, MetricUse, Origin, RunningQuery};
 pub use runtime::Class;
 pub use search::{
     Attributes, Host, HostState, LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow,
-    Span, SpanEvent, SpanLink, Trace, TracePage, TraceQuery, TraceSummary,
+    Order, Ranking, Resemblance, Span, SpanEvent, SpanLink, Trace, TracePage, TraceQuery,
+    TraceSummary, Wish, rank,
 };

@@ -7,21 +7,28 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use model::matcher::Matcher;
 use model::time::TimeRange;
+use tokio::time::Instant;
 
+use crate::catalog::View;
 use crate::engine::Engine;
 use crate::error::{Error, Position};
 use crate::promql::duration::QueryTimes;
 use crate::promql::source::SourceError;
-use crate::promql::{self, EvalError, EvalOptions, Labels, Stop};
+use crate::promql::{self, EvalError, EvalOptions, EvalStats, Labels, Stop, Timings};
+use crate::running::{AskedTimes, FinishedQuery, Origin, Ticket};
 use crate::runtime::{self, Class};
 
 mod census;
 mod cut;
+mod exemplars;
+mod raw;
 mod rolled;
 mod source;
 mod virtual_series;
 
 pub use census::Census;
+pub use exemplars::{Exemplar, ExemplarQuery, Exemplars, SeriesExemplars};
+pub use raw::{NewestQuery, RawQuery};
 pub use source::StoreSource;
 
 /// The answer to a PromQL query.
@@ -40,10 +47,14 @@ pub struct InstantQuery {
     pub timeout: Option<Duration>,
     /// Most series in the answer; the rest is cut with a warning. 0 and unset mean all.
     pub limit: Option<usize>,
-    /// Who asks.
+    /// Whose memory it takes.
     pub class: Class,
     /// Whether the answer says what each node of the expression cost.
     pub explain: bool,
+    /// Who asks.
+    pub origin: Origin,
+    /// Whether samples are counted step by step.
+    pub per_step_stats: bool,
 }
 
 /// A question about a stretch of time.
@@ -65,6 +76,10 @@ pub struct RangeQuery {
     pub limit: Option<usize>,
     /// Whether the answer says what each node of the expression cost.
     pub explain: bool,
+    /// Who asks.
+    pub origin: Origin,
+    /// Whether samples are counted step by step.
+    pub per_step_stats: bool,
 }
 
 /// What both questions say besides their times.
@@ -75,6 +90,9 @@ struct Asked {
     limit: Option<usize>,
     class: Class,
     explain: bool,
+    origin: Origin,
+    per_step_stats: bool,
+    times: AskedTimes,
 }
 
 /// A question about series, not samples: every set of matchers selects, the answer is their union.
@@ -114,8 +132,18 @@ impl Engine {
     /// # Errors
     /// `Invalid` for what is not PromQL, `Execution` for what cannot be evaluated, `Exhausted`, `Timeout`.
     pub fn instant(&self, query: InstantQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let InstantQuery { expr, at_ms, lookback_ms, timeout, limit, class, explain } = query;
-        let asked = Asked { expr, lookback_ms, timeout, limit, class, explain };
+        let at_ms = query.at_ms;
+        let asked = Asked {
+            expr: query.expr,
+            lookback_ms: query.lookback_ms,
+            timeout: query.timeout,
+            limit: query.limit,
+            class: query.class,
+            origin: if query.class == Class::Rule { Origin::Rule } else { query.origin },
+            per_step_stats: query.per_step_stats,
+            explain: query.explain,
+            times: AskedTimes { start_ms: at_ms, end_ms: at_ms, step_ms: 0 },
+        };
         self.evaluate(asked, move |source, query, options| {
             promql::instant(source, query, at_ms, options)
         })
@@ -126,10 +154,18 @@ impl Engine {
     /// # Errors
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let RangeQuery { expr, start_ms, end_ms, step_ms, lookback_ms, timeout, limit, explain } =
-            query;
-        let class = Class::Interactive;
-        let asked = Asked { expr, lookback_ms, timeout, limit, class, explain };
+        let RangeQuery { start_ms, end_ms, step_ms, .. } = query;
+        let asked = Asked {
+            expr: query.expr,
+            lookback_ms: query.lookback_ms,
+            timeout: query.timeout,
+            limit: query.limit,
+            class: Class::Interactive,
+            origin: query.origin,
+            per_step_stats: query.per_step_stats,
+            explain: query.explain,
+            times: AskedTimes { start_ms, end_ms, step_ms },
+        };
         let times = QueryTimes { start_ms, end_ms, step_ms };
         self.evaluate(asked, move |source, query, options| {
             promql::range(source, query, times, options)
@@ -151,25 +187,62 @@ impl Engine {
             Class::Rule => Duration::MAX,
         };
         let time = asked.timeout.unwrap_or(self.config.timeout).min(longest);
-        let text_max = self.config.text_bytes_max;
-        Box::pin(self.sound(move |view| {
-            let memory = self.memory(asked.class);
-            let (expr, limit) = (asked.expr.clone(), asked.limit);
-            let mut options = self.options(asked.lookback_ms);
-            options.explain = asked.explain;
-            self.workers.run_blocking(time, move |stop| {
-                options.stop = stop.clone();
-                let memory = memory?;
-                options.memory = Some(Arc::clone(&memory));
-                let query = parse(&expr, text_max)?;
-                let source = StoreSource::new(view.clone(), options.max_samples, &memory);
-                let answer = evaluation(&source, &query, &options);
-                let mut answer =
-                    cut_series(answer.map_err(|error| eval_error(error, time))?, limit);
-                answer.warnings.extend(view.warnings());
-                Ok(answer)
-            })
-        }))
+        Box::pin(async move {
+            let asking = Instant::now();
+            let ticket = self.running.enter("promql", &asked.expr, asked.origin.clone());
+            let work = self.sound(|view| self.attempt(&asked, view, (time, &ticket), evaluation));
+            let answer = Self::until_cancelled(&ticket, work).await;
+            let answer = answer.map(|answer| {
+                let timings = Timings { total: asking.elapsed(), ..answer.timings };
+                PromAnswer { timings, ..answer }
+            });
+            if let Some(log) = self.log.get() {
+                log(finished(asked, &answer, asking.elapsed()));
+            }
+            answer
+        })
+    }
+
+    /// One evaluation over `view`.
+    fn attempt(
+        &self,
+        asked: &Asked,
+        view: Arc<View>,
+        (time, ticket): (Duration, &Ticket),
+        evaluation: impl Fn(&StoreSource, &promql::Query, &EvalOptions) -> Result<PromAnswer, EvalError>
+        + Send
+        + 'static,
+    ) -> impl Future<Output = Result<PromAnswer, Error>> {
+        let memory = self.memory(asked.class);
+        let (expr, limit, text_max) = (asked.expr.clone(), asked.limit, self.config.text_bytes_max);
+        let mut options = self.options(asked.lookback_ms);
+        options.per_step_stats = asked.per_step_stats;
+        options.explain = asked.explain;
+        options.progress = ticket.progress();
+        let (ticket, running) = (ticket.clone(), Arc::clone(&self.running));
+        let waiting = Instant::now();
+        self.workers.run_blocking(time, move |stop| {
+            let begun = Instant::now();
+            options.stop = stop.clone();
+            let memory = memory?;
+            ticket.holds(&memory);
+            options.memory = Some(Arc::clone(&memory));
+            let query = parse(&expr, text_max)?;
+            running.count(query.expr());
+            let source = StoreSource::new(view.clone(), options.max_samples, &memory);
+            let prepared = Instant::now();
+            let answer = evaluation(&source, &query, &options);
+            let mut answer = cut_series(answer.map_err(|error| eval_error(error, time))?, limit);
+            answer.warnings.extend(view.warnings());
+            answer.timings = Timings {
+                queue: begun.duration_since(waiting),
+                prepare: prepared.duration_since(begun),
+                eval: prepared.elapsed(),
+                total: Duration::ZERO,
+            };
+            drop(ticket); // Listed until now, whoever still waits for it.
+            Ok(answer)
+        })
     }
 
     /// Names of the labels of the series selected.
@@ -289,6 +362,22 @@ impl Engine {
     }
 }
 
+/// What the log is told.
+fn finished(asked: Asked, answer: &Result<PromAnswer, Error>, total: Duration) -> FinishedQuery {
+    let (stats, timings) = match answer {
+        Ok(answer) => (answer.stats, answer.timings),
+        Err(_) => (EvalStats::default(), Timings { total, ..Timings::default() }),
+    };
+    FinishedQuery {
+        text: asked.expr,
+        origin: asked.origin,
+        times: asked.times,
+        stats,
+        timings,
+        error: answer.as_ref().err().map(ToString::to_string),
+    }
+}
+
 /// One empty set, which selects everything, where none is given.
 fn sets(matchers: &[Vec<Matcher>]) -> impl Iterator<Item = &[Matcher]> {
     let everything: Option<&[Matcher]> = matchers.is_empty().then_some(&[]);
@@ -332,10 +421,16 @@ fn eval_error(error: EvalError, time: Duration) -> Error {
         EvalError::Execution(text) => Error::Execution(text),
         EvalError::Timeout => Error::Timeout { after: time },
         EvalError::Canceled => Error::Canceled,
-        EvalError::Source(SourceError::Exhausted(text)) => Error::Exhausted(text),
-        EvalError::Source(SourceError::Unavailable(text)) => Error::Unavailable(text),
-        EvalError::Source(SourceError::Corrupt(text)) => Error::Corrupt(text),
-        EvalError::Source(SourceError::Invalid(text)) => Error::Execution(text),
+        EvalError::Source(error) => source_error(error),
+    }
+}
+
+fn source_error(error: SourceError) -> Error {
+    match error {
+        SourceError::Exhausted(text) => Error::Exhausted(text),
+        SourceError::Unavailable(text) => Error::Unavailable(text),
+        SourceError::Corrupt(text) => Error::Corrupt(text),
+        SourceError::Invalid(text) => Error::Execution(text),
     }
 }
 

@@ -3,7 +3,9 @@
 //! Logs and traces are put into SQL and run by the same engine, under the same limits; hosts are read from the newest
 //! samples. Every answer is complete, or says that and where it was cut.
 
-use arrow::array::{Array as _, AsArray as _, Int64Array, MapArray, RecordBatch, StringArray};
+use arrow::array::{
+    Array as _, AsArray as _, Float64Array, Int64Array, MapArray, RecordBatch, StringArray,
+};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, UInt64Type};
 use model::time::TimeRange;
@@ -15,11 +17,13 @@ use crate::sql;
 mod filter;
 mod hosts;
 mod logs;
+mod rank;
 mod spans;
 mod traces;
 
 pub use hosts::{Host, HostState};
 pub use logs::{LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow};
+pub use rank::{Order, Ranking, Resemblance, Wish, rank};
 pub use spans::{Span, SpanEvent, SpanLink, Trace};
 pub use traces::{TracePage, TraceQuery, TraceSummary};
 
@@ -39,18 +43,18 @@ async fn ask(
 }
 
 /// `text` as a SQL literal.
-fn literal(text: &str) -> String {
+pub(crate) fn literal(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The condition that `time` lies in `range`.
-fn within(range: TimeRange) -> String {
+pub(crate) fn within(range: TimeRange) -> String {
     let bound = |op: &str, ns: i64| format!("time {op} to_timestamp_nanos({ns})");
     format!("{} AND {}", bound(">=", range.start.0), bound("<", range.end.0))
 }
 
 /// Columns of a batch by name, brought to the type asked for.
-struct Rows<'a>(&'a RecordBatch);
+pub(crate) struct Rows<'a>(pub(crate) &'a RecordBatch);
 
 impl Rows<'_> {
     fn as_type(&self, name: &str, data_type: &DataType) -> Result<arrow::array::ArrayRef, Error> {
@@ -59,12 +63,12 @@ impl Rows<'_> {
         cast(column, data_type).map_err(|error| Error::Internal(format!("column {name}: {error}")))
     }
 
-    fn texts(&self, name: &str) -> Result<StringArray, Error> {
+    pub(crate) fn texts(&self, name: &str) -> Result<StringArray, Error> {
         Ok(self.as_type(name, &DataType::Utf8)?.as_string::<i32>().clone())
     }
 
     /// Integers; times as ns since the epoch.
-    fn integers(&self, name: &str) -> Result<Int64Array, Error> {
+    pub(crate) fn integers(&self, name: &str) -> Result<Int64Array, Error> {
         let is_time = self
             .0
             .column_by_name(name)
@@ -78,13 +82,17 @@ impl Rows<'_> {
         Ok(numbers.as_primitive().clone())
     }
 
+    pub(crate) fn floats(&self, name: &str) -> Result<Float64Array, Error> {
+        Ok(self.as_type(name, &DataType::Float64)?.as_primitive().clone())
+    }
+
     /// Ids, whose 64 bits do not fit a signed integer.
-    fn ids(&self, name: &str) -> Result<Vec<u64>, Error> {
+    pub(crate) fn ids(&self, name: &str) -> Result<Vec<u64>, Error> {
         let ids = self.as_type(name, &DataType::UInt64)?;
         Ok(ids.as_primitive::<UInt64Type>().values().to_vec())
     }
 
-    fn maps(&self, name: &str) -> Result<MapArray, Error> {
+    pub(crate) fn maps(&self, name: &str) -> Result<MapArray, Error> {
         let column = self.0.column_by_name(name).and_then(|column| column.as_map_opt());
         column.cloned().ok_or_else(|| Error::Internal(format!("column {name} is no map")))
     }
@@ -96,7 +104,7 @@ fn text_at(texts: &StringArray, row: usize) -> String {
 }
 
 /// The entries of `row` of a map with text values.
-fn entries_at(maps: &MapArray, row: usize) -> Attributes {
+pub(crate) fn entries_at(maps: &MapArray, row: usize) -> Attributes {
     if maps.is_null(row) {
         return Vec::new();
     }

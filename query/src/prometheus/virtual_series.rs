@@ -52,13 +52,29 @@ pub(super) struct Histogram {
 /// The explicit histograms of which some part is selected, and the conditions on `le`.
 pub(super) struct Selected {
     pub(super) histograms: Vec<Histogram>,
-    le: Vec<Compiled>,
+    le: Bounds,
+}
+
+/// Which buckets are selected.
+#[derive(Clone)]
+pub(super) struct Bounds(Vec<Compiled>);
+
+impl Bounds {
+    /// Whether the bucket with this bound is.
+    pub(super) fn contain(&self, le: &str) -> bool {
+        self.0.iter().all(|matcher| matcher.matches(le))
+    }
 }
 
 impl Selected {
     /// Whether a bucket with this bound is selected; of the other parts, whether they are, with the empty text.
     pub(super) fn has_bound(&self, le: &str) -> bool {
-        self.le.iter().all(|matcher| matcher.matches(le))
+        self.le.contain(le)
+    }
+
+    /// Which buckets are selected, apart from the histograms.
+    pub(super) fn bounds(&self) -> Bounds {
+        self.le.clone()
     }
 }
 
@@ -74,7 +90,8 @@ pub(super) fn select(
     range: TimeRange,
 ) -> Result<Selected, Error> {
     let compiled = |matcher: &Matcher| compile(matcher.op, &matcher.value).map_err(Error::invalid);
-    let le = matchers.iter().filter(|m| m.name == LE).map(compiled).collect::<Result<_, _>>()?;
+    let le = matchers.iter().filter(|m| m.name == LE).map(compiled).collect::<Result<_, _>>();
+    let le = Bounds(le?);
     let mut rest: Vec<Matcher> =
         matchers.iter().filter(|m| m.name != LE && m.name != NAME).cloned().collect();
     let names: Vec<&Matcher> = matchers.iter().filter(|m| m.name == NAME).collect();

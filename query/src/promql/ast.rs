@@ -523,6 +523,20 @@ impl Expr {
         expr
     }
 
+    /// Every selector of series in it, those inside ranges and subqueries included.
+    #[must_use]
+    pub fn selectors(&self) -> Vec<&VectorSelector> {
+        let (mut found, mut rest) = (Vec::new(), vec![self]);
+        while let Some(expr) = rest.pop() {
+            match expr {
+                Self::Vector(selector) => found.push(&**selector),
+                Self::Matrix(matrix) => found.push(&matrix.selector),
+                _ => rest.extend(expr.children()),
+            }
+        }
+        found
+    }
+
     /// Its direct operands, left to right.
     #[must_use]
     pub fn children(&self) -> Vec<&Self> {

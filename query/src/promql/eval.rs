@@ -21,11 +21,13 @@ mod plan;
 mod rate;
 mod select;
 mod subquery;
+mod tally;
 mod topk;
 mod window;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::annotate::Annotations;
 use super::ast::{Expr, ValueType};
@@ -37,6 +39,8 @@ use crate::runtime::QueryMemory;
 use column::{Cell, Column, Grid, drop_names, sort_by_labels};
 pub use explain::Explained;
 use explain::Profile;
+pub use tally::StepSamples;
+use tally::Tally;
 
 /// Steps a range query may have.
 pub const STEPS_MAX: i64 = 11_000;
@@ -101,6 +105,21 @@ impl Stop {
     }
 }
 
+/// How far an evaluation has come, for others to look at.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicU64);
+
+impl Progress {
+    fn add(&self, samples: u64) {
+        self.0.fetch_add(samples, Ordering::Relaxed);
+    }
+
+    /// Samples read so far.
+    pub fn samples(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Memory that a step of a series takes.
 pub(crate) const CELL_BYTES: usize = size_of::<Cell>();
 
@@ -121,6 +140,10 @@ pub struct EvalOptions {
     pub max_cells: usize,
     /// Series one selector may return.
     pub max_series: usize,
+    /// Whether samples are counted step by step.
+    pub per_step_stats: bool,
+    /// Where samples read so far are shown to others.
+    pub progress: Arc<Progress>,
     /// Ends the evaluation from outside.
     pub stop: Arc<Stop>,
     /// Whether the answer says what each node cost.
@@ -139,6 +162,8 @@ impl Default for EvalOptions {
             max_samples: 50_000_000,
             max_cells: 100_000_000,
             max_series: 1_000_000,
+            per_step_stats: false,
+            progress: Arc::default(),
             stop: Arc::default(),
             explain: false,
             memory: None,
@@ -175,6 +200,25 @@ pub struct EvalStats {
     pub samples: u64,
     /// Most samples held at one time.
     pub samples_peak: u64,
+    /// Samples looked at, those of overlapping windows each time.
+    pub samples_queryable: u64,
+    /// Samples looked at for the first time by their selector.
+    pub samples_first: u64,
+    /// Time spent sorting the result.
+    pub sort_time: Duration,
+}
+
+/// How long the parts of a query took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Waiting for a free place.
+    pub queue: Duration,
+    /// Parsing, and opening the store.
+    pub prepare: Duration,
+    /// Evaluating, sorting included.
+    pub eval: Duration,
+    /// All of it.
+    pub total: Duration,
 }
 
 /// A value with what was noticed on the way.
@@ -190,6 +234,10 @@ pub struct Answer {
     pub stats: EvalStats,
     /// The cost of each node, where that was asked for.
     pub explained: Option<Explained>,
+    /// Samples of each step, oldest first; empty unless asked for.
+    pub per_step: Vec<(i64, StepSamples)>,
+    /// How long its parts took; zero where nobody measured.
+    pub timings: Timings,
 }
 
 /// Evaluates at one time, ms since the epoch.
@@ -204,8 +252,8 @@ pub fn instant(
 ) -> Result<Answer, EvalError> {
     let times = QueryTimes { start_ms: at_ms, end_ms: at_ms, step_ms: 0 };
     let expr = plan::prepare(query, times)?;
-    let mut evaluator = Evaluator::new(source, options, times);
     let grid = Grid { start: at_ms, step: 1, len: 1 };
+    let mut evaluator = Evaluator::new(source, options, (times, grid));
     let value = match expr.value_type() {
         ValueType::Scalar => {
             let value = evaluator.scalar(&expr, grid)?.first().copied().unwrap_or(f64::NAN);
@@ -218,7 +266,7 @@ pub fn instant(
             Value::Vector(samples(drop_names(columns)?, at_ms))
         }
     };
-    Ok(evaluator.answer(value, query))
+    Ok(evaluator.answer(value, query, grid))
 }
 
 /// Evaluates at `start_ms`, then every `step_ms` up to `end_ms`.
@@ -254,16 +302,18 @@ pub fn range(
         )));
     }
     let expr = plan::prepare(query, times)?;
-    let mut evaluator = Evaluator::new(source, options, times);
+    let mut evaluator = Evaluator::new(source, options, (times, grid));
     let columns = if found == ValueType::Scalar {
         let cells = evaluator.scalar(&expr, grid)?.into_iter().map(Cell::Float).collect();
         vec![Column { labels: super::labels::Labels::empty(), drop_name: false, cells }]
     } else {
         drop_names(evaluator.vector(&expr, grid)?)?
     };
+    let sorting = tokio::time::Instant::now();
     let columns = sort_by_labels(columns);
+    evaluator.stats.sort_time = sorting.elapsed();
     let matrix = columns.into_iter().filter_map(|column| series(column, grid)).collect();
-    Ok(evaluator.answer(Value::Matrix(matrix), query))
+    Ok(evaluator.answer(Value::Matrix(matrix), query, grid))
 }
 
 fn samples(columns: Vec<Column>, t_ms: i64) -> Vec<Sample> {
@@ -301,10 +351,15 @@ struct Evaluator<'a> {
     /// Samples held now.
     held: usize,
     profile: Option<Profile>,
+    tally: Tally,
 }
 
 impl<'a> Evaluator<'a> {
-    fn new(source: &'a dyn SeriesSource, options: &'a EvalOptions, times: QueryTimes) -> Self {
+    fn new(
+        source: &'a dyn SeriesSource,
+        options: &'a EvalOptions,
+        (times, grid): (QueryTimes, Grid),
+    ) -> Self {
         Self {
             source,
             options,
@@ -313,16 +368,25 @@ impl<'a> Evaluator<'a> {
             stats: EvalStats::default(),
             held: 0,
             profile: options.explain.then(Profile::new),
+            tally: Tally::new(grid.len, options.per_step_stats),
         }
     }
 
-    fn answer(self, value: Value, query: &Query) -> Answer {
+    fn answer(self, value: Value, query: &Query, grid: Grid) -> Answer {
         let (warnings, infos) = self.annotations.render(&query.text);
+        let total = self.tally.total();
+        let stats = EvalStats {
+            samples_queryable: total.queryable,
+            samples_first: total.read,
+            ..self.stats
+        };
         Answer {
             value,
             warnings: bounded(warnings, "warning"),
             infos: bounded(infos, "info"),
-            stats: self.stats,
+            stats,
+            per_step: grid.times().zip(self.tally.into_steps()).collect(),
+            timings: Timings::default(),
             explained: self.profile.and_then(Profile::finish),
         }
     }
@@ -356,7 +420,9 @@ impl<'a> Evaluator<'a> {
         let is_once = grid.len > 1 && plan::is_step_invariant(expr);
         let columns = if is_once {
             let once = Grid { len: 1, ..grid };
+            let before = self.tally.total();
             let columns = self.vector_once(expr, once)?;
+            self.tally.repeat_since(before, grid.len);
             self.room(columns.len(), grid)?;
             columns.into_iter().map(|column| column.repeated(grid.len)).collect()
         } else {

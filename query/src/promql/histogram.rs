@@ -97,6 +97,22 @@ pub fn exponential_bound(index: i32, schema: i32) -> f64 {
     (exponent - whole).exp2() * whole.exp2()
 }
 
+/// Buckets as the wire formats of Prometheus have them: spans of (gap to the span before, or the first index; length),
+/// and the counts of all buckets in them.
+#[must_use]
+pub fn spans(buckets: &[(i32, f64)]) -> (Vec<(i32, u32)>, Vec<f64>) {
+    let mut spans: Vec<(i32, u32)> = Vec::new();
+    let mut next = 0_i32;
+    for (index, _) in buckets {
+        match spans.last_mut() {
+            Some((_, length)) if *index == next => *length += 1,
+            _ => spans.push((index.saturating_sub(next), 1)),
+        }
+        next = index.saturating_add(1);
+    }
+    (spans, buckets.iter().map(|(_, count)| *count).collect())
+}
+
 impl Histogram {
     /// Whether the buckets have custom bounds.
     #[must_use]

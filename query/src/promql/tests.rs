@@ -5,3 +5,4 @@ mod evaluation;
 mod hostile;
 mod messages;
 mod printing;
+mod stats;

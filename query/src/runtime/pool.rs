@@ -81,6 +81,11 @@ impl QueryMemory {
         }
     }
 
+    /// Bytes held now.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held.bytes()
+    }
+
     fn shrink(&self, less: u64) {
         self.held.shrink(less);
     }

@@ -25,8 +25,7 @@ pub(crate) async fn sql(
 ) -> Result<Response, Failure> {
     let Json(request) = request?;
     let format = format(&headers)?;
-    let query =
-        SqlQuery { text: request.query, rows_max: request.limit, timeout: None, range: None };
+    let query = SqlQuery { text: request.query, rows_max: request.limit, ..SqlQuery::default() };
     let answer = app.engine.sql(query).await?;
     let truncated = answer.truncated.to_string();
     let (media_type, body) = match format {

@@ -81,6 +81,10 @@ impl Evaluator<'_> {
                 grid.times().map(|t| walk.at(reference.time(t), aspect)).collect();
             let column = Column::new(slices.labels.clone(), cells);
             if !column.is_empty() {
+                for (step, cell) in column.cells.iter().enumerate() {
+                    let samples = cell.samples();
+                    evaluator.tally.add(step, samples, samples);
+                }
                 held += column.samples();
                 evaluator.hold(held)?;
                 columns.push(column);
@@ -128,6 +132,7 @@ impl Evaluator<'_> {
                 n_samples += samples;
                 self.stats.series += 1;
                 self.stats.samples += samples;
+                self.options.progress.add(samples);
                 if selector.statistics_only && !slices.h.is_empty() {
                     let judged = with_judged_resets(slices.h);
                     visit(self, SeriesSlices { h: &judged, ..slices })?;

@@ -29,7 +29,10 @@ impl Evaluator<'_> {
         let len = usize::try_from((last - start) / step).unwrap_or(usize::MAX - 1) + 1;
         let inner = Grid { start, step, len };
         self.room(1, inner)?;
-        let columns = self.vector(&subquery.expr, inner)?;
+        self.tally.enter();
+        let columns = self.vector(&subquery.expr, inner);
+        self.tally.leave();
+        let columns = columns?;
         Ok(columns.into_iter().map(|column| track(column, inner)).collect())
     }
 }

@@ -20,6 +20,11 @@ use crate::promql::place::Place;
 use crate::promql::source::{Bucket, Hints, SeriesSlices};
 use crate::promql::value::SeriesValues;
 
+/// Samples that windows may hold between two looks at whether the evaluation is to end: work follows from them.
+const UNCHECKED_MAX: usize = 1 << 20;
+/// What a step costs even when its window is empty, in samples.
+const STEP_COST: usize = 1_024;
+
 /// One series without stale markers.
 pub(super) struct Track<'a> {
     pub(super) labels: Labels,
@@ -119,6 +124,11 @@ impl<'a> Window<'a> {
 
     pub(super) fn h(&self) -> &'a [Arc<Histogram>] {
         &self.track.h[self.histograms.clone()]
+    }
+
+    /// Where it ends in all kinds of samples together; only ever rises.
+    const fn ends(&self) -> usize {
+        self.floats.end + self.histograms.end + self.buckets.end
     }
 
     pub(super) fn range_s(&self) -> f64 {
@@ -268,11 +278,18 @@ impl Evaluator<'_> {
         let mut held = 0;
         self.tracks(arg, function, grid, |evaluator, span, track| {
             evaluator.room(columns.len() + 1, grid)?;
+            let (mut seen, mut unchecked) = (0, 0);
             let cells = span.walk(track, grid, |step, window| {
-                if step % 1_024 == 1_023 {
+                let samples = track.samples(window);
+                unchecked += samples + STEP_COST;
+                if unchecked > UNCHECKED_MAX {
+                    unchecked = 0;
                     evaluator.options.stop.check()?;
                 }
-                evaluator.hold(held + track.samples(window))?;
+                let fresh = window.ends().saturating_sub(seen).min(samples);
+                seen = window.ends();
+                evaluator.tally.add(step, samples, fresh);
+                evaluator.hold(held + samples)?;
                 visit(evaluator, step, window)
             })?;
             let labels = track.labels.clone();
@@ -351,10 +368,15 @@ impl Evaluator<'_> {
         grid: Grid,
     ) -> Result<Vec<SeriesValues>, EvalError> {
         let mut out = Vec::new();
+        if matches!(expr.bare(), Expr::Subquery(_)) {
+            self.tally.flatten();
+        }
         self.tracks(expr, "", grid, |evaluator, span, track| {
             let mut series = None;
-            span.walk(track, grid, |_, window| {
-                evaluator.hold(track.samples(window))?;
+            span.walk(track, grid, |step, window| {
+                let samples = track.samples(window);
+                evaluator.tally.add(step, samples, samples);
+                evaluator.hold(samples)?;
                 series = super::extended::bare(window)?;
                 Ok(Cell::None)
             })?;
