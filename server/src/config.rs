@@ -27,6 +27,8 @@ pub struct Config {
     /// Whether deletes and backups may be asked for over HTTP. Default: only where `listen` is an address of this host
     /// alone, as there is no login yet.
     pub admin: Option<bool>,
+    /// File that every PromQL query is written to, a line of JSON each, as Prometheus writes them; unset: none.
+    pub query_log: Option<PathBuf>,
     /// Memory this process may take: a size as `512MiB`, at least 256 MiB, or `auto`: 60 % of the smaller of the host's
     /// memory and the control group's limit. At the limit requests are refused with 429, queries with an error.
     pub memory_limit: store::MemoryLimit,
@@ -55,6 +57,7 @@ impl Default for Config {
             otlp_http: SocketAddr::from(([127, 0, 0, 1], 4318)),
             hosts: Vec::new(),
             admin: None,
+            query_log: None,
             memory_limit: store::MemoryLimit::Auto,
             watch_host: true,
             store: store::Config::default(),

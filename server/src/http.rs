@@ -4,6 +4,7 @@ mod admin;
 mod alerts;
 mod assets;
 mod complete;
+mod compress;
 mod error;
 mod explore;
 mod guard;
@@ -11,6 +12,7 @@ mod health;
 mod hosts;
 mod logs;
 mod prometheus;
+mod queries;
 mod sql;
 mod status;
 mod traces;
@@ -21,8 +23,8 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use axum::routing::{get, post};
-pub(crate) use guard::no_foreign_origin;
+use axum::routing::{delete, get, post};
+pub(crate) use guard::{cross_origin, no_foreign_origin};
 use http::header::{HeaderName, HeaderValue};
 use model::time::{Clock, TimeRange, Timestamp};
 
@@ -30,6 +32,7 @@ pub use prometheus::Notices;
 use tokio_util::sync::CancellationToken;
 
 use crate::listen::Addresses;
+use crate::query_log::Dropped;
 use crate::settings::Settings;
 use crate::wire::telemetry::Rate;
 
@@ -66,6 +69,8 @@ pub struct App {
     pub settings: Settings,
     /// Since when there are problems.
     pub notices: Notices,
+    /// Lines that the query log lost.
+    pub log_dropped: Arc<Dropped>,
     /// Cancelled when the server stops: streams end then.
     pub stop: CancellationToken,
 }
@@ -82,6 +87,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/traces", post(traces::search))
         .route("/trace/{id}", get(traces::trace))
         .route("/alerts", get(alerts::alerts))
+        .route("/queries", get(queries::list))
+        .route("/queries/metrics", get(queries::metrics))
+        .route("/queries/{id}", delete(queries::cancel))
         .merge(admin::routes(&app))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method);
@@ -90,6 +98,8 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
         .nest("/prometheus/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
         .route("/metrics", get(health::metrics))
+        .route("/federate", get(prometheus::federate::federate))
+        .route("/prometheus/federate", get(prometheus::federate::federate))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
         .route("/-/reload", post(health::fixed).put(health::fixed))
@@ -102,6 +112,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/prometheus/-/ready", get(health::ready))
         .route("/prometheus/-/reload", post(health::fixed).put(health::fixed))
         .fallback(assets::serve)
+        .layer(middleware::from_fn(compress::compress))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::whole_body))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::known_host))
         .layer(middleware::from_fn(secure))

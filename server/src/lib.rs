@@ -10,6 +10,7 @@ pub mod http;
 pub mod listen;
 pub mod log;
 pub mod own;
+pub mod query_log;
 pub mod serve;
 pub mod settings;
 pub mod wire;

@@ -47,6 +47,8 @@ pub fn samples(app: &App) -> Vec<Sample> {
         Sample { value: cpu_seconds(), ..Sample::new("process_cpu_seconds_total", 0) },
     ];
     store(&mut out, &app.store.stats());
+    out.push(Sample::new("headrope_query_running", app.engine.running().len() as u64));
+    out.push(Sample::new("headrope_query_log_dropped_total", app.log_dropped.total()));
     for counter in app.collector.stats().counters() {
         let mut sample = Sample::new(counter.name, counter.value);
         for (label, value) in counter.attributes {

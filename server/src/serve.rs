@@ -1,10 +1,11 @@
 //! Serves a router on a listener: bounded connections, and none that may dawdle over its first bytes or its headers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::Router;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -22,6 +23,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAMS_MAX: u32 = 250;
 /// Pause after the system could not give us a connection, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The client's end of a connection, among the extensions of each of its requests.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Serves until `stop`, then lets requests under way finish. Above `connections_max` at once, new connections wait in the
 /// listener's queue; each door counts its own, so that idle clients of one do not shut the others.
@@ -49,8 +54,9 @@ pub async fn serve(
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((stream, _)) => {
-                let connection = converse(stream, routes.clone(), stop.clone());
+            Ok((stream, peer)) => {
+                let routes = routes.clone().layer(Extension(Peer(peer)));
+                let connection = converse(stream, routes, stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -103,8 +109,6 @@ async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;

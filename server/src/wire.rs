@@ -22,6 +22,7 @@ use crate::allocator;
 use crate::config::Config;
 use crate::http::{App, Notices};
 use crate::listen::{self, Addresses};
+use crate::query_log;
 use crate::serve::serve;
 use crate::settings::Settings;
 pub use rules::groups as rule_groups;
@@ -61,12 +62,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     let groups = rule_groups(&config)?;
     let scrape = agent::Scrape::load(&config.agent.scrape)?;
     let doors = Doors::open(&config).await?;
-    config.store.data_dir.clone_from(&config.data_dir);
-    config.store.memory_limit = config.memory_limit;
-    let store = store::Store::open(config.store.clone(), Arc::clone(&clock)).await;
-    let store = store.map_err(|error| anyhow!("{error}"))?;
-    listen::withdraw(&config.data_dir)?;
-    config.query.spill_dir.get_or_insert_with(|| config.data_dir.join("spill"));
+    let store = open_store(&mut config, &clock).await?;
     let addresses = doors.addresses()?;
     let engine = query::Engine::new(Arc::clone(&store), config.query.clone())?;
     let collector =
@@ -89,6 +85,11 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
+    let log_dropped = Arc::default();
+    if let Some(path) = &config.query_log {
+        let log = query_log::open(path, &engine, Arc::clone(&clock), &log_dropped)?;
+        tasks.spawn(log.run(stop.clone()));
+    }
     let app = Arc::new(App {
         store: Arc::clone(&store),
         engine,
@@ -104,6 +105,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         rate: telemetry::Rate::default(),
         settings,
         notices: Notices::default(),
+        log_dropped: Arc::clone(&log_dropped),
         stop: stop.clone(),
     });
     tasks.spawn(telemetry::run(Arc::clone(&app), stop.clone()));
@@ -120,6 +122,20 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     listen::withdraw(&config.data_dir)?;
     store.shutdown().await.map_err(|error| anyhow!("{error}"))?;
     outcome
+}
+
+/// Opens the store with every part's files below its folder, and withdraws addresses that an earlier server left.
+async fn open_store(config: &mut Config, clock: &Arc<dyn Clock>) -> Result<Arc<store::Store>> {
+    config.store.data_dir.clone_from(&config.data_dir);
+    config.store.memory_limit = config.memory_limit;
+    if config.query.spill_dir.is_none() {
+        config.query.spill_dir = Some(config.data_dir.join("spill"));
+    }
+    let store = store::Store::open(config.store.clone(), Arc::clone(clock)).await;
+    let store = store.map_err(|error| anyhow!("{error}"))?;
+    // Of a server that died: the folder is ours now.
+    listen::withdraw(&config.data_dir)?;
+    Ok(store)
 }
 
 /// The three listeners.
@@ -159,10 +175,15 @@ impl Doors {
         let guard = || {
             axum::middleware::from_fn_with_state(Arc::clone(app), crate::http::no_foreign_origin)
         };
+        let cross_origin =
+            axum::middleware::from_fn_with_state(Arc::clone(app), crate::http::cross_origin);
         let otlp = collector.http_routes().layer(guard());
         let grpc = collector.grpc_routes().layer(guard());
-        let doors =
-            [(self.http, main.layer(guard())), (self.otlp_http, otlp), (self.otlp_grpc, grpc)];
+        let doors = [
+            (self.http, main.layer(cross_origin).layer(guard())),
+            (self.otlp_http, otlp),
+            (self.otlp_grpc, grpc),
+        ];
         let connections_max = connections_max(doors.len());
         for (listener, routes) in doors {
             tasks.spawn(serve(listener, routes, connections_max, stop.clone()));

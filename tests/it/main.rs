@@ -27,6 +27,10 @@ mod otlp;
 #[cfg(test)]
 mod prometheus_api;
 #[cfg(test)]
+mod prometheus_doors;
+#[cfg(test)]
+mod prometheus_hostile;
+#[cfg(test)]
 mod python;
 #[cfg(test)]
 mod python_sdk;

@@ -46,6 +46,16 @@ const CALLS: &[(&str, &[Param])] = &[
     ("/query", &[("query", "1+1"), ("lookback_delta", "1m"), ("timeout", "5s")]),
     ("/query", &[("query", "queue_depth[5m]")]),
     ("/query_range", &[("query", "queue_depth"), ("stats", "all"), RANGE.0, RANGE.1, RANGE.2]),
+    (
+        "/query_exemplars",
+        &[("query", "rate(request_duration_seconds_bucket[5m])"), RANGE.0, RANGE.1],
+    ),
+    (
+        "/search/metric_names",
+        &[("search[]", "queue"), ("include_metadata", "true"), ("include_score", "true")],
+    ),
+    ("/search/label_names", &[("search[]", "jo"), ("sort_by", "score")]),
+    ("/search/label_values", &[("label", "job"), ("limit", "1")]),
     ("/format_query", &[("query", "sum by(job)(up)")]),
     ("/parse_query", &[("query", "sum by(job)(rate(up[5m] offset 1m))")]),
     ("/labels", &[]),
@@ -83,6 +93,7 @@ const RANGE: (Param, Param, Param) = (("start", "START"), ("end", "END"), ("step
 const ELSEWHERE: &[&str] = &[
     "/notifications/live",
     "/write",
+    "/read",
     "/otlp/v1/metrics",
     "/admin/tsdb/delete_series",
     "/admin/tsdb/clean_tombstones",

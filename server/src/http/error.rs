@@ -36,6 +36,18 @@ impl From<query::Error> for Failure {
     }
 }
 
+/// Bytes of an error's text at most: it may quote what was asked, which may be a megabyte.
+const TEXT_MAX: usize = 1_000;
+
+/// The text, cut where it is too long to be read.
+pub(super) fn bounded(mut text: String) -> String {
+    if text.len() > TEXT_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_MAX));
+        text.push('…');
+    }
+    text
+}
+
 /// A query's error in the API's words.
 pub(crate) fn describe(error: &query::Error) -> ApiError {
     let kind = match (error, error.kind()) {
@@ -52,7 +64,7 @@ pub(crate) fn describe(error: &query::Error) -> ApiError {
         column: at.column,
     });
     let hint = error.hint().map(str::to_owned);
-    ApiError { kind, message: error.to_string(), position, hint }
+    ApiError { kind, message: bounded(error.to_string()), position, hint }
 }
 
 /// A path below the own API that nobody claims.

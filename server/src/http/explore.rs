@@ -16,7 +16,7 @@ use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use model::metric::STALE_NAN_BITS;
 use query::promql::{Answer, Reading, SeriesValues, Value};
-use query::{InstantQuery, RangeQuery};
+use query::{InstantQuery, Origin, RangeQuery};
 
 use super::App;
 use super::error::{Failure, describe};
@@ -52,6 +52,15 @@ pub(crate) async fn query(
     Ok(Json(QueryResponse { answers }).into_response())
 }
 
+/// The dashboard asks, whoever sits before it.
+fn origin() -> Origin {
+    Origin::Http {
+        client: String::new(),
+        method: "POST".to_owned(),
+        path: "/api/headrope/v1/query".to_owned(),
+    }
+}
+
 /// A query's answer; its error takes the place of the answer and spoils no other.
 async fn answer(app: &App, query: &Query) -> QueryAnswer {
     let started = tokio::time::Instant::now();
@@ -61,6 +70,7 @@ async fn answer(app: &App, query: &Query) -> QueryAnswer {
             expr: query.text.clone(),
             at_ms: query.to_ms,
             explain: query.explain,
+            origin: origin(),
             ..InstantQuery::default()
         };
         app.engine.instant(query).await
@@ -72,6 +82,7 @@ async fn answer(app: &App, query: &Query) -> QueryAnswer {
             end_ms: query.to_ms.div_euclid(step_ms) * step_ms,
             step_ms,
             explain: query.explain,
+            origin: origin(),
             ..RangeQuery::default()
         };
         app.engine.range(range).await

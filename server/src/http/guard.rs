@@ -8,8 +8,11 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::header::{HOST, ORIGIN};
-use http::{HeaderMap, StatusCode};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW, HOST, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use store::{Held, Memory, Share};
 
@@ -18,6 +21,10 @@ use super::{App, BODY_MAX};
 
 /// How long a client may take to send the body of a query.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// What pages of other origins that may ask may use.
+const METHODS: &str = "GET, POST, DELETE, OPTIONS";
+const HEADERS: &str = "Accept, Authorization, Content-Type, Origin, X-Headrope-Coarsen";
 
 /// Refuses requests for a name that is not ours: a page of another origin whose name was rebound to our address.
 pub(super) async fn known_host(
@@ -44,6 +51,34 @@ pub(crate) async fn no_foreign_origin(
         return refusal("origin", &origin);
     }
     next.run(request).await
+}
+
+/// Answers `OPTIONS` everywhere, and lets pages of the hosts in the configuration read answers. Inside of
+/// [`no_foreign_origin`], so that every origin seen here may ask.
+pub(crate) async fn cross_origin(
+    State(app): State<Arc<App>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = request.headers().get(ORIGIN).cloned();
+    let is_preflight = request.method() == Method::OPTIONS;
+    let mut answer =
+        if is_preflight { StatusCode::NO_CONTENT.into_response() } else { next.run(request).await };
+    let headers = answer.headers_mut();
+    let is_listed = origin.as_ref().and_then(|origin| origin.to_str().ok()).is_some_and(|origin| {
+        is_named(origin.split_once("://").map_or(origin, |(_, host)| host), &app.hosts)
+    });
+    if let Some(origin) = origin.filter(|_| is_listed) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.append(VARY, HeaderValue::from_static("origin"));
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("Date"));
+    }
+    if is_preflight {
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static(METHODS));
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(HEADERS));
+        headers.insert(ALLOW, HeaderValue::from_static(METHODS));
+    }
+    answer
 }
 
 /// Reads the body whole, in bounded time, before anybody waits for it; its bytes count as the query's until the answer.

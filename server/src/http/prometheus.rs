@@ -4,26 +4,32 @@
 
 mod answer;
 mod encode;
+mod exemplars;
+pub(super) mod federate;
 mod metadata;
 mod notifications;
 mod params;
+mod read;
 mod rules;
+mod search;
 mod status;
 mod targets;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use query::{InstantQuery, RangeQuery};
+use axum::routing::{get, post};
+use query::{AskedTimes, InstantQuery, RangeQuery};
 
 use super::App;
 pub(super) use answer::Failure as PrometheusFailure;
 use answer::{Failure, Success};
 pub use notifications::Notices;
 pub(super) use params::Params;
+use params::Stats;
 
 /// Most points a series may have in a range query; clients match on the sentence.
 const POINTS_MAX: i64 = 11_000;
@@ -39,6 +45,11 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/metadata", get(metadata::metadata))
         .route("/format_query", get(metadata::format).post(metadata::format))
         .route("/parse_query", get(metadata::parse).post(metadata::parse))
+        .route("/query_exemplars", get(exemplars::exemplars).post(exemplars::exemplars))
+        .route("/read", post(read::read))
+        .route("/search/metric_names", get(search::metric_names).post(search::metric_names))
+        .route("/search/label_names", get(search::label_names).post(search::label_names))
+        .route("/search/label_values", get(search::label_values).post(search::label_values))
         .route("/rules", get(rules::rules))
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(status::alertmanagers))
@@ -62,54 +73,98 @@ pub(crate) fn routes() -> Router<Arc<App>> {
 }
 
 async fn instant(State(app): State<Arc<App>>, params: Params) -> Result<Response, Failure> {
+    let (stats, warning) = params.stats();
     let query = InstantQuery {
         expr: params.required("query")?.to_owned(),
         at_ms: params.time("time")?.unwrap_or_else(|| app.clock.now().ms()),
-        lookback_ms: params.duration("lookback_delta")?,
+        lookback_ms: params.lookback()?,
         timeout: params.timeout()?,
         limit: params.limit()?,
         explain: params.wants_explain(),
+        origin: params.origin.clone(),
+        per_step_stats: stats == Stats::PerStep,
         ..InstantQuery::default()
     };
-    let answer = app.engine.instant(query).await?;
-    Ok(encode::answer(&answer, params.wants_stats()).into_response())
+    let mut answer = app.engine.instant(query).await?;
+    answer.warnings.extend(warning);
+    Ok(encode::answer(&answer, stats))
 }
 
 async fn range(State(app): State<Arc<App>>, params: Params) -> Result<Response, Failure> {
+    let (stats, warning) = params.stats();
+    let (times, coarser) = times(&params)?;
+    let query = RangeQuery {
+        expr: params.required("query")?.to_owned(),
+        start_ms: times.start_ms,
+        end_ms: times.end_ms,
+        step_ms: times.step_ms,
+        lookback_ms: params.lookback()?,
+        timeout: params.timeout()?,
+        limit: params.limit()?,
+        origin: params.origin.clone(),
+        per_step_stats: stats == Stats::PerStep,
+        explain: params.wants_explain(),
+    };
+    let mut answer = app.engine.range(query).await?;
+    answer.warnings.extend(warning.into_iter().chain(coarser));
+    Ok(encode::answer(&answer, stats))
+}
+
+/// The times of a range query, and a warning where its step was made coarser, as the client asked for.
+fn times(params: &Params) -> Result<(AskedTimes, Option<String>), Failure> {
     let missing = |name: &str| Failure::parameter(name, "cannot parse \"\" to a valid timestamp");
     let start_ms = params.time("start")?.ok_or_else(|| missing("start"))?;
     let end_ms = params.time("end")?.ok_or_else(|| missing("end"))?;
-    let step_ms = params.duration("step")?;
-    let step_ms = step_ms
-        .ok_or_else(|| Failure::parameter("step", "cannot parse \"\" to a valid duration"))?;
     if end_ms < start_ms {
         return Err(Failure::parameter("end", "end timestamp must not be before start time"));
     }
+    let step_ms = params.duration("step")?;
+    let step_ms = step_ms
+        .ok_or_else(|| Failure::parameter("step", "cannot parse \"\" to a valid duration"))?;
     if step_ms <= 0 {
         let sentence = "zero or negative query resolution step widths are not accepted. Try a positive integer";
         return Err(Failure::parameter("step", sentence));
     }
-    if (end_ms - start_ms) / step_ms > POINTS_MAX {
+    let times = AskedTimes { start_ms, end_ms, step_ms };
+    let length_ms = end_ms.saturating_sub(start_ms);
+    if length_ms / step_ms <= POINTS_MAX {
+        return Ok((times, None));
+    }
+    if !params.coarsens {
         return Err(Failure::bad_data(
             "exceeded maximum resolution of 11,000 points per timeseries. \
              Try decreasing the query resolution (?step=XX)",
         ));
     }
-    let query = RangeQuery {
-        expr: params.required("query")?.to_owned(),
-        start_ms,
-        end_ms,
-        step_ms,
-        lookback_ms: params.duration("lookback_delta")?,
-        timeout: params.timeout()?,
-        limit: params.limit()?,
-        explain: params.wants_explain(),
-    };
-    let answer = app.engine.range(query).await?;
-    Ok(encode::answer(&answer, params.wants_stats()).into_response())
+    let step_ms = finest_step(length_ms);
+    let seconds = Duration::from_millis(step_ms.unsigned_abs()).as_secs_f64();
+    let warning = format!("the step was made coarser to stay within 11,000 points: {seconds} s");
+    Ok((AskedTimes { step_ms, ..times }, Some(warning)))
+}
+
+/// The shortest step that gives no more points than allowed; whole seconds where that is at least one.
+fn finest_step(length_ms: i64) -> i64 {
+    let step = length_ms / (POINTS_MAX + 1) + 1;
+    if step <= 1_000 { step } else { (step + 999) / 1_000 * 1_000 }
 }
 
 /// A successful answer around `data`, without warnings.
 fn ok(data: impl serde::Serialize) -> Response {
     Success::new(data).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_finest_step_is_legal_and_the_next_finer_is_not() {
+        for length_ms in [11_001, 86_400_000, 31_536_000_000, i64::MAX / 2] {
+            let step = finest_step(length_ms);
+            assert!(length_ms / step <= POINTS_MAX, "{length_ms} {step}");
+            if step <= 1_000 && step > 1 {
+                assert!(length_ms / (step - 1) > POINTS_MAX, "{length_ms} {step}");
+            }
+        }
+    }
 }

@@ -6,6 +6,8 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
+use crate::http::error::bounded;
+
 /// `status: success`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Success<T> {
@@ -51,7 +53,8 @@ struct ErrorBody<'a> {
 impl Failure {
     /// The request is wrong (400).
     pub(crate) fn bad_data(message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message: message.into() }
+        let message = bounded(message.into());
+        Self { status: StatusCode::BAD_REQUEST, kind: "bad_data", message }
     }
 
     /// The parameter `name` is wrong, in upstream's words.
@@ -60,10 +63,16 @@ impl Failure {
     }
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
 impl From<query::Error> for Failure {
     fn from(error: query::Error) -> Self {
         use query::{Error, ErrorKind};
-        let message = error.to_string();
+        let message = bounded(error.to_string());
         let (status, kind) = match (&error, error.kind()) {
             (Error::Invalid { .. }, _) => {
                 // PromQL's errors begin with their position, as upstream's do.

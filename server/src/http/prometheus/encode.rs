@@ -6,13 +6,15 @@ use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use query::promql::histogram::Histogram;
 use query::promql::number::api_text;
-use query::promql::{Answer, Labels, Reading, Sample, SeriesValues, Value};
+use query::promql::{Answer, Labels, Reading, Sample, SeriesValues, StepSamples, Value};
+
+use super::params::Stats;
 
 /// Most annotations of a kind in an answer; the rest is counted.
 const ANNOTATIONS_MAX: usize = 10;
 
 /// The whole envelope around `answer`.
-pub(super) fn answer(answer: &Answer, wants_stats: bool) -> Response {
+pub(super) fn answer(answer: &Answer, wanted: Stats) -> Response {
     let mut out = String::with_capacity(4096);
     out.push_str(r#"{"status":"success","data":{"resultType":""#);
     match &answer.value {
@@ -36,15 +38,8 @@ pub(super) fn answer(answer: &Answer, wants_stats: bool) -> Response {
             list(&mut out, series, values);
         }
     }
-    if wants_stats {
-        let stats = &answer.stats;
-        push(
-            &mut out,
-            format_args!(
-                r#","stats":{{"samples":{{"totalQueryableSamples":{},"peakSamples":{}}}}}"#,
-                stats.samples, stats.samples_peak
-            ),
-        );
+    if wanted != Stats::None {
+        stats(&mut out, answer, wanted);
     }
     // Ours: Prometheus has nothing like it, so nobody who did not ask gets it.
     if let Some(explained) = &answer.explained {
@@ -58,11 +53,49 @@ pub(super) fn answer(answer: &Answer, wants_stats: bool) -> Response {
     ([(CONTENT_TYPE, "application/json")], out).into_response()
 }
 
-fn push(out: &mut String, words: std::fmt::Arguments<'_>) {
+/// Times in seconds; samples looked at, held at once, read for the first time.
+fn stats(out: &mut String, answer: &Answer, wanted: Stats) {
+    let (stats, timings) = (&answer.stats, &answer.timings);
+    let s = |time: std::time::Duration| time.as_secs_f64();
+    push(
+        out,
+        format_args!(
+            r#","stats":{{"timings":{{"evalTotalTime":{},"resultSortTime":{},"queryPreparationTime":{},"innerEvalTime":{},"execQueueTime":{},"execTotalTime":{}}},"samples":{{"#,
+            s(timings.prepare + timings.eval),
+            s(stats.sort_time),
+            s(timings.prepare),
+            s(timings.eval.saturating_sub(stats.sort_time)),
+            s(timings.queue),
+            s(timings.total),
+        ),
+    );
+    if wanted == Stats::PerStep {
+        let mut steps = |key: &str, of: fn(&StepSamples) -> u64| {
+            push(out, format_args!("\"{key}\":"));
+            list(out, &answer.per_step, |out, (t_ms, step)| {
+                out.push('[');
+                time(out, *t_ms);
+                push(out, format_args!(",{}]", of(step)));
+            });
+            out.push(',');
+        };
+        steps("totalQueryableSamplesPerStep", |step| step.queryable);
+        steps("samplesReadPerStep", |step| step.read);
+    }
+    push(
+        out,
+        format_args!(
+            r#""totalQueryableSamples":{},"peakSamples":{},"samplesRead":{}}}}}"#,
+            stats.samples_queryable, stats.samples_peak, stats.samples_first
+        ),
+    );
+}
+
+pub(super) fn push(out: &mut String, words: std::fmt::Arguments<'_>) {
     let _infallible = out.write_fmt(words);
 }
 
-fn list<T>(out: &mut String, items: &[T], each: impl Fn(&mut String, &T)) {
+pub(super) fn list<T>(out: &mut String, items: &[T], each: impl Fn(&mut String, &T)) {
     out.push('[');
     for (n, item) in items.iter().enumerate() {
         if n > 0 {
@@ -114,8 +147,14 @@ fn values(out: &mut String, series: &SeriesValues) {
 }
 
 fn metric(out: &mut String, labels: &Labels) {
-    out.push_str(r#"{"metric":{"#);
-    for (n, (name, value)) in labels.iter().enumerate() {
+    out.push_str(r#"{"metric":"#);
+    map(out, labels.iter());
+}
+
+/// An object of texts.
+pub(super) fn map<'a>(out: &mut String, pairs: impl Iterator<Item = (&'a str, &'a str)>) {
+    out.push('{');
+    for (n, (name, value)) in pairs.enumerate() {
         if n > 0 {
             out.push(',');
         }
@@ -163,7 +202,7 @@ fn histogram_point(out: &mut String, t_ms: i64, histogram: &Histogram) {
 }
 
 /// Seconds; three decimals only where there are milliseconds.
-fn time(out: &mut String, t_ms: i64) {
+pub(super) fn time(out: &mut String, t_ms: i64) {
     let sign = if t_ms < 0 { "-" } else { "" };
     let (s, ms) = (t_ms.unsigned_abs() / 1000, t_ms.unsigned_abs() % 1000);
     push(out, format_args!("{sign}{s}"));
@@ -172,7 +211,7 @@ fn time(out: &mut String, t_ms: i64) {
     }
 }
 
-fn text(out: &mut String, text: &str) {
+pub(super) fn text(out: &mut String, text: &str) {
     // Only maps with odd keys fail to serialize; a text never does.
     out.push_str(&serde_json::to_string(text).unwrap_or_default());
 }

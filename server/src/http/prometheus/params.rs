@@ -4,25 +4,46 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OriginalUri, Request};
 use http::header::CONTENT_TYPE;
 use model::matcher::Matcher;
-use model::time::{NS_PER_MS, TimeRange, Timestamp, days_from_civil};
+use model::time::{NS_PER_MS, TimeRange, Timestamp, civil_from_days, days_from_civil};
+use query::Origin;
 use query::promql::duration::parse_ms;
 
 use super::answer::Failure;
+use crate::serve::Peer;
 
 /// Largest form body, in bytes.
 const FORM_MAX: usize = 1 << 20;
+/// Asks for the finest legal step where the one asked for is too fine.
+const COARSEN: &str = "x-headrope-coarsen";
 /// Selectors of one request at most; each costs a look at the index.
 const SELECTORS_MAX: usize = 1_000;
 /// Go's minimum and maximum time, which clients send for "no bound".
 const GO_TIME_MIN: &str = "-292273086-05-16T16:47:06Z";
 const GO_TIME_MAX: &str = "292277025-08-18T07:12:54.999999999Z";
 
+/// How much of a query's cost is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stats {
+    /// Nothing.
+    None,
+    /// Times and numbers of samples.
+    Sums,
+    /// Those, and the samples of each step.
+    PerStep,
+}
+
 /// Names and values in order; a name may repeat.
 #[derive(Debug)]
-pub(crate) struct Params(Vec<(String, String)>);
+pub(crate) struct Params {
+    pairs: Vec<(String, String)>,
+    /// Who asks.
+    pub(crate) origin: Origin,
+    /// Whether too fine a step is to be made coarser instead of refused.
+    pub(crate) coarsens: bool,
+}
 
 impl<S: Send + Sync> FromRequest<S> for Params {
     type Rejection = Failure;
@@ -41,14 +62,27 @@ impl<S: Send + Sync> FromRequest<S> for Params {
         }
         let query = parts.uri.query().unwrap_or_default();
         pairs.extend(form_urlencoded::parse(query.as_bytes()).into_owned());
-        Ok(Self(pairs))
+        let client = parts.extensions.get::<Peer>();
+        Ok(Self {
+            pairs,
+            origin: Origin::Http {
+                client: client.map(|Peer(address)| address.ip().to_string()).unwrap_or_default(),
+                method: parts.method.to_string(),
+                path: parts
+                    .extensions
+                    .get::<OriginalUri>()
+                    .map_or(parts.uri.path(), |uri| uri.path())
+                    .to_owned(),
+            },
+            coarsens: parts.headers.get(COARSEN).is_some_and(|value| value == "1"),
+        })
     }
 }
 
 impl Params {
     /// The first value of `name`; an empty one counts as absent.
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(key, value)| key == name && !value.is_empty());
+        let found = self.pairs.iter().find(|(key, value)| key == name && !value.is_empty());
         found.map(|(_, value)| value.as_str())
     }
 
@@ -78,13 +112,29 @@ impl Params {
         parse_seconds(text).or_else(|| parse_ms(text)).ok_or_else(wrong).map(Some)
     }
 
+    /// How far back the newest sample may lie; upstream takes 0 and less for its default.
+    pub(crate) fn lookback(&self) -> Result<Option<i64>, Failure> {
+        Ok(self.duration("lookback_delta")?.filter(|ms| *ms > 0))
+    }
+
     pub(crate) fn timeout(&self) -> Result<Option<Duration>, Failure> {
         let ms = self.duration("timeout")?;
         Ok(ms.map(|ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0))))
     }
 
-    pub(crate) fn wants_stats(&self) -> bool {
-        self.first("stats").is_some()
+    /// Which statistics are wanted, and a warning for what is none of upstream's words.
+    pub(crate) fn stats(&self) -> (Stats, Option<String>) {
+        match self.first("stats") {
+            None => (Stats::None, None),
+            Some("true") => (Stats::Sums, None),
+            Some("all") => (Stats::PerStep, None),
+            Some(other) => {
+                let words = format!(
+                    "unknown value {other:?} of the parameter \"stats\", taken as \"true\""
+                );
+                (Stats::Sums, Some(words))
+            }
+        }
     }
 
     /// Whether the cost of each part of the query is asked for: `explain=1`.
@@ -156,7 +206,7 @@ impl Params {
     }
 
     fn each<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+        self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -195,8 +245,8 @@ fn rfc3339_ms(text: &str) -> Option<i64> {
     if !is_whole || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    let ms = number(&format!("{fraction:0<3}")[..3], 3)
-        .filter(|_| fraction.bytes().all(|b| b.is_ascii_digit()))?;
+    let is_fraction = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
+    let ms = is_fraction.then(|| number(format!("{fraction:0<3}").get(..3)?, 3))??;
     let offset_s = if zone.eq_ignore_ascii_case("z") {
         0
     } else {
@@ -205,11 +255,16 @@ fn rfc3339_ms(text: &str) -> Option<i64> {
         if zone.starts_with('-') { -seconds } else { seconds }
     };
     let days = days_from_civil(year, month, day);
+    if civil_from_days(days) != (year, month, day) {
+        return None; // The 30th of February, say.
+    }
     Some((days * 86_400 + hour * 3600 + minute * 60 + second - offset_s) * 1000 + ms)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -224,10 +279,79 @@ mod tests {
             "1970-13-01T00:00:00Z",
             "1970-01-01",
             "1970-01-01T00:00:00é",
+            "1970-01-01T00:00:00.ééZ",
+            "1970-01-01T00:00:00.Z",
+            "1970-02-30T00:00:00Z",
             "NaN",
             "1e400",
         ] {
             assert_eq!(parse_time(bad), None, "{bad}");
+        }
+    }
+
+    fn params(query: &str) -> Params {
+        Params {
+            pairs: form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+            origin: Origin::default(),
+            coarsens: false,
+        }
+    }
+
+    #[test]
+    fn parameters_that_make_no_sense_are_named() {
+        for (query, wanted) in [
+            ("limit=-1", "invalid parameter \"limit\": limit must be non-negative"),
+            ("limit=x", "invalid parameter \"limit\": cannot parse \"x\" to a number"),
+            (
+                "exclude_alerts=x",
+                "invalid parameter \"exclude_alerts\": cannot parse \"x\" to a boolean",
+            ),
+            ("match[]=%7B%7D", "match[] must contain at least one non-empty matcher"),
+            (
+                "match[]=up+offset+5m",
+                "invalid parameter \"match[]\": up offset 5m has a modifier, which a selector of series cannot",
+            ),
+            (
+                "start=2&end=1",
+                "invalid parameter \"end\": end timestamp must not be before start time",
+            ),
+        ] {
+            let params = params(query);
+            let errors = [
+                params.limit().err(),
+                params.flag("exclude_alerts").err(),
+                params.matchers().err(),
+                params.range(Timestamp(0)).err(),
+            ];
+            let words: Vec<String> = errors.into_iter().flatten().map(|e| e.to_string()).collect();
+            assert_eq!(words, [wanted], "{query}");
+        }
+        assert_eq!(params("match[]=up&match[]=up").matchers().unwrap().len(), 1);
+        assert_eq!(params("query=&query=up").first("query"), Some("up"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_breaks_the_reading_of_parameters(name in "(query|start|end|limit|stats|match\\[\\]|step)", value in ".{0,60}") {
+            let query = form_urlencoded::Serializer::new(String::new()).append_pair(&name, &value).finish();
+            let params = params(&query);
+            drop((params.time(&name), params.duration(&name), params.limit(), params.bound(&name)));
+            drop((params.flag(&name), params.range(Timestamp(0)), params.stats(), params.timeout()));
+            drop(params.matchers());
+        }
+
+        #[test]
+        fn times_near_rfc_3339_break_nothing(
+            text in "-?[0-9]{0,5}-?[0-9]{0,2}-?[0-9é]{0,3}[Tt ]?[0-9]{0,2}:?[0-9]{0,2}:?[0-9]{0,2}[.,]?[0-9é]{0,12}(Z|z|[+ -][0-9é]{0,2}:?[0-9]{0,2})?"
+        ) {
+            prop_assert!(parse_time(&text).is_none_or(|ms| ms.abs() < i64::MAX / 2));
+        }
+
+        #[test]
+        fn a_time_we_print_is_the_time_we_read(ms in -9_223_372_036_000_i64..9_223_372_036_000) {
+            prop_assert_eq!(parse_time(&Timestamp::from_ms(ms).to_string()).map(|read| read - ms).unwrap_or(1), 0);
+            let seconds = format!("{}{}.{:03}", if ms < 0 { "-" } else { "" }, ms.abs() / 1000, ms.abs() % 1000);
+            prop_assert_eq!(parse_time(&seconds), Some(ms));
         }
     }
 }
