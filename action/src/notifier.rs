@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use model::alert::Transition;
+use model::metric::Labels;
 use model::time::{Clock, Timestamp};
 use reqwest::Client;
 use tokio::sync::Notify;
@@ -300,6 +301,19 @@ impl Notifier {
 
     fn receiver(&self, name: &str) -> Option<&Receiver> {
         self.receivers.iter().find(|receiver| receiver.name == name).map(AsRef::as_ref)
+    }
+
+    /// Names of the receivers, as configured.
+    #[must_use]
+    pub fn receivers(&self) -> Vec<&str> {
+        self.receivers.iter().map(|receiver| receiver.name.as_str()).collect()
+    }
+
+    /// Names of the receivers that are told of an alert with these labels.
+    #[must_use]
+    pub fn receivers_of(&self, labels: &Labels) -> Vec<&str> {
+        let takers = self.receivers.iter().filter(|receiver| receiver.takes(labels));
+        takers.map(|receiver| receiver.name.as_str()).collect()
     }
 
     /// The latest `limit` deliveries, newest first.

@@ -107,7 +107,12 @@ impl Receiver {
 
     /// Whether `transition` is to be told to this receiver.
     pub(crate) fn wants(&self, transition: &Transition) -> bool {
-        self.conditions.iter().all(|condition| condition.holds(&transition.labels))
+        self.takes(&transition.labels)
+    }
+
+    /// Whether an alert with these labels is to be told to this receiver.
+    pub(crate) fn takes(&self, labels: &Labels) -> bool {
+        self.conditions.iter().all(|condition| condition.holds(labels))
     }
 
     /// Scheme, host and port: what logs may show of the URL, whose path may hold a token.

@@ -1,6 +1,7 @@
 //! The main port: dashboard, own API, Prometheus API, health and metrics. Maps requests and answers, nothing else.
 
 mod admin;
+mod alertmanager;
 mod alerts;
 mod assets;
 mod complete;
@@ -29,6 +30,7 @@ use http::header::{HeaderName, HeaderValue};
 use model::time::{Clock, TimeRange, Timestamp};
 
 pub use prometheus::Notices;
+use prometheus::PrometheusFailure;
 use tokio_util::sync::CancellationToken;
 
 use crate::listen::Addresses;
@@ -97,6 +99,10 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/api/headrope/v1", own)
         .nest("/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
         .nest("/prometheus/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
+        .nest("/api/v2", alertmanager::routes())
+        .nest("/alertmanager/api/v2", alertmanager::routes())
+        .route("/alertmanager/-/healthy", get(health::healthy))
+        .route("/alertmanager/-/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route("/federate", get(prometheus::federate::federate))
         .route("/prometheus/federate", get(prometheus::federate::federate))

@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod alert_loop;
 #[cfg(test)]
+mod amtool;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod crash;

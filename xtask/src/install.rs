@@ -9,7 +9,7 @@ use crate::shell;
 /// A C compiler: zstd and SQLite's amalgamation are the only C we build.
 const BUILD: &[Package] =
     &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
-/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus for remote write.
+/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool and amtool.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -22,6 +22,7 @@ const TEST: &[Package] = &[
         program: "/usr/lib/python3/dist-packages/ensurepip-placeholder",
     },
     Package { name: "prometheus", program: "prometheus" },
+    Package { name: "prometheus-alertmanager", program: "amtool" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[
