@@ -18,7 +18,7 @@ mod place;
 mod protocol;
 
 pub(crate) use check::BODY_BYTES_MAX;
-pub(crate) use document::{Job, StaticGroup, Validation};
+pub(crate) use document::{Job, Scheme, StaticGroup, Validation};
 pub(crate) use duration::{DurationText, Span};
 pub(crate) use glob::files;
 pub(crate) use protocol::Protocol;

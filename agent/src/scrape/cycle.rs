@@ -3,6 +3,7 @@
 //! Pure: body in, points out. A scrape is taken whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
 use model::metric::Labels;
@@ -23,6 +24,7 @@ pub(crate) struct Memory {
     metas: BTreeMap<String, Arc<Meta>>,
     /// Number of the present scrape.
     scrape: u64,
+    hasher: RandomState,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,8 @@ struct Series {
     /// Whether its end has to be told.
     live: bool,
     native: bool,
+    /// Hash of the exemplars it had, which targets show again until there are newer ones; 0 for none.
+    exemplars: u64,
 }
 
 /// What came of a body.
@@ -146,7 +150,8 @@ impl Memory {
             point.meta = sample.family.map(|family| Arc::clone(&metas[family]));
             point.exemplars =
                 exposition.exemplars(sample).iter().map(|parts| exemplar(parts, at_ms)).collect();
-            touched.push(honored.is_none() || job.track_timestamps_staleness);
+            let tracked = honored.is_none() || job.track_timestamps_staleness;
+            touched.push((tracked, self.hash(exposition.exemplars(sample))));
             round.points.push(point);
         }
         self.metas = metas.into_iter().map(|meta| (meta.family.clone(), meta)).collect();
@@ -155,30 +160,45 @@ impl Memory {
     }
 
     /// Writes down which series the scrape had, and takes out what would be there twice.
-    fn keep(&mut self, round: &mut Round, tracked: &[bool]) {
+    fn keep(&mut self, round: &mut Round, touched: &[(bool, u64)]) {
         let (scrape, mut number, mut added, mut duplicates) = (self.scrape, 0, 0, 0);
-        round.points.retain(|point| {
-            let live = tracked[number];
+        round.points.retain_mut(|point| {
+            let (live, exemplars) = touched[number];
             number += 1;
             let native = matches!(point.value, Value::Histogram(_));
-            let fresh = Series { seen: scrape, at_ms: point.at_ms, live, native };
+            let fresh = Series { seen: scrape, at_ms: point.at_ms, live, native, exemplars };
             match self.series.get_mut(&point.labels) {
                 Some(series) if series.seen == scrape && series.at_ms == point.at_ms => {
                     duplicates += 1;
-                    false
+                    return false;
                 }
                 Some(series) => {
+                    if series.exemplars == exemplars {
+                        point.exemplars.clear();
+                    }
                     *series = fresh;
-                    true
                 }
                 None => {
                     added += 1;
                     self.series.insert(point.labels.clone(), fresh);
-                    true
                 }
             }
+            true
         });
         (round.added, round.duplicates) = (added, duplicates);
+    }
+
+    /// What tells exemplars from those of the scrape before.
+    fn hash(&self, exemplars: &[ExemplarParts<'_>]) -> u64 {
+        if exemplars.is_empty() {
+            return 0;
+        }
+        let mut hasher = self.hasher.build_hasher();
+        for exemplar in exemplars {
+            exemplar.labels.hash(&mut hasher);
+            (exemplar.value.to_bits(), exemplar.at_ms).hash(&mut hasher);
+        }
+        hasher.finish().max(1)
     }
 
     /// The families of this scrape; what was said before is not held twice.

@@ -14,13 +14,17 @@ use super::relabel::LabelSet;
 use super::state::Counters;
 use super::watch::Shared;
 
+mod consul;
 mod dns;
 mod file;
 mod http;
+mod kubernetes;
 
+pub(crate) use consul::ConsulConfig;
 pub(crate) use dns::DnsConfig;
 pub(crate) use file::FileConfig;
 pub(crate) use http::HttpConfig;
+pub(crate) use kubernetes::{KubernetesConfig, check_access};
 
 /// All that one discovery knows now.
 pub(crate) struct Update {
@@ -79,6 +83,12 @@ pub(crate) fn start(
     }
     for config in &job.dns_sd_configs {
         tasks.spawn(dns::run(poll(), config.clone()));
+    }
+    for config in &job.kubernetes_sd_configs {
+        tasks.spawn(kubernetes::run(poll(), config.clone()));
+    }
+    for config in &job.consul_sd_configs {
+        tasks.spawn(consul::run(poll(), config.clone()));
     }
     n
 }

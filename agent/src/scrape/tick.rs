@@ -25,10 +25,12 @@ impl Grid {
         Timestamp(now.0.saturating_add(self.interval_ns - since))
     }
 
-    /// The point after `planned` that is not yet over at `now`: what was missed is left out.
+    /// The point after `planned` that is not yet over at `now`: what was missed is left out. A clock that was set back is
+    /// followed at once.
     pub(crate) fn next(&self, planned: Timestamp, now: Timestamp) -> Timestamp {
         let next = Timestamp(planned.0.saturating_add(self.interval_ns));
-        if next >= now { next } else { self.after(now) }
+        let is_near = next >= now && next.0 - now.0 <= self.interval_ns;
+        if is_near { next } else { self.after(now) }
     }
 
     /// The time of a scrape that was planned for `planned` and began at `now`: the plan, if it was kept within 2 ms and
@@ -51,6 +53,7 @@ mod tests {
         assert_eq!(grid.after(at(103)), at(113), "strictly after");
         assert_eq!(grid.next(at(103), at(104)), at(113));
         assert_eq!(grid.next(at(103), at(140)), at(143), "missed points are left out");
+        assert_eq!(grid.next(at(103), at(50)), at(53), "the clock was set back");
         assert_eq!(grid.aligned(at(103), Timestamp(at(103).0 + 1_900_000)), at(103));
         let late = Timestamp(at(103).0 + 2_100_000);
         assert_eq!(grid.aligned(at(103), late), late);

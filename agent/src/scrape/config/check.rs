@@ -11,6 +11,7 @@ use super::place::{at, place_of};
 use super::protocol::Protocol;
 use crate::Error;
 use crate::http_client::HttpClient;
+use crate::scrape::discovery::check_access;
 
 const INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -134,6 +135,14 @@ fn discoveries(job: &Job) -> Result<(), String> {
     for config in &job.http_sd_configs {
         config.check()?;
         HttpClient::new(&config.http(), &job.folder)?;
+    }
+    for config in &job.consul_sd_configs {
+        config.check()?;
+        HttpClient::new(&config.access()?, &job.folder)?;
+    }
+    for config in &job.kubernetes_sd_configs {
+        config.check()?;
+        check_access(config, &job.folder)?;
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use super::place::describe;
 use super::protocol::Protocol;
 use crate::Error;
 use crate::http_client::with_http;
-use crate::scrape::discovery::{DnsConfig, FileConfig, HttpConfig};
+use crate::scrape::discovery::{ConsulConfig, DnsConfig, FileConfig, HttpConfig, KubernetesConfig};
 use crate::scrape::relabel::Rule;
 
 /// What a file holds, defaults not yet filled in.
@@ -99,6 +99,8 @@ with_http! {
         pub file_sd_configs: Vec<FileConfig>,
         pub http_sd_configs: Vec<HttpConfig>,
         pub dns_sd_configs: Vec<DnsConfig>,
+        pub kubernetes_sd_configs: Vec<KubernetesConfig>,
+        pub consul_sd_configs: Vec<ConsulConfig>,
         pub relabel_configs: Vec<Rule>,
         pub metric_relabel_configs: Vec<Rule>,
         /// Where relative paths begin: the folder of the file. Not in the YAML.

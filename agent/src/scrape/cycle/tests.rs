@@ -157,3 +157,27 @@ fn limits_of_labels_and_missing_names_fail_the_scrape() {
         assert!(error.starts_with(words), "{error}");
     }
 }
+
+#[test]
+fn an_exemplar_is_told_once() {
+    let mut case = Case::new("{job_name: j}");
+    let mut n = |exemplar: &str| {
+        case.now_ms += 1000;
+        let body = format!("# TYPE a counter\na_total 1{exemplar}\n# EOF\n");
+        let round = case.memory.take(
+            &case.job,
+            &case.target,
+            (body.as_bytes(), Format::OpenMetrics),
+            case.now_ms,
+        );
+        round.unwrap().points[0].exemplars.len()
+    };
+    let found = [
+        n(" # {t=\"1\"} 1"),
+        n(" # {t=\"1\"} 1"),
+        n(" # {t=\"2\"} 1"),
+        n(""),
+        n(" # {t=\"2\"} 1 5"),
+    ];
+    assert_eq!(found, [1, 0, 1, 0, 1]);
+}

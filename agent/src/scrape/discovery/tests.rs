@@ -137,6 +137,63 @@ fn the_systems_file_is_read() {
     assert_eq!(dns::Resolver::read("").servers[0].to_string(), "127.0.0.1:53");
 }
 
+/// A server that answers GETs by path; what was asked comes through the channel.
+async fn json_server(
+    answers: &[(&'static str, &'static str)],
+) -> (SocketAddr, mpsc::Receiver<String>) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let answers: HashMap<_, _> = answers.iter().copied().collect();
+    let (asked, asks) = mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            let request = String::from_utf8(request).unwrap();
+            let target = request.split(' ').nth(1).unwrap();
+            let body = answers.get(target.split('?').next().unwrap());
+            let (status, body) = body.map_or(("404 Not Found", "{}"), |body| ("200 OK", body));
+            let head = format!(
+                "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
+            stream.write_all((head + body).as_bytes()).await.unwrap();
+            drop(asked.send(request).await); // A test that has seen enough.
+        }
+    });
+    (address, asks)
+}
+
+#[tokio::test]
+async fn instances_of_consuls_services_are_found() {
+    let instances = r#"[{"Node": {"Node": "n1", "Address": "10.0.0.1"}, "Service": {"ID": "w", "Service": "web", "Tags": ["a"], "Port": 80}}]"#;
+    let (server, mut asks) = json_server(&[
+        ("/v1/catalog/services", r#"{"web": ["a"], "other": [], "more": null}"#),
+        ("/v1/health/service/web", instances),
+    ])
+    .await;
+    let yaml = format!("{{server: '{server}', token: t, tags: [a], datacenter: d}}");
+    let config: ConsulConfig = serde_saphyr::from_str(&yaml).unwrap();
+    let (updates, mut found) = mpsc::channel(1);
+    let stop = CancellationToken::new();
+    let job = Arc::new(serde_saphyr::from_str("{job_name: c}").unwrap());
+    let poll = Poll { job, number: 0, updates, stop: stop.clone(), counters: Arc::default() };
+    let task = tokio::spawn(consul::run(poll, config));
+    let update = found.recv().await.unwrap();
+    assert_eq!(shown(&update.targets, "__meta_consul_tags"), ["10.0.0.1:80 ,a,"]);
+    let first = asks.recv().await.unwrap();
+    assert!(first.starts_with("GET /v1/catalog/services?dc=d&stale HTTP"), "{first}");
+    assert!(first.to_lowercase().contains("authorization: bearer t\r\n"), "{first}");
+    let second = asks.recv().await.unwrap();
+    assert!(second.starts_with("GET /v1/health/service/web?dc=d&tag=a&stale HTTP"), "{second}");
+    stop.cancel();
+    task.await.unwrap();
+}
+
 proptest! {
     #[test]
     fn no_answer_makes_the_resolver_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
