@@ -1,13 +1,17 @@
 //! Sends samples in Prometheus' own identity by remote write: 2.0, or 1.0 where the receiver knows no other.
 //!
-//! `scrape` fills the [`Queue`]; one [`Sender`] empties it, oldest first, so that each series arrives in order. While a
-//! request is under way what comes in waits, and goes together into the next: no delay when idle, large requests under
-//! load. What was not delivered is counted by reason. Source: remote write specifications 1.0 and 2.0.
+//! `scrape` fills the [`Queue`]; one [`Sender`] empties it, oldest first, so that each series arrives in order. While
+//! requests are under way what comes in waits, and goes together into the next: no delay when idle, large requests and
+//! several at once under load. What was not delivered is counted by reason. Source: remote write specifications 1.0 and 2.0.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::future::join_all;
 use model::metric::Labels;
 use model::time::Clock;
 use tokio::time::Instant;
@@ -35,6 +39,8 @@ use client::{Answer, Version};
 pub(crate) struct Policy {
     /// Samples and histograms in one request, at most.
     pub samples_max: usize,
+    /// Requests at once, at most; so many only when there is enough to fill them.
+    pub shards_max: usize,
     /// Deadline of one request.
     pub timeout: Duration,
     /// First pause before a repetition; doubles.
@@ -55,6 +61,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             samples_max: 2_000,
+            shards_max: 50,
             timeout: Duration::from_secs(30),
             backoff_min: Duration::from_millis(30),
             backoff_max: Duration::from_secs(5),
@@ -75,12 +82,14 @@ pub(crate) struct Sender {
     policy: Policy,
     /// Added to every series that has no label of the name.
     external: Labels,
-    version: Version,
-    backoff: Backoff,
+    /// Whether the receiver has said that it knows only 1.0.
+    is_old: AtomicBool,
+    seed: AtomicU64,
     queue: Arc<Queue>,
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
-    complaints: BTreeSet<String>,
+    complaints: Mutex<BTreeSet<String>>,
+    hasher: RandomState,
 }
 
 impl Sender {
@@ -92,47 +101,57 @@ impl Sender {
         queue: Arc<Queue>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let seed = clock.now().0.cast_unsigned();
         Self {
-            version: policy.version,
-            backoff: Backoff::new(policy.backoff_min, policy.backoff_max, seed),
+            is_old: AtomicBool::new(policy.version == Version::V1),
+            seed: AtomicU64::new(clock.now().0.cast_unsigned()),
             tally: queue.tally(),
             client,
             policy,
             external,
             queue,
             clock,
-            complaints: BTreeSet::new(),
+            complaints: Mutex::default(),
+            hasher: RandomState::new(),
         }
     }
 
     /// Sends until the queue is closed and empty, or until `flush_timeout` after `stop`; what is left then is counted
     /// as dropped.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        let flush_timeout = self.policy.flush_timeout;
+    pub(crate) async fn run(self, stop: CancellationToken) {
         let deadline = async {
             stop.cancelled().await;
-            tokio::time::sleep(flush_timeout).await;
+            tokio::time::sleep(self.policy.flush_timeout).await;
         };
-        let queue = Arc::clone(&self.queue);
         tokio::select! {
             biased; // A flush that ends at the deadline is complete all the same.
             () = self.drain() => {}
             () = deadline => {}
         }
-        let left = queue.abandon();
+        let left = self.queue.abandon();
         if left > 0 {
             warn!(samples = left, "stopped before all samples were sent");
         }
     }
 
-    async fn drain(&mut self) {
-        while let Some(points) = self.queue.take(self.policy.samples_max).await {
+    /// Round after round: as many requests at once as the backlog fills, each with series of its own, so that those of
+    /// one series stay in order.
+    async fn drain(&self) {
+        let Policy { samples_max, shards_max, .. } = self.policy;
+        while let Some(points) = self.queue.take(samples_max.saturating_mul(shards_max)).await {
+            let n_shards = points.len().div_ceil(samples_max).max(1);
             let points = self.young(points);
-            if !points.is_empty() {
-                self.deliver(&points).await;
+            let mut shards = vec![Vec::new(); n_shards];
+            for point in points {
+                let shard = self.hasher.hash_one(&point.labels) % n_shards as u64;
+                shards[usize::try_from(shard).unwrap_or(0)].push(point);
             }
-            self.queue.done();
+            let deliveries = shards.iter().map(|shard| async {
+                for points in shard.chunks(samples_max) {
+                    self.deliver(points).await;
+                    self.queue.done(points.len());
+                }
+            });
+            join_all(deliveries).await;
         }
     }
 
@@ -146,28 +165,23 @@ impl Sender {
         let before = points.len();
         points.retain(|point| point.at_ms >= oldest);
         self.tally.dropped("too_old", before - points.len());
+        self.queue.done(before - points.len());
         points
     }
 
+    fn version(&self) -> Version {
+        if self.is_old.load(Ordering::Relaxed) { Version::V1 } else { Version::V2 }
+    }
+
     /// Repeats the request until it is taken, refused, or nobody waits for it any more.
-    async fn deliver(&mut self, points: &[Point]) {
-        let mut body = encode::body(self.version, points, &self.external);
-        let mut tries = 0_u32;
-        let begun = Instant::now();
+    async fn deliver(&self, points: &[Point]) {
+        let seed = self.seed.fetch_add(1, Ordering::Relaxed);
+        let mut backoff = Backoff::new(self.policy.backoff_min, self.policy.backoff_max, seed);
+        let mut version = self.version();
+        let mut body = encode::body(version, points, &self.external);
+        let (mut tries, begun) = (0_u32, Instant::now());
         loop {
-            let request = self.client.send(self.version, body.clone(), tries, self.clock.now());
-            let answer = tokio::time::timeout(self.policy.timeout, request).await;
-            let answer = answer.unwrap_or_else(|_| Answer::timeout(self.policy.timeout));
-            let answer = match answer {
-                Answer::Busy { after, message } if self.policy.retry_on_429 => {
-                    Answer::Retry { after, message }
-                }
-                Answer::Busy { message, .. } => {
-                    Answer::Refused { reason: "too_many_requests", message }
-                }
-                other => other,
-            };
-            match answer {
+            match self.request(version, &body, tries).await {
                 Answer::Taken { unseen } => {
                     if tries > 0 {
                         let seconds = begun.elapsed().as_secs_f64();
@@ -175,56 +189,72 @@ impl Sender {
                     }
                     return self.taken(points, unseen);
                 }
-                Answer::OtherVersion { message } if self.version == Version::V2 => {
-                    info!(
-                        url = self.client.url(),
-                        detail = message,
-                        "the receiver does not read remote write 2.0, sending 1.0"
-                    );
-                    self.version = Version::V1;
-                    body = encode::body(self.version, points, &self.external);
+                Answer::OtherVersion { message } if version == Version::V2 => {
+                    if !self.is_old.swap(true, Ordering::Relaxed) {
+                        let url = self.client.url();
+                        info!(
+                            url,
+                            detail = message,
+                            "the receiver does not read remote write 2.0, sending 1.0"
+                        );
+                    }
+                    version = Version::V1;
+                    body = encode::body(version, points, &self.external);
                 }
-                Answer::OtherVersion { message } | Answer::Busy { message, .. } => {
-                    return self.refused("refused", points, &message);
+                Answer::OtherVersion { message } => {
+                    return self.refused("refused", points.len(), &message);
                 }
-                Answer::Refused { reason, message } => {
-                    return self.refused(reason, points, &message);
+                Answer::Busy { message, .. } => {
+                    return self.refused("too_many_requests", points.len(), &message);
+                }
+                Answer::Refused { reason, message, written } => {
+                    let written = written.min(points.len());
+                    self.tally.sent(written);
+                    return self.refused(reason, points.len() - written, &message);
                 }
                 Answer::Retry { after, message } => {
                     if tries == 0 {
-                        warn!(
-                            url = self.client.url(),
-                            detail = message,
-                            "cannot reach the receiver, samples wait"
-                        );
+                        let url = self.client.url();
+                        warn!(url, detail = message, "cannot reach the receiver, samples wait");
                     }
                     tries = tries.saturating_add(1);
                     self.tally.retried();
-                    tokio::time::sleep(self.backoff.pause(tries, after)).await;
+                    tokio::time::sleep(backoff.pause(tries, after)).await;
                 }
             }
         }
     }
 
-    fn taken(&mut self, points: &[Point], unseen: bool) {
+    /// One try; 429 is worth another if the policy says so.
+    async fn request(&self, version: Version, body: &Bytes, tries: u32) -> Answer {
+        let request = self.client.send(version, body.clone(), tries, self.clock.now());
+        let answer = tokio::time::timeout(self.policy.timeout, request).await;
+        match answer.unwrap_or_else(|_| Answer::timeout(self.policy.timeout)) {
+            Answer::Busy { after, message } if self.policy.retry_on_429 => {
+                Answer::Retry { after, message }
+            }
+            other => other,
+        }
+    }
+
+    fn taken(&self, points: &[Point], unseen: bool) {
         if unseen {
             let message = "the answer names no written samples: the receiver read 2.0 as 1.0 and stored nothing";
-            return self.refused("not_written", points, message);
+            return self.refused("not_written", points.len(), message);
         }
         self.tally.sent(points.len());
     }
 
-    fn refused(&mut self, reason: &'static str, points: &[Point], message: &str) {
-        self.tally.dropped(reason, points.len());
+    fn refused(&self, reason: &'static str, n_points: usize, message: &str) {
+        self.tally.dropped(reason, n_points);
         // Counts vary from answer to answer; the words around them are the reason.
         let words: String = message.chars().filter(|c| !c.is_ascii_digit()).take(256).collect();
-        if self.complaints.len() < COMPLAINTS_MAX && self.complaints.insert(words) {
-            warn!(
-                url = self.client.url(),
-                reason,
-                detail = message,
-                "the receiver does not take everything"
-            );
+        let mut complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = complaints.len() < COMPLAINTS_MAX && complaints.insert(words);
+        drop(complaints);
+        if is_new {
+            let url = self.client.url();
+            warn!(url, reason, detail = message, "the receiver does not take everything");
         }
     }
 }

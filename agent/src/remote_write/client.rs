@@ -44,8 +44,8 @@ pub(crate) enum Answer {
     Retry { after: Option<Duration>, message: String },
     /// 429: too much at once.
     Busy { after: Option<Duration>, message: String },
-    /// It never will.
-    Refused { reason: &'static str, message: String },
+    /// It never will; `written` samples and histograms of it are stored all the same.
+    Refused { reason: &'static str, message: String, written: usize },
     /// 415: the receiver does not know these messages.
     OtherVersion { message: String },
 }
@@ -128,24 +128,34 @@ pub(super) fn judge(
     let text = String::from_utf8_lossy(body);
     let text: String = text.chars().filter(|c| !c.is_control()).take(SENTENCE_CHARS_MAX).collect();
     let message = format!("HTTP status {}: {text}", status.as_u16());
+    let refused =
+        |reason| Answer::Refused { reason, message: message.clone(), written: written(headers) };
     match status.as_u16() {
         200..=299 => Answer::Taken { unseen: version == Version::V2 && !has_written(headers) },
         415 => Answer::OtherVersion { message },
         429 => Answer::Busy { after: retry_after(headers, now), message },
         500..=599 => Answer::Retry { after: retry_after(headers, now), message },
-        401 => Answer::Refused { reason: "unauthenticated", message },
-        403 => Answer::Refused { reason: "permission_denied", message },
-        413 => Answer::Refused { reason: "too_large", message },
-        _ => Answer::Refused { reason: "refused", message },
+        401 => refused("unauthenticated"),
+        403 => refused("permission_denied"),
+        413 => refused("too_large"),
+        _ => refused("refused"),
     }
+}
+
+/// The count in a header of 2.0; 0 without it.
+fn count(headers: &HeaderMap, name: &str) -> u64 {
+    headers.get(name).and_then(|value| value.to_str().ok()?.trim().parse().ok()).unwrap_or(0)
 }
 
 /// Whether the answer counts anything as written, as 2.0 demands.
 fn has_written(headers: &HeaderMap) -> bool {
-    let count = |name: &&str| {
-        headers.get(*name).and_then(|value| value.to_str().ok()?.trim().parse::<u64>().ok())
-    };
-    WRITTEN.iter().filter_map(count).any(|count| count > 0)
+    WRITTEN.iter().any(|name| count(headers, name) > 0)
+}
+
+/// Samples and histograms that the answer counts as written.
+fn written(headers: &HeaderMap) -> usize {
+    let n = count(headers, WRITTEN[0]).saturating_add(count(headers, WRITTEN[1]));
+    usize::try_from(n).unwrap_or(usize::MAX)
 }
 
 /// What `Retry-After` asks for: seconds, or the time until an HTTP date.

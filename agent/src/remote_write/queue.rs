@@ -69,7 +69,7 @@ impl Queue {
                 if n > 0 {
                     let taken: Vec<Point> = waiting.points.drain(..n).collect();
                     waiting.bytes -= taken.iter().map(Point::bytes).sum::<usize>();
-                    waiting.sending = n;
+                    waiting.sending += n;
                     return Some(taken);
                 }
                 if waiting.closed {
@@ -80,9 +80,10 @@ impl Queue {
         }
     }
 
-    /// What [`Self::take`] gave out is dealt with.
-    pub(crate) fn done(&self) {
-        self.lock().sending = 0;
+    /// So many of those that [`Self::take`] gave out are dealt with.
+    pub(crate) fn done(&self, n: usize) {
+        let mut waiting = self.lock();
+        waiting.sending = waiting.sending.saturating_sub(n);
     }
 
     /// Gives up what is left, counts it, and returns how many samples that were.

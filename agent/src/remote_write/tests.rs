@@ -255,3 +255,39 @@ async fn what_is_refused_or_not_written_is_lost_and_counted() {
         .await;
     assert_eq!(tally.read().2["too_old"], 1);
 }
+
+#[tokio::test]
+async fn a_backlog_goes_in_several_requests_at_once_and_each_series_stays_in_order() {
+    let (n_series, n_samples) = (10, 30);
+    let receiver = Receiver::start(&[TAKEN; 40]).await;
+    let tally = Arc::new(Tally::default());
+    let queue = Arc::new(Queue::new(1 << 20, Arc::clone(&tally)));
+    for at_ms in 0..n_samples {
+        queue
+            .push((0..n_series).map(|series| Point { at_ms, ..point(&format!("m{series}"), 1.0) }));
+    }
+    queue.close();
+    let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
+    let policy = Policy { samples_max: 40, shards_max: 4, ..quick() };
+    let client = Client::new(http, receiver.url.clone());
+    Sender::new(client, policy, Labels::default(), queue, clock)
+        .run(CancellationToken::new())
+        .await;
+    assert_eq!(tally.read().0, 300);
+    let mut times: std::collections::BTreeMap<String, Vec<i64>> = std::collections::BTreeMap::new();
+    let mut largest = 0;
+    for (_, body) in receiver.requests.lock().unwrap().iter() {
+        let request = RequestV2::decode(inflate(body).as_slice()).unwrap();
+        largest = largest.max(request.timeseries.len());
+        for series in &request.timeseries {
+            let name = request.symbols[series.labels_refs[1] as usize].clone();
+            times.entry(name).or_default().push(series.samples[0].timestamp);
+        }
+    }
+    assert!(largest <= 40, "{largest}");
+    assert_eq!(times.len(), 10);
+    for (name, times) in times {
+        assert_eq!(times, (0..n_samples).collect::<Vec<_>>(), "{name}");
+    }
+}
