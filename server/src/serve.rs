@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use axum::{Extension, Router};
+use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -55,8 +55,7 @@ pub async fn serve(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let routes = routes.clone().layer(Extension(Peer(peer)));
-                let connection = converse(stream, routes, stop.clone());
+                let connection = converse((stream, Peer(peer)), routes.clone(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -74,7 +73,7 @@ pub async fn serve(
 }
 
 /// One connection, HTTP/1 or HTTP/2, to its end.
-async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
+async fn converse((stream, peer): (TcpStream, Peer), routes: Router, stop: CancellationToken) {
     let mut byte = [0];
     let first_byte = tokio::time::timeout(HEADER_TIMEOUT, stream.peek(&mut byte));
     let spoke = tokio::select! {
@@ -92,6 +91,10 @@ async fn converse(stream: TcpStream, routes: Router, stop: CancellationToken) {
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(STREAMS_MAX);
+    let routes = tower::ServiceExt::map_request(routes, move |mut request: http::Request<_>| {
+        request.extensions_mut().insert(peer);
+        request
+    });
     let connection =
         builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(routes));
     tokio::pin!(connection);

@@ -226,6 +226,34 @@ async fn every_path_of_the_contract_answers_in_its_shape_or_is_listed_as_left_ou
     server.stop().await;
 }
 
+/// The description that the server itself gives names every path it serves, and no other.
+#[tokio::test]
+async fn our_own_description_is_true() {
+    let home = Home::new();
+    let server = home.start("").await;
+    let answer = server.client.get(server.url("/api/v1/openapi.yaml")).send().await.unwrap();
+    assert!(answer.headers()["content-type"].to_str().unwrap().starts_with("application/yaml"));
+    let ours: Value = serde_saphyr::from_str(&answer.text().await.unwrap()).unwrap();
+    for (path, methods) in ours["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let url = server.url(&format!("/prometheus/api/v1{}", path.replace("{name}", "job")));
+            let method = reqwest::Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
+            let answer = server.client.request(method.clone(), url).send().await.unwrap();
+            assert!(![404, 405].contains(&answer.status().as_u16()), "{method} {path}");
+        }
+    }
+    if let Some(published) = openapi::document() {
+        let left_out = left_out();
+        for (path, methods) in published["paths"].as_object().unwrap() {
+            for method in methods.as_object().unwrap().keys() {
+                let is_ours = ours["paths"][path][method].is_object();
+                assert_ne!(is_ours, left_out.contains(path), "{method} {path}");
+            }
+        }
+    }
+    server.stop().await;
+}
+
 async fn check(
     document: &Value,
     server: &Server,

@@ -54,6 +54,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/alerts", get(rules::alerts))
         .route("/alertmanagers", get(status::alertmanagers))
         .route("/features", get(status::features))
+        .route("/openapi.yaml", get(status::openapi))
         .route("/notifications", get(notifications::list))
         .route("/notifications/live", get(notifications::live))
         .route("/status/buildinfo", get(status::build_info))

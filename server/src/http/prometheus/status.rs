@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
 use query::promql::functions::Function;
 use query::promql::matchers::anchored;
 use serde::Serialize;
@@ -184,6 +185,12 @@ pub(super) async fn self_metrics(
         }
     }
     Ok(ok(families))
+}
+
+/// What of this API is served, as OpenAPI describes it; written by hand, held to the truth by a test.
+pub(super) async fn openapi() -> Response {
+    let headers = [(CONTENT_TYPE, "application/yaml; charset=utf-8")];
+    (headers, include_str!("openapi.yaml")).into_response()
 }
 
 /// We send alerts to webhooks, not to Alertmanagers.
