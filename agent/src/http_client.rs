@@ -319,3 +319,6 @@ impl TlsVersion {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ fn plain(value: &Value) -> String {
 }
 
 /// Block style for what has entries; everything else as JSON, which is YAML too.
-fn write_yaml(out: &mut String, value: &Value, depth: usize) {
+pub(crate) fn write_yaml(out: &mut String, value: &Value, depth: usize) {
     let mut entry = |lead: String, value: &Value| {
         let _infallible = write!(out, "{:indent$}{lead}", "", indent = 2 * depth);
         let is_block = match value {

@@ -85,6 +85,7 @@ const CALLS: &[(&str, &[Param])] = &[
         &[("scrapePool", "contract"), ("labels", "{\"__address__\":\"h:1\",\"env\":\"t\"}")],
     ),
     ("/scrape_pools", &[]),
+    ("/scrape_pools/config", &[("scrapePool", "contract")]),
 ];
 type Param = (&'static str, &'static str);
 /// The last hour.

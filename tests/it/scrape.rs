@@ -415,6 +415,14 @@ async fn targets_come_from_a_server_and_credentials_go_to_them() {
         targets["data"]["droppedTargets"][0]["discoveredLabels"]["__address__"],
         "dropped:1"
     );
+    let config =
+        server.get("/api/v1/scrape_pools/config?scrapePool=h").await["data"]["yaml"].clone();
+    let config = config.as_str().unwrap();
+    assert!(config.contains("scrape_interval: \"200ms\"\n"), "{config}");
+    assert!(
+        config.contains("password_file: \"password\"") && !config.contains("s3cret"),
+        "{config}"
+    );
     // A discovery that fails keeps what it said.
     discovery.set(Answer { status: 500, ..Answer::text("") });
     until("a failed discovery", async || {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use regex::Regex;
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 mod md5;
 
@@ -13,7 +13,7 @@ mod md5;
 pub(crate) type LabelSet = BTreeMap<String, String>;
 
 /// One of `relabel_configs`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rule {
     pub source_labels: Vec<String>,
@@ -90,6 +90,12 @@ impl<'de> Deserialize<'de> for Action {
     }
 }
 
+impl Serialize for Action {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(self.as_str())
+    }
+}
+
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
@@ -119,6 +125,12 @@ impl<'de> Deserialize<'de> for Pattern {
             D::Error::custom(format!("regex {written:?}: {reason}"))
         })?;
         Ok(Self { written, regex: Some(regex) })
+    }
+}
+
+impl Serialize for Pattern {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&self.written)
     }
 }
 

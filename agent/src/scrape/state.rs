@@ -264,6 +264,17 @@ impl ScrapeHandle {
         Some(steps)
     }
 
+    /// A job as it is in force: defaults filled in, secrets hidden, what is not set left out. `None` when there is no
+    /// such job.
+    #[must_use]
+    pub fn config(&self, pool: &str) -> Option<serde_json::Value> {
+        let pool = self.of(Some(pool)).next()?;
+        serde_json::to_value(&*pool.job).ok().map(|mut config| {
+            tidy(&mut config);
+            config
+        })
+    }
+
     /// Counters since the start and levels now.
     #[must_use]
     pub fn counters(&self) -> Vec<ScrapeCounter> {
@@ -293,6 +304,34 @@ impl ScrapeHandle {
 
     fn of<'a>(&'a self, pool: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Pool>> {
         self.pools.iter().filter(move |own| pool.is_none_or(|name| own.job.job_name == name))
+    }
+}
+
+/// Takes out what is not set, and passwords out of URLs.
+fn tidy(value: &mut serde_json::Value) {
+    use serde_json::Value;
+    let is_set = |value: &Value| match value {
+        Value::Null => false,
+        Value::Array(list) => !list.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+        _ => true,
+    };
+    match value {
+        Value::Object(map) => {
+            map.values_mut().for_each(tidy);
+            map.retain(|_, value| is_set(value));
+        }
+        Value::Array(list) => list.iter_mut().for_each(tidy),
+        Value::String(text) => {
+            let Some((scheme, rest)) = text.split_once("://") else { return };
+            let Some((user, host)) = rest.split_once('@').filter(|(user, _)| !user.contains('/'))
+            else {
+                return;
+            };
+            let user = user.split(':').next().unwrap_or_default();
+            *text = format!("{scheme}://{user}:***@{host}");
+        }
+        _ => {}
     }
 }
 

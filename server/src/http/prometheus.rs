@@ -69,6 +69,7 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/targets/metadata", get(targets::metadata))
         .route("/targets/relabel_steps", get(targets::relabel_steps))
         .route("/scrape_pools", get(targets::pools))
+        .route("/scrape_pools/config", get(targets::pool_config))
         .fallback(answer::no_such_route)
         .method_not_allowed_fallback(answer::wrong_method)
 }

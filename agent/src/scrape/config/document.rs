@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use model::metric::Labels;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_saphyr::Spanned;
 
 use super::duration::{Size, Span};
@@ -110,7 +110,7 @@ with_http! {
 }
 
 /// How a target is asked.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Scheme {
     #[default]
@@ -128,7 +128,7 @@ impl Scheme {
 }
 
 /// Which names metrics and labels may have.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Validation {
     #[default]
@@ -137,7 +137,7 @@ pub(crate) enum Validation {
 }
 
 /// How targets are asked to write names that are not letters, digits and underscores.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Escaping {
     #[default]
@@ -160,7 +160,7 @@ impl Escaping {
 }
 
 /// Addresses and the labels they share; of `static_configs`, of files and of HTTP discovery.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct StaticGroup {
     pub targets: Vec<String>,

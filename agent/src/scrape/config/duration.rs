@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Units, largest first, in ms: the order in which they may follow each other.
 const UNITS: [(&str, u64); 7] = [
@@ -48,6 +48,12 @@ impl<'de> Deserialize<'de> for Span {
         let text = String::deserialize(input)?;
         let wrong = || D::Error::custom(format!("{text:?} is not a duration such as 15s or 1m30s"));
         Self::parse(&text).ok_or_else(wrong)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.collect_str(&DurationText(self.0))
     }
 }
 
@@ -98,6 +104,17 @@ impl<'de> Deserialize<'de> for Size {
         let text = String::deserialize(input)?;
         let wrong = || D::Error::custom(format!("{text:?} is not a size such as 512KB or 10MB"));
         Self::parse(&text).ok_or_else(wrong)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        const UNITS: [&str; 5] = ["B", "KB", "MB", "GB", "TB"];
+        let (mut number, mut unit) = (self.0, 0);
+        while number > 0 && number.is_multiple_of(1024) && unit + 1 < UNITS.len() {
+            (number, unit) = (number / 1024, unit + 1);
+        }
+        out.collect_str(&format_args!("{number}{}", UNITS[unit]))
     }
 }
 

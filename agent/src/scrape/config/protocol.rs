@@ -1,11 +1,11 @@
 //! The exposition formats a scrape may ask for, and the headers that say so.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::document::Escaping;
 
 /// A format by Prometheus' name for it.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
 pub(crate) enum Protocol {
     PrometheusProto,
     #[serde(rename = "PrometheusText1.0.0")]

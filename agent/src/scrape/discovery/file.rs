@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Poll, TARGETS_MAX, of_groups};
 use crate::scrape::config::{Span, StaticGroup, files};
 use crate::scrape::relabel::LabelSet;
 
 /// One of `file_sd_configs`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FileConfig {
     pub files: Vec<PathBuf>,

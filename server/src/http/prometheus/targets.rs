@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::answer::Failure;
 use super::params::Params;
 use super::{App, ok};
+use crate::settings::write_yaml;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -160,6 +161,31 @@ pub(super) async fn pools(State(app): State<Arc<App>>) -> Response {
 }
 
 #[derive(Serialize)]
+struct PoolConfig {
+    yaml: String,
+}
+
+/// `GET /scrape_pools/config`.
+pub(super) async fn pool_config(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let pool = scrape_pool(&params)?;
+    let config = app.scrape.config(pool).ok_or_else(|| not_found(pool))?;
+    let mut yaml = String::new();
+    write_yaml(&mut yaml, &config, 0);
+    Ok(ok(PoolConfig { yaml }))
+}
+
+fn scrape_pool(params: &Params) -> Result<&str, Failure> {
+    params.first("scrapePool").ok_or_else(|| Failure::bad_data("no scrapePool parameter provided"))
+}
+
+fn not_found(pool: &str) -> Failure {
+    Failure::bad_data(format!("scrape pool {pool:?} not found"))
+}
+
+#[derive(Serialize)]
 struct Steps {
     steps: Vec<Step>,
 }
@@ -194,17 +220,13 @@ pub(super) async fn relabel_steps(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let pool = params.required("scrapePool")?;
-    if pool.is_empty() {
-        return Err(Failure::bad_data("no scrapePool parameter provided"));
-    }
+    let pool = scrape_pool(&params)?;
     let labels: BTreeMap<String, String> = serde_json::from_str(params.required("labels")?)
         .map_err(|error| {
             Failure::parameter("labels", &format!("no JSON object of texts: {error}"))
         })?;
     let steps = app.scrape.relabel_steps(pool, &labels);
-    let steps =
-        steps.ok_or_else(|| Failure::bad_data(format!("scrape pool {pool:?} not found")))?;
+    let steps = steps.ok_or_else(|| not_found(pool))?;
     let step = |step: RelabelStep| Step {
         rule: Rule {
             source_labels: step.source_labels,
