@@ -191,14 +191,13 @@ impl Engine {
             let asking = Instant::now();
             let ticket = self.running.enter("promql", &asked.expr, asked.origin.clone());
             let work = self.sound(|view| self.attempt(&asked, view, (time, &ticket), evaluation));
+            let mut logged = Logged { engine: self, asked: Some(&asked), asking };
             let answer = Self::until_cancelled(&ticket, work).await;
             let answer = answer.map(|answer| {
                 let timings = Timings { total: asking.elapsed(), ..answer.timings };
                 PromAnswer { timings, ..answer }
             });
-            if let Some(log) = self.log.get() {
-                log(finished(asked, &answer, asking.elapsed()));
-            }
+            logged.told(&answer);
             answer
         })
     }
@@ -362,15 +361,37 @@ impl Engine {
     }
 }
 
+/// Tells the log of a query once: when it has its answer, or when nobody waits for that any more.
+struct Logged<'a> {
+    engine: &'a Engine,
+    /// `None` once told.
+    asked: Option<&'a Asked>,
+    asking: Instant,
+}
+
+impl Logged<'_> {
+    fn told(&mut self, answer: &Result<PromAnswer, Error>) {
+        if let (Some(asked), Some(log)) = (self.asked.take(), self.engine.log.get()) {
+            log(finished(asked, answer, self.asking.elapsed()));
+        }
+    }
+}
+
+impl Drop for Logged<'_> {
+    fn drop(&mut self) {
+        self.told(&Err(Error::Canceled));
+    }
+}
+
 /// What the log is told.
-fn finished(asked: Asked, answer: &Result<PromAnswer, Error>, total: Duration) -> FinishedQuery {
+fn finished(asked: &Asked, answer: &Result<PromAnswer, Error>, total: Duration) -> FinishedQuery {
     let (stats, timings) = match answer {
         Ok(answer) => (answer.stats, answer.timings),
         Err(_) => (EvalStats::default(), Timings { total, ..Timings::default() }),
     };
     FinishedQuery {
-        text: asked.expr,
-        origin: asked.origin,
+        text: asked.expr.clone(),
+        origin: asked.origin.clone(),
         times: asked.times,
         stats,
         timings,

@@ -27,8 +27,8 @@ mod tests;
 pub use ast::Expr;
 pub(crate) use eval::CELL_BYTES;
 pub use eval::{
-    Answer, EvalError, EvalOptions, EvalStats, Explained, Progress, Query, StepSamples, Stop, Timings,
-    instant, range,
+    Answer, EvalError, EvalOptions, EvalStats, Explained, Progress, Query, StepSamples, Stop,
+    Timings, instant, range,
 };
 pub use labels::Labels;
 pub use parse::{QUERY_BYTES_MAX, parse, parse_syntax};
