@@ -163,10 +163,16 @@ impl Config {
     pub fn load(path: &Path) -> Result<Self, Error> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| Error::File { path: path.to_owned(), source })?;
-        toml::from_str(&text).map_err(|error| Error::Syntax {
+        let mut config: Self = toml::from_str(&text).map_err(|error| Error::Syntax {
             path: path.to_owned(),
             reason: error.to_string().trim_end().to_owned(),
-        })
+        })?;
+        // What is named in a file is looked for beside it, wherever we were started.
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in &mut config.scrape.config_files {
+            *file = folder.join(&*file);
+        }
+        Ok(config)
     }
 
     /// Checks every field that can be wrong by itself. [`crate::run`] does so first.

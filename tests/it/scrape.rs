@@ -485,9 +485,8 @@ async fn the_agent_scrapes_node_exporter_and_writes_to_a_server() {
     let config = home.write(
         "agent.toml",
         &format!(
-            "endpoint = \"http://{}\"\n[scrape]\nconfig_files = [\"{}\"]\nwrite_url = \"{}\"\n",
+            "endpoint = \"http://{}\"\n[scrape]\nconfig_files = [\"prometheus.yml\"]\nwrite_url = \"{}\"\n",
             server.addresses.otlp_grpc,
-            home.path().join("prometheus.yml").display(),
             server.url("/api/v1/write")
         ),
     );

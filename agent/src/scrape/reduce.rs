@@ -2,6 +2,8 @@
 //!
 //! A schema less by one doubles the width of every bucket: of the buckets 2i - 1 and 2i comes the bucket i.
 
+use std::num::Wrapping;
+
 use crate::remote_write::{Histogram, Side};
 
 /// The coarsest exponential schema.
@@ -53,11 +55,12 @@ fn coarsen(histogram: &mut Histogram) {
             true => indices(side).zip(side.counts.iter().copied()).collect(),
             false => Vec::new(),
         };
-        let mut count = 0;
-        let whole: Vec<(i64, i64)> = indices(side)
+        // Whoever sends such deltas that their sum overflows gets a histogram that makes no sense, and no panic.
+        let mut count = Wrapping(0);
+        let whole: Vec<(i64, Wrapping<i64>)> = indices(side)
             .zip(&side.deltas)
             .map(|(index, delta)| {
-                count += delta;
+                count += Wrapping(*delta);
                 (index, count)
             })
             .collect();
@@ -68,10 +71,10 @@ fn coarsen(histogram: &mut Histogram) {
             }
             false => {
                 let (spans, counts) = join(&whole);
-                let mut before = 0;
+                let mut before = Wrapping(0);
                 let deltas = counts
                     .iter()
-                    .map(|count| count - std::mem::replace(&mut before, *count))
+                    .map(|count| (count - std::mem::replace(&mut before, *count)).0)
                     .collect();
                 Side { spans, deltas, counts: Vec::new() }
             }
@@ -139,6 +142,34 @@ mod tests {
         let mut found = histogram();
         reduce(&mut found, 4, 0.0).unwrap();
         assert_eq!(found, histogram(), "within its limit");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn observations_are_neither_lost_nor_made(
+            spans in proptest::collection::vec((-5_i32..50, 0_u32..6), 0..6),
+            seed in proptest::prelude::any::<i64>(),
+            n_max in 1_usize..20,
+        ) {
+            let n: u32 = spans.iter().map(|(_, length)| length).sum();
+            let deltas: Vec<i64> = (0..i64::from(n)).map(|i| seed.wrapping_mul(i + 1)).collect();
+            let sum = |histogram: &Histogram| {
+                let (mut count, mut sum) = (0_i64, 0_i64);
+                for delta in &histogram.positive.deltas {
+                    count = count.wrapping_add(*delta);
+                    sum = sum.wrapping_add(count);
+                }
+                sum
+            };
+            let positive = Side { spans, deltas, counts: Vec::new() };
+            let mut histogram = Histogram { schema: 8, positive, ..Histogram::default() };
+            let before = sum(&histogram);
+            let reduced = reduce(&mut histogram, n_max, 0.0);
+            let n_spanned: u32 = histogram.positive.spans.iter().map(|(_, length)| length).sum();
+            assert_eq!(n_spanned as usize, histogram.positive.deltas.len());
+            assert_eq!(sum(&histogram), before);
+            assert!(reduced.is_err() || histogram.positive.deltas.len() <= n_max);
+        }
     }
 
     #[test]
