@@ -36,6 +36,8 @@ pub struct Config {
     /// How far back PromQL looks for the newest sample of a series, as `"5m"`.
     #[serde(with = "duration_text")]
     pub lookback: Duration,
+    /// Whether functions and aggregations that Prometheus 3.14 calls experimental may be used, as `info` and `limitk`.
+    pub experimental_functions: bool,
     /// Newest CPU samples a host's utilisation is computed over, as `"10s"`.
     #[serde(with = "duration_text")]
     pub host_window: Duration,
@@ -55,6 +57,7 @@ impl Default for Config {
             text_bytes_max: 1 << 20,
             samples_max: 50_000_000,
             lookback: Duration::from_secs(300),
+            experimental_functions: true,
             host_window: Duration::from_secs(10),
         }
     }

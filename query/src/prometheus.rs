@@ -214,6 +214,7 @@ impl Engine {
     ) -> impl Future<Output = Result<PromAnswer, Error>> {
         let memory = self.memory(asked.class);
         let (expr, limit, text_max) = (asked.expr.clone(), asked.limit, self.config.text_bytes_max);
+        let experimental = self.config.experimental_functions;
         let mut options = self.options(asked.lookback_ms);
         options.per_step_stats = asked.per_step_stats;
         options.explain = asked.explain;
@@ -227,6 +228,7 @@ impl Engine {
             ticket.holds(&memory);
             options.memory = Some(Arc::clone(&memory));
             let query = parse(&expr, text_max)?;
+            refuse_experimental(&query, experimental)?;
             running.count(query.expr());
             let source = StoreSource::new(view.clone(), options.max_samples, &memory);
             let prepared = Instant::now();
@@ -413,6 +415,16 @@ fn parse(text: &str, text_max: usize) -> Result<promql::Query, Error> {
         )));
     }
     promql::Query::parse(text).map_err(|error| parse_error(&error, text))
+}
+
+fn refuse_experimental(query: &promql::Query, is_enabled: bool) -> Result<(), Error> {
+    let found = query.expr().experimental().filter(|_| !is_enabled);
+    let Some((sentence, place)) = found else { return Ok(()) };
+    let (line, column) = place.line_col(query.text());
+    let text = format!(
+        "{line}:{column}: parse error: {sentence}: `query.experimental_functions` is false"
+    );
+    Err(Error::invalid_at(text, Position::of(query.text(), place.start, place.end)))
 }
 
 /// The matchers of a selector such as `up{job="a"}`, as `match[]` parameters hold them.

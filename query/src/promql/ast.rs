@@ -477,6 +477,23 @@ impl ValueType {
 }
 
 impl Expr {
+    /// The first function or aggregation that upstream calls experimental: what it says of it, and where it stands.
+    #[must_use]
+    pub fn experimental(&self) -> Option<(String, Place)> {
+        let found = match self {
+            Self::Call(call) if call.function.is_experimental() => {
+                Some((format!("function {:?} is not enabled", call.function.name), call.place))
+            }
+            Self::Aggregate(node)
+                if matches!(node.op, AggregateOp::Limitk | AggregateOp::LimitRatio) =>
+            {
+                Some((format!("{}() is not enabled", node.op.word()), node.place))
+            }
+            _ => None,
+        };
+        found.or_else(|| self.children().into_iter().find_map(Self::experimental))
+    }
+
     /// Where it stands.
     #[must_use]
     pub const fn place(&self) -> Place {

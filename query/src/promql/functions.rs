@@ -28,6 +28,31 @@ impl Function {
         &FUNCTIONS
     }
 
+    /// Whether upstream calls it experimental (Prometheus 3.14, feature flag `promql-experimental-functions`).
+    #[must_use]
+    pub fn is_experimental(&self) -> bool {
+        matches!(
+            self.name,
+            "double_exponential_smoothing"
+                | "end"
+                | "histogram_quantiles"
+                | "info"
+                | "mad_over_time"
+                | "max_of"
+                | "min_of"
+                | "range"
+                | "sort_by_label"
+                | "sort_by_label_desc"
+                | "start"
+                | "start_timestamp"
+                | "step"
+                | "ts_of_first_over_time"
+                | "ts_of_last_over_time"
+                | "ts_of_max_over_time"
+                | "ts_of_min_over_time"
+        )
+    }
+
     /// Whether the result depends on the evaluation time even when every selector is pinned by `@`.
     #[must_use]
     pub fn depends_on_time(&self) -> bool {

@@ -6,7 +6,7 @@ use model::time::TimeRange;
 
 use super::fixture::{Fixture, NOW_S, ago_ms};
 use crate::promql::{Reading, Value};
-use crate::{InstantQuery, RangeQuery, SeriesQuery, matchers};
+use crate::{Config, InstantQuery, RangeQuery, SeriesQuery, matchers};
 
 fn fill(fixture: &Fixture, part: i64) {
     let resource = fixture.resource("shop", "a");
@@ -165,4 +165,28 @@ fn faults_are_told_apart() {
         "{error:?}"
     );
     assert!(matchers("1 + 1").is_err());
+}
+
+#[test]
+fn experimental_functions_are_refused_where_they_are_turned_off() {
+    let strict = Fixture::with(Config { experimental_functions: false, ..Config::default() });
+    let ask = |expr: &str| {
+        let query =
+            InstantQuery { expr: expr.to_owned(), at_ms: NOW_S * 1_000, ..InstantQuery::default() };
+        block_on(strict.engine.instant(query)).map(|_| ()).map_err(|error| error.to_string())
+    };
+    ask("sum(rate(up[5m]))").unwrap();
+    let refusals = [
+        (
+            "1 + limitk(1, up)",
+            "1:5: parse error: limitk() is not enabled: `query.experimental_functions` is false",
+        ),
+        (
+            "sum(mad_over_time(up[5m]))",
+            "1:5: parse error: function \"mad_over_time\" is not enabled: `query.experimental_functions` is false",
+        ),
+    ];
+    for (expr, refusal) in refusals {
+        assert_eq!(ask(expr).unwrap_err(), refusal);
+    }
 }
