@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 success, 1 failure, 2 wrong usage.
 
 mod admin;
+mod chart;
 mod client;
 mod files;
 mod table;

@@ -1,6 +1,6 @@
 //! `headrope query`: asks a running server over its public API and prints the answer.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use model::time::Timestamp;
 use serde_json::{Value, json};
 
+use super::chart;
 use super::files::caret;
 use super::say;
 use super::table::Table;
@@ -46,9 +47,13 @@ pub(crate) struct QueryArgs {
     /// Rows at most (logs)
     #[arg(long, default_value_t = 100)]
     limit: usize,
-    /// Form of the output; arrow (an IPC stream) only with --sql
-    #[arg(short, long, value_enum, default_value_t)]
-    output: Output,
+    /// Form of the output; arrow (an IPC stream) only with --sql [default: chart for a PromQL range query in a terminal,
+    /// else table]
+    #[arg(short, long, value_enum)]
+    output: Option<Output>,
+    /// Columns of a chart
+    #[arg(long, default_value_t = 80, env = "COLUMNS")]
+    width: usize,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -72,16 +77,18 @@ pub(crate) struct ServerArgs {
 const EXAMPLES: &str = "\
 Examples:
   headrope query 'system_cpu_load_average_1m'
+  headrope query 'rate(system_network_io_bytes_total[1m])' --start now-15m
   headrope query 'rate(system_network_io_bytes_total[1m])' --start now-15m --step 15s -o csv
   headrope query --sql 'SELECT * FROM spans ORDER BY duration DESC LIMIT 10'
   headrope query --logs 'level:error \"connection refused\"' --start now-1h
   headrope query --trace 4bf92f3577b34da6a3ce929d0e0e4736";
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// Aligned columns
-    #[default]
     Table,
+    /// Lines drawn in the terminal: PromQL with --start
+    Chart,
     /// The server's JSON
     Json,
     /// Comma-separated values
@@ -99,8 +106,14 @@ pub(crate) async fn query(args: &QueryArgs) -> Result<()> {
     if args.sql {
         return sql(&server, args).await;
     }
-    if args.output == Output::Arrow {
-        bail!("-o arrow goes with --sql only");
+    let is_range = !args.logs && !args.trace && args.start.is_some();
+    let is_terminal = std::io::stdout().is_terminal();
+    let default = if is_range && is_terminal { Output::Chart } else { Output::Table };
+    let output = args.output.unwrap_or(default);
+    match output {
+        Output::Arrow => bail!("-o arrow goes with --sql only"),
+        Output::Chart if !is_range => bail!("-o chart goes with PromQL and --start only"),
+        Output::Chart | Output::Table | Output::Json | Output::Csv => {}
     }
     let (answer, table): (Value, fn(&Value) -> Table) = if args.logs {
         (logs(&server, args).await?, log_table)
@@ -109,9 +122,20 @@ pub(crate) async fn query(args: &QueryArgs) -> Result<()> {
     } else {
         (promql(&server, args).await?, promql_table)
     };
-    match args.output {
+    match output {
         Output::Json => say(&serde_json::to_string_pretty(&answer)?),
         Output::Csv => say(&table(&answer).csv()),
+        Output::Chart => {
+            let lines = chart::lines(&answer, series_name);
+            match chart::draw(&lines, args.width, is_terminal) {
+                // Colours are control characters, which `say` would show; of names the chart shows them as well.
+                Some(drawn) => std::io::stdout()
+                    .lock()
+                    .write_all(drawn.as_bytes())
+                    .context("cannot write to standard output"),
+                None => say("no samples in this range"),
+            }
+        }
         Output::Table | Output::Arrow => say(&table(&answer).aligned()),
     }
 }
@@ -247,18 +271,19 @@ fn series_name(labels: &Value) -> String {
 }
 
 async fn sql(server: &Server, args: &QueryArgs) -> Result<()> {
-    let accept = match args.output {
+    let output = args.output.unwrap_or(Output::Table);
+    let accept = match output {
         Output::Arrow => "application/vnd.apache.arrow.stream",
         Output::Csv => "text/csv",
-        Output::Table | Output::Json => "application/json",
+        Output::Table | Output::Json | Output::Chart => "application/json",
     };
     let body = server.post("/api/headrope/v1/sql", &json!({"query": args.expr}), accept).await?;
-    match args.output {
+    match output {
         Output::Arrow => {
             std::io::stdout().lock().write_all(&body).context("cannot write to standard output")
         }
         Output::Csv | Output::Json => say(&String::from_utf8_lossy(&body)),
-        Output::Table => {
+        Output::Table | Output::Chart => {
             let answer: SqlAnswer = serde_json::from_slice(&body).context("unexpected answer")?;
             let cell = |value: &Value| match value {
                 Value::String(text) => text.clone(),
