@@ -65,7 +65,8 @@ pub(crate) async fn pass(core: &Arc<Core>, stop: &CancellationToken) -> Result<(
         let next = jobs.into_iter().find(|job| !failed.contains(&job.inputs()));
         let Some(job) = next else { break };
         // What is not compacted yet costs time; what does not fit costs the process.
-        if core.memory.pressure() > Pressure::Calm {
+        // Under pressure it goes on, within its share: ever more segments would make queries ever larger.
+        if core.memory.pressure() == Pressure::Critical {
             break;
         }
         let inputs = job.inputs();

@@ -96,11 +96,12 @@ const _: () = {
 /// How near the process is to its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
-    /// Below 80 %.
+    /// Below 75 %.
     Calm,
-    /// From 80 %: heads are flushed early, caches shrink, no compaction begins.
+    /// From 75 %: heads are flushed early, caches shrink.
     Tight,
-    /// From 92 %: nothing is taken in and no query begins until it falls.
+    /// From 87 %: nothing is taken in, no query and no compaction begins, and queries of people end where they ask for more,
+    /// until it falls. The rest is for what no counter sees between two looks.
     Critical,
 }
 
@@ -180,8 +181,8 @@ impl Memory {
     pub fn pressure(&self) -> Pressure {
         let percent = self.resident.load(Ordering::Relaxed).saturating_mul(100) / self.limit;
         match percent {
-            0..80 => Pressure::Calm,
-            80..92 => Pressure::Tight,
+            0..75 => Pressure::Calm,
+            75..87 => Pressure::Tight,
             _ => Pressure::Critical,
         }
     }
@@ -298,9 +299,9 @@ mod tests {
         let memory = Memory::new(1_000 << 20);
         for (resident, expected) in [
             (0, Pressure::Calm),
-            (799, Pressure::Calm),
-            (800, Pressure::Tight),
-            (920, Pressure::Critical),
+            (749, Pressure::Calm),
+            (750, Pressure::Tight),
+            (870, Pressure::Critical),
         ] {
             memory.observe(resident << 20);
             assert_eq!(memory.pressure(), expected, "{resident}");
@@ -308,6 +309,6 @@ mod tests {
         assert!(memory.admit(Share::Receive).is_err());
         memory.observe(0);
         assert!(memory.admit(Share::Receive).is_ok());
-        assert_eq!(memory.resident(), (0, 920 << 20));
+        assert_eq!(memory.resident(), (0, 870 << 20));
     }
 }
