@@ -21,7 +21,7 @@ Usage: cargo xtask TASK
   check          fmt, clippy, tidy, docs, wasm check: what must pass before a commit lands
   tidy           layers, versions, file shape: the part of `check` that needs no compiler
   bench [--quick] [STEP...]  measure against peers, write target/bench/report.md; steps: cost metrics records series density
-                 queries search
+                 queries search soak kills faults
   bench record [SECONDS]     record this host's exporter and agent for the density step
   install WHAT   install Debian packages: build, test or bench
 ";
