@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use server::cli::Cli;
 
-// Gives back what is free, whichever thread freed it (docs/decision/0002-allocator.md).
+// Gives back what is free, whichever thread freed it (docs/decision/0003-allocator.md).
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
