@@ -28,7 +28,7 @@ groups:
 "#;
 
 /// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
-const PAGES: [(&str, &str, &str); 9] = [
+const PAGES: [(&str, &str, &str); 12] = [
     ("home", "/?from=now-2m", "[data-testid=host-card]"),
     ("hosts", "/hosts", "main a[href*='/hosts/']"),
     ("host", "/hosts/{host}?from=now-2m", "[data-testid=process-row]"),
@@ -37,6 +37,17 @@ const PAGES: [(&str, &str, &str); 9] = [
         "/explore/metrics?from=now-2m&q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))",
         "main canvas",
     ),
+    (
+        "values",
+        "/explore/metrics?from=now-2m&view=table&q=system_memory_usage_bytes&q2=system_cpu_load_average_1m",
+        "[data-testid=values] ~ [data-testid=values]",
+    ),
+    (
+        "explain",
+        "/explore/metrics?from=now-2m&view=explain&q=sum%20by%20(cpu_mode)%20(rate(system_cpu_time_seconds_total%5B30s%5D))%20%2F%20scalar(count(system_cpu_time_seconds_total))",
+        "[data-testid=explain-row]",
+    ),
+    ("cardinality", "/explore/metrics?part=cardinality", "[data-testid=cardinality] .count-row"),
     (
         "sql",
         "/explore/sql?q=SELECT%20service_name%2C%20count(*)%20FROM%20logs%20GROUP%20BY%201",
@@ -176,6 +187,68 @@ async fn every_page_in_both_languages_themes_and_widths() {
     is_ready(&browser).await;
     picture(&browser, &out.join("readme.png")).await;
     assert!(faults.is_empty(), "{faults:#?}");
+    server.stop().await;
+}
+
+/// Writes into the query editor with this number, as typing does.
+async fn write(browser: &Browser, editor: usize, text: &str) {
+    let text = json!(text);
+    let script = format!(
+        r#"const area = document.querySelectorAll(".editor-area")[{editor}];
+        area.value = {text};
+        area.dispatchEvent(new InputEvent("input", {{ bubbles: true }}));
+        return true"#
+    );
+    assert_eq!(browser.execute(&script).await, true);
+}
+
+async fn click(browser: &Browser, testid: &str) {
+    let script =
+        format!("document.querySelector('[data-testid=\"{testid}\"]').click(); return true");
+    assert_eq!(browser.execute(&script).await, true, "{testid}");
+}
+
+async fn until_shown(browser: &Browser, selector: &str, n: u64) {
+    let quoted = json!(selector);
+    let script = format!("return document.querySelectorAll({quoted}).length");
+    let shown = async || (browser.execute(&script).await.as_u64()? == n).then_some(());
+    until(&format!("{n} of {selector}"), shown).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_explorer_asks_several_queries_and_remembers_them() {
+    let home = Home::new();
+    let server = start(&home).await;
+    host(&server).await;
+    let browser = Browser::start().await;
+    browser.resize(1280, 900).await;
+    browser.goto(&server.url("/explore/metrics?from=now-2m")).await;
+    is_ready(&browser).await;
+    until_shown(&browser, ".editor-area", 1).await;
+    click(&browser, "add-query").await;
+    until_shown(&browser, ".editor-area", 2).await;
+    write(&browser, 0, "system_memory_usage_bytes").await;
+    write(&browser, 1, "sum by (cpu_mode) (rate(system_cpu_time_seconds_total[30s]))").await;
+    click(&browser, "run").await;
+    until_shown(&browser, "main canvas", 2).await;
+    click(&browser, "view-table").await;
+    until_shown(&browser, "[data-testid=values]", 2).await;
+    // The agent's metrics have no exemplars, and each of the two queries says so.
+    click(&browser, "view-exemplars").await;
+    until_shown(&browser, "[data-testid=empty]", 2).await;
+    click(&browser, "view-explain").await;
+    // One row of the first query; of the second the sum, the rate and what is selected.
+    until_shown(&browser, "[data-testid=explain-row]", 4).await;
+    // The mistake of one query does not take the other's answer away.
+    write(&browser, 1, "sum by (cpu_mode) (").await;
+    click(&browser, "run").await;
+    until_shown(&browser, "[data-testid=error]", 1).await;
+    until_shown(&browser, "[data-testid=explain-row]", 1).await;
+    assert!(has(&browser, ".editor-text .wrong").await, "the place of the mistake is underlined");
+    browser.goto(&server.url("/explore/metrics?part=history")).await;
+    until_shown(&browser, "[data-testid=history-row]", 3).await;
+    let newest = "return document.querySelector('[data-testid=history-row]').innerText";
+    assert_eq!(browser.execute(newest).await, "system_memory_usage_bytes");
     server.stop().await;
 }
 

@@ -100,6 +100,7 @@ macro_rules! texts {
 }
 
 texts! {
+    AddQuery: "Add query", "添加查询";
     Ago: "{} ago", "{}前";
     Alerts: "Alerts", "告警";
     AllOperations: "All operations", "全部操作";
@@ -112,7 +113,9 @@ texts! {
     Auto: "Auto", "自动";
     Breadcrumbs: "Breadcrumbs", "路径导航";
     Broken: "broken", "执行失败";
+    Cardinality: "Cardinality", "基数";
     ChartStyle: "Chart style", "图表样式";
+    ChartView: "Chart", "图表";
     Close: "Close", "关闭";
     Copied: "Copied", "已复制";
     Copy: "Copy", "复制";
@@ -140,6 +143,12 @@ texts! {
     ExampleSpans: "Busiest operations", "最繁忙的操作";
     ExampleTables: "All columns", "全部列";
     Examples: "Examples", "示例";
+    Exemplars: "Exemplars", "示例样本";
+    Explain: "Cost", "开销";
+    ExplainNode: "Part of the query", "查询的组成部分";
+    ExplainOwn: "In itself", "自身耗时";
+    ExplainSteps: "Steps", "步数";
+    ExplainTime: "Time", "总耗时";
     FileSystemUse: "File system use", "文件系统使用率";
     FileSystems: "File systems", "文件系统";
     FilterBy: "Filter by this", "按此过滤";
@@ -149,7 +158,9 @@ texts! {
     Fold: "Fold", "折叠";
     FoldAll: "Fold all", "全部折叠";
     ForAtLeast: "for {}", "持续 {}";
+    Forget: "Clear", "清除";
     From: "From", "开始";
+    History: "History", "历史记录";
     Host: "Host", "主机";
     Hosts: "Hosts", "主机";
     Hours: "{} h", "{} 小时";
@@ -192,7 +203,13 @@ texts! {
     Navigation: "Navigation", "导航";
     NetworkFaults: "Network errors, drops, retransmits", "网络错误、丢包、重传";
     NetworkThroughput: "Network throughput", "网络吞吐";
+    NeverAsked: "never asked for", "从未查询";
+    NewestValues: "Newest values", "最新值";
     NoDataInRange: "No data in this range", "该时间范围内没有数据";
+    NoExemplars: "No exemplars in this range", "该时间范围内没有示例样本";
+    NoExemplarsHow: "Exemplars come with histograms and counters whose sender links measurements to traces.", "当发送方把测量值与链路关联时，直方图和计数器会附带示例样本。";
+    NoHistory: "Nothing asked yet", "还没有查询记录";
+    NoHistoryHow: "Queries you run are listed here, in this browser only.", "运行过的查询会列在这里，仅保存在此浏览器中。";
     NoHosts: "No hosts yet", "还没有主机";
     NoHostsHow: "A host appears here a few seconds after its agent starts. The overview shows the command.", "启动代理几秒后，主机会出现在这里。启动命令见“概览”。";
     NoLogs: "No logs in this range", "该时间范围内没有日志";
@@ -232,8 +249,10 @@ texts! {
     RefreshNow: "Refresh now", "立即刷新";
     Rejected: "Rejected", "已拒绝";
     Reload: "Reload", "重新加载";
+    RemoveQuery: "Remove query", "删除查询";
     Resource: "Resource", "资源";
     Result: "Result", "结果";
+    ResultView: "Show as", "显示方式";
     RetryNow: "Retry now", "立即重试";
     RowsIn: "{} rows in {}", "{} 行，用时 {}";
     Rule: "Rule", "规则";
@@ -248,10 +267,14 @@ texts! {
     SendTelemetry: "Send telemetry", "发送遥测数据";
     SendTelemetryHow: "Any OpenTelemetry SDK works. Set these variables and start your program; data appears within a second.", "支持任何 OpenTelemetry SDK。设置以下变量并启动程序，数据会在一秒内出现。";
     Series: "Series", "序列";
+    SeriesByMetric: "Series by metric", "各指标的序列数";
+    SeriesByPair: "Series by label and value", "各标签值的序列数";
+    SeriesInMemory: "{} series in memory", "内存中有 {} 个序列";
     ServerLost: "The server cannot be reached. What you see is {} old.", "无法连接服务器，当前数据已过时 {}。";
     SeverityError: "error", "错误";
     SeverityOther: "other", "其他";
     SeverityWarn: "warning", "警告";
+    ShareLink: "Link to this view", "此视图的链接";
     ShowTable: "Show as table", "以表格显示";
     Since: "since {}", "始于 {}";
     Size: "Size", "容量";
@@ -283,6 +306,7 @@ texts! {
     Storage: "Storage", "存储";
     SwitchLanguage: "Switch language", "切换语言";
     SwitchTheme: "Light or dark", "切换明暗主题";
+    TableView: "Table", "表格";
     Tables: "Tables", "表";
     TcpConnections: "TCP connections by state", "TCP 连接（按状态）";
     Threads: "Threads", "线程";
@@ -302,5 +326,7 @@ texts! {
     Uptime: "Server up", "服务已运行";
     Use: "Use", "使用率";
     Used: "Used", "已用";
+    Value: "Value", "值";
+    ValuesByLabel: "Values by label", "各标签的取值数";
     ZoomOut: "Zoom out", "缩小";
 }

@@ -216,8 +216,9 @@ pub(crate) fn batch(
         // Texts alone, at a fixed range: the queries may depend on more than range and width.
         let (from_ms, to_ms) = range.resolve(0);
         let step_ms = step_ms(to_ms - from_ms, width_px);
-        let texts: Vec<String> =
-            queries((0, step_ms), step_ms).into_iter().map(|query| query.text).collect();
+        let asked = queries((0, step_ms), step_ms).into_iter();
+        let texts: Vec<(u32, String, bool)> =
+            asked.map(|query| (query.id, query.text, query.explain)).collect();
         (width_px > 0.0 && !texts.is_empty()).then_some((range, step_ms, texts))
     };
     fetch(key, move |(range, step_ms, _), now_ms, signal| {

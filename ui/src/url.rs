@@ -153,7 +153,9 @@ impl UrlState {
 
     /// A link to `path` that keeps range and refresh, with `extra` parameters. Tracked.
     pub(crate) fn link(&self, path: &str, extra: &[(&str, &str)]) -> String {
-        let kept = GLOBAL.iter().filter_map(|name| Some(((*name).to_owned(), self.get(name)?)));
+        let is_given = |name: &str| extra.iter().any(|(given, _)| *given == name);
+        let kept = GLOBAL.iter().filter(|name| !is_given(name));
+        let kept = kept.filter_map(|name| Some(((*name).to_owned(), self.get(name)?)));
         let mut pairs: Vec<(String, String)> = kept.collect();
         pairs.extend(extra.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         pairs.sort();
