@@ -1,21 +1,33 @@
 //! What requests carry, where they go and whom they trust, against servers on this host.
-//!
-//! The certificates in `pem` are for `127.0.0.1` and nobody else; their key is no secret.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
 
 use super::*;
 
-fn pem() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/http_client/pem")
+/// An authority of this test's own, and a certificate of it for `127.0.0.1` with its key: `ca.pem`, `cert.pem`, `key.pem`.
+fn certificates() -> TempDir {
+    let dir = TempDir::new().unwrap();
+    let write = |name: &str, text: String| std::fs::write(dir.path().join(name), text).unwrap();
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write("ca.pem", authority.self_signed(&authority_key).unwrap().pem());
+    let issuer = Issuer::new(authority, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let of_host = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    write("cert.pem", of_host.signed_by(&key, &issuer).unwrap().pem());
+    write("key.pem", key.serialize_pem());
+    dir
 }
 
 fn options(yaml: &str) -> HttpOptions {
@@ -131,14 +143,14 @@ async fn redirects_are_followed_unless_told_otherwise_and_proxies_are_asked() {
 }
 
 /// A server of TLS; with `mutual` it wants a certificate of the client.
-fn tls_server(n: usize, mutual: bool) -> SocketAddr {
+fn tls_server(pem: &Path, n: usize, mutual: bool) -> SocketAddr {
     drop(rustls::crypto::ring::default_provider().install_default());
-    let certificates = vec![CertificateDer::from_pem_file(pem().join("cert.pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_file(pem().join("key.pem")).unwrap();
+    let certificates = vec![CertificateDer::from_pem_file(pem.join("cert.pem")).unwrap()];
+    let key = PrivateKeyDer::from_pem_file(pem.join("key.pem")).unwrap();
     let builder = rustls::ServerConfig::builder();
     let builder = if mutual {
         let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(pem().join("ca.pem")).unwrap()).unwrap();
+        roots.add(CertificateDer::from_pem_file(pem.join("ca.pem")).unwrap()).unwrap();
         let verifier =
             rustls::server::WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
         builder.with_client_cert_verifier(verifier)
@@ -163,27 +175,32 @@ fn tls_server(n: usize, mutual: bool) -> SocketAddr {
 
 #[tokio::test]
 async fn a_server_is_trusted_by_its_authority_or_without_question() {
-    let url = format!("https://{}/", tls_server(3, false));
+    let certificates = certificates();
+    let pem = certificates.path();
+    let url = format!("https://{}/", tls_server(pem, 3, false));
     let trusting = options("{tls_config: {ca_file: ca.pem, min_version: TLS13}}");
-    assert_eq!(get(&trusting, &pem(), &url).await, Ok(200));
+    assert_eq!(get(&trusting, pem, &url).await, Ok(200));
     assert_eq!(
-        get(&options("{tls_config: {insecure_skip_verify: true}}"), &pem(), &url).await,
+        get(&options("{tls_config: {insecure_skip_verify: true}}"), pem, &url).await,
         Ok(200)
     );
-    let error = get(&options("{}"), &pem(), &url).await.unwrap_err();
+    let error = get(&options("{}"), pem, &url).await.unwrap_err();
     assert!(error.to_lowercase().contains("certificate"), "{error}");
 }
 
 #[tokio::test]
 async fn a_client_shows_its_certificate() {
-    let url = format!("https://{}/", tls_server(2, true));
+    let certificates = certificates();
+    let pem = certificates.path();
+    let url = format!("https://{}/", tls_server(pem, 2, true));
     let known = options("{tls_config: {ca_file: ca.pem, cert_file: cert.pem, key_file: key.pem}}");
-    assert_eq!(get(&known, &pem(), &url).await, Ok(200));
-    assert!(get(&options("{tls_config: {ca_file: ca.pem}}"), &pem(), &url).await.is_err());
+    assert_eq!(get(&known, pem, &url).await, Ok(200));
+    assert!(get(&options("{tls_config: {ca_file: ca.pem}}"), pem, &url).await.is_err());
 }
 
 #[test]
 fn what_contradicts_itself_is_refused() {
+    let certificates = certificates();
     for (yaml, words) in [
         ("{basic_auth: {username: a}, bearer_token: b}", "give one of `basic_auth`"),
         ("{authorization: {type: Basic, credentials: a}}", "cannot be `basic`"),
@@ -195,7 +212,7 @@ fn what_contradicts_itself_is_refused() {
         ("{tls_config: {cert_file: cert.pem}}", "needs both `cert` and `key`"),
         ("{tls_config: {ca_file: none.pem}}", "cannot read"),
     ] {
-        let error = HttpClient::new(&options(yaml), &pem())
+        let error = HttpClient::new(&options(yaml), certificates.path())
             .err()
             .unwrap_or_else(|| panic!("accepted: {yaml}"));
         assert!(error.contains(words), "{yaml}: {error}");
