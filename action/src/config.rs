@@ -63,7 +63,9 @@ impl Default for Config {
 pub struct WebhookReceiver {
     /// Name, unique among receivers; part of the identity of every message, so renaming sends anew.
     pub name: String,
-    /// Where messages are posted: `http://` or `https://`. Redirects are not followed.
+    /// Where messages are posted: `http://` or `https://`. Redirects are not followed. Shown without its path, which may
+    /// hold a token.
+    #[serde(serialize_with = "without_path")]
     pub url: String,
     /// Signing secret, `whsec_` and base64 of 24 to 64 bytes; several, separated by spaces, while one replaces another.
     pub secret: Secret,
@@ -118,6 +120,14 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.mask())
     }
+}
+
+/// Scheme, host and port; that there is more, but not what.
+fn without_path<S: Serializer>(url: &str, to: S) -> Result<S::Ok, S::Error> {
+    let Ok(parsed) = reqwest::Url::parse(url) else { return to.serialize_str("") };
+    let origin = parsed.origin().ascii_serialization();
+    let is_bare = parsed.path() == "/" && parsed.query().is_none();
+    to.serialize_str(&if is_bare { origin } else { format!("{origin}/(hidden)") })
 }
 
 impl Serialize for Secret {

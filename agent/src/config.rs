@@ -24,7 +24,8 @@ pub struct Config {
     pub token: Option<Secret>,
     /// File that holds the token (surrounding white space ignored). Read once at start; excludes `token`.
     pub token_file: Option<PathBuf>,
-    /// Further headers (gRPC: metadata) of each request.
+    /// Further headers (gRPC: metadata) of each request. Shown by their names alone: values may be secrets.
+    #[serde(serialize_with = "names_alone")]
     pub headers: BTreeMap<String, String>,
     /// PEM file of certificate authorities to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -69,6 +70,13 @@ pub struct Config {
     pub root: PathBuf,
     /// What to scrape; nothing by default.
     pub scrape: ScrapeConfig,
+}
+
+fn names_alone<S: serde::Serializer>(
+    headers: &BTreeMap<String, String>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    to.collect_map(headers.keys().map(|name| (name, "(hidden)")))
 }
 
 impl Default for Config {

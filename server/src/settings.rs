@@ -106,6 +106,21 @@ mod tests {
     }
 
     #[test]
+    fn what_may_be_a_secret_is_not_shown() {
+        let config: Config = toml::from_str(
+            "[agent]\nheaders = {authorization = \"Basic c2VjcmV0\"}\n[[action.receivers]]\nname = \"chat\"\n\
+             url = \"https://user:pass@hooks.example/services/T0/B0/token\"\n",
+        )
+        .unwrap();
+        let yaml = Settings::new(&config).unwrap().yaml;
+        assert!(yaml.contains("\"https://hooks.example/(hidden)\""), "{yaml}");
+        assert!(yaml.contains("authorization: \"(hidden)\""), "{yaml}");
+        for secret in ["c2VjcmV0", "token\"", "pass@"] {
+            assert!(!yaml.contains(secret), "{secret}");
+        }
+    }
+
+    #[test]
     fn flags_are_named_as_upstream_names_them() {
         let settings = Settings::new(&Config::default()).unwrap();
         assert_eq!(settings.flags["query.timeout"], "30s");

@@ -126,6 +126,8 @@ impl Memory {
             native: job.scrape_native_histograms.unwrap_or(false),
             classic_too: job.always_scrape_classic_histograms.unwrap_or(false),
             fold_classic: job.convert_classic_histograms_to_nhcb.unwrap_or(false),
+            parsed_bytes_max: usize::try_from(job.body_size_limit.map_or(0, |size| size.0))
+                .unwrap_or(usize::MAX),
         };
         let exposition =
             exposition::parse(body, format, wanted).map_err(|fault| fault.to_string())?;

@@ -36,6 +36,33 @@ pub(crate) struct Wanted {
     pub classic_too: bool,
     /// Classic ones as native ones with custom bounds.
     pub fold_classic: bool,
+    /// Bytes that the body may take in memory, where it is more than [`PARSED_BYTES_MAX`].
+    pub parsed_bytes_max: usize,
+}
+
+/// Bytes of memory that a body may take apart: some 250,000 samples.
+pub(crate) const PARSED_BYTES_MAX: usize = 64 << 20;
+/// Labels of one sample.
+const LABELS_MAX: usize = 10_000;
+
+/// Memory that a body may still take: a few bytes of it may ask for very many.
+#[derive(Debug)]
+pub(crate) struct Room(usize);
+
+impl Default for Room {
+    fn default() -> Self {
+        Self(PARSED_BYTES_MAX)
+    }
+}
+
+impl Room {
+    fn take(&mut self, bytes: usize) -> Result<(), &'static str> {
+        let left = self.0.checked_sub(bytes);
+        self.0 = left.ok_or(
+            "what is exposed takes more than 64 MiB of memory, or as much as `body_size_limit` where that is more",
+        )?;
+        Ok(())
+    }
 }
 
 /// A body taken apart.
@@ -47,6 +74,7 @@ pub(crate) struct Exposition<'a> {
     pub families: Vec<Arc<Meta>>,
     labels: Vec<Label<'a>>,
     exemplars: Vec<ExemplarParts<'a>>,
+    room: Room,
 }
 
 /// Name and value.
@@ -125,14 +153,15 @@ pub(crate) fn parse<'a>(
     format: Format,
     wanted: Wanted,
 ) -> Result<Exposition<'a>, Fault> {
+    let room = Room(wanted.parsed_bytes_max.max(PARSED_BYTES_MAX));
     let mut exposition = match format {
-        Format::Text => text::parse(body, text::Dialect::Prometheus)?,
+        Format::Text => text::parse(body, text::Dialect::Prometheus, room)?,
         Format::OpenMetrics => {
-            let mut exposition = text::parse(body, text::Dialect::OpenMetrics)?;
+            let mut exposition = text::parse(body, text::Dialect::OpenMetrics, room)?;
             created::take_out(&mut exposition);
             exposition
         }
-        Format::Protobuf => protobuf::parse(body, wanted)?,
+        Format::Protobuf => protobuf::parse(body, wanted, room)?,
     };
     if wanted.fold_classic {
         convert::fold(&mut exposition, wanted.classic_too);

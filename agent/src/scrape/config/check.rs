@@ -16,7 +16,7 @@ use crate::scrape::discovery::check_access;
 const INTERVAL: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// A body of this many bytes is too large where no limit is configured.
-pub(crate) const BODY_BYTES_MAX: u64 = 256 << 20;
+pub(crate) const BODY_BYTES_MAX: u64 = 64 << 20;
 
 /// The jobs of a file, complete.
 pub(super) fn jobs(

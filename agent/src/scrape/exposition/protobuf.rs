@@ -5,16 +5,24 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{ExemplarParts, Exposition, Fault, Label, Measured, Place, Sample, Wanted, float};
+use super::{
+    ExemplarParts, Exposition, Fault, LABELS_MAX, Label, Measured, Place, Room, Sample, Wanted,
+    float,
+};
 use crate::remote_write::{Count, Histogram, Kind, Meta, Side};
 
 mod wire;
 
 use wire::{Field, Message, Oops};
 
+/// Exponential schemas that are taken, finer ones than 8 to be made coarser by the receiver, and that of bounds of its own.
+const SCHEMA_MIN: i32 = -4;
+const SCHEMA_MAX: i32 = 52;
+const SCHEMA_CUSTOM: i32 = -53;
+
 /// Reads a body.
-pub(super) fn parse(body: &[u8], wanted: Wanted) -> Result<Exposition<'_>, Fault> {
-    let mut out = Exposition::default();
+pub(super) fn parse(body: &[u8], wanted: Wanted, room: Room) -> Result<Exposition<'_>, Fault> {
+    let mut out = Exposition { room, ..Exposition::default() };
     let mut rest = Message::of_body(body);
     let mut read = || -> Result<(), Oops> {
         while !rest.is_empty() {
@@ -36,6 +44,8 @@ struct Family<'a, 'o> {
     kind: Kind,
     number: usize,
     wanted: Wanted,
+    /// The metric being read: where faults are.
+    metric: Message<'a>,
     out: &'o mut Exposition<'a>,
 }
 
@@ -61,7 +71,7 @@ fn family<'a>(
     let number = out.families.len();
     let meta = Meta { family: name.to_owned(), kind, help: help.to_owned(), unit: unit.to_owned() };
     out.families.push(Arc::new(meta));
-    let mut family = Family { name, kind, number, wanted, out };
+    let mut family = Family { name, kind, number, wanted, metric: begun, out };
     let mut message = begun;
     while let Some(field) = message.next()? {
         if field.number == 4 {
@@ -91,11 +101,15 @@ struct Common<'a> {
 
 impl<'a> Family<'a, '_> {
     fn metric(&mut self, mut message: Message<'a>) -> Result<(), Oops> {
+        self.metric = message;
         let mut common = Common { labels: Vec::new(), at_ms: None, start_ms: 0 };
         let mut value = None;
         while let Some(field) = message.next()? {
             match field.number {
-                1 => common.labels.push(label(field.message()?)?),
+                1 => {
+                    self.room(size_of::<Label<'_>>())?;
+                    common.labels.push(label(field.message()?)?);
+                }
                 6 => common.at_ms = Some(field.int()?).filter(|ms| *ms != 0),
                 2..=5 | 7 => value = Some(field),
                 _ => {}
@@ -109,8 +123,7 @@ impl<'a> Family<'a, '_> {
             7 => self.histogram(message, common),
             _ => {
                 let value = single(message)?;
-                self.push("", &common, None, (Measured::Float(value), Vec::new()));
-                Ok(())
+                self.push("", &common, None, (Measured::Float(value), Vec::new()))
             }
         }
     }
@@ -125,8 +138,7 @@ impl<'a> Family<'a, '_> {
                 _ => {}
             }
         }
-        self.push("", &common, None, (Measured::Float(value), exemplars));
-        Ok(())
+        self.push("", &common, None, (Measured::Float(value), exemplars))
     }
 
     fn summary(&mut self, mut message: Message<'a>, mut common: Common<'a>) -> Result<(), Oops> {
@@ -144,6 +156,7 @@ impl<'a> Family<'a, '_> {
                             _ => {}
                         }
                     }
+                    self.room(size_of::<(f64, f64)>())?;
                     quantiles.push((quantile, value));
                 }
                 4 => common.start_ms = time_ms(field.message()?)?,
@@ -152,19 +165,18 @@ impl<'a> Family<'a, '_> {
         }
         for (quantile, value) in quantiles {
             let extra = ("quantile", float::open_metrics(quantile));
-            self.push("", &common, Some(extra), (Measured::Float(value), Vec::new()));
+            self.push("", &common, Some(extra), (Measured::Float(value), Vec::new()))?;
         }
-        self.push("_sum", &common, None, (Measured::Float(sum), Vec::new()));
-        self.push("_count", &common, None, (Measured::Float(count), Vec::new()));
-        Ok(())
+        self.push("_sum", &common, None, (Measured::Float(sum), Vec::new()))?;
+        self.push("_count", &common, None, (Measured::Float(count), Vec::new()))
     }
 
     fn histogram(&mut self, message: Message<'a>, mut common: Common<'a>) -> Result<(), Oops> {
-        let parts = Parts::read(message)?;
+        let parts = Parts::read(message, &mut self.out.room)?;
         common.start_ms = parts.start_ms;
         let native = self.wanted.native && parts.is_native();
         if !native || self.wanted.classic_too {
-            self.classic(&parts, &common);
+            self.classic(&parts, &common)?;
         }
         if native {
             let mut exemplars = parts.exemplars;
@@ -173,25 +185,34 @@ impl<'a> Family<'a, '_> {
             }
             let gauge = self.kind == Kind::GaugeHistogram;
             let histogram = Histogram { gauge, ..parts.histogram };
-            self.push("", &common, None, (Measured::Histogram(Box::new(histogram)), exemplars));
+            let value = Measured::Histogram(Box::new(histogram));
+            self.push("", &common, None, (value, exemplars))?;
         }
         Ok(())
     }
 
     /// A series for each bucket, and sum and count.
-    fn classic(&mut self, parts: &Parts<'a>, common: &Common<'a>) {
+    fn classic(&mut self, parts: &Parts<'a>, common: &Common<'a>) -> Result<(), Oops> {
         let count = count_as_float(parts.histogram.count);
         for bucket in &parts.buckets {
             let extra = ("le", float::open_metrics(bucket.bound));
             let exemplars = bucket.exemplar.iter().cloned().collect();
-            self.push("_bucket", common, Some(extra), (Measured::Float(bucket.count), exemplars));
+            let value = (Measured::Float(bucket.count), exemplars);
+            self.push("_bucket", common, Some(extra), value)?;
         }
         if parts.buckets.last().is_none_or(|last| last.bound < f64::INFINITY) {
             let extra = ("le", "+Inf".to_owned());
-            self.push("_bucket", common, Some(extra), (Measured::Float(count), Vec::new()));
+            let value = (Measured::Float(count), Vec::new());
+            self.push("_bucket", common, Some(extra), value)?;
         }
-        self.push("_sum", common, None, (Measured::Float(parts.histogram.sum), Vec::new()));
-        self.push("_count", common, None, (Measured::Float(count), Vec::new()));
+        let sum = Measured::Float(parts.histogram.sum);
+        self.push("_sum", common, None, (sum, Vec::new()))?;
+        self.push("_count", common, None, (Measured::Float(count), Vec::new()))
+    }
+
+    /// Counts what is about to be kept.
+    fn room(&mut self, bytes: usize) -> Result<(), Oops> {
+        self.out.room.take(bytes).map_err(|reason| self.metric.oops(reason))
     }
 
     fn push(
@@ -200,7 +221,16 @@ impl<'a> Family<'a, '_> {
         common: &Common<'a>,
         extra: Option<(&'static str, String)>,
         (value, exemplars): (Measured, Vec<ExemplarParts<'a>>),
-    ) {
+    ) -> Result<(), Oops> {
+        let n_labels = common.labels.len() + 2;
+        if n_labels > LABELS_MAX {
+            return Err(self.metric.oops("a metric has more than 10,000 labels"));
+        }
+        // The key repeats names and values, with their lengths.
+        let text = |(name, value): &Label<'_>| name.len() + value.len() + 16;
+        let text: usize = common.labels.iter().map(text).sum();
+        let bytes = size_of::<Sample<'_>>() + n_labels * size_of::<Label<'_>>() + text;
+        self.room(bytes)?;
         let name = match suffix {
             "" => Cow::Borrowed(self.name),
             _ => Cow::Owned(format!("{}{suffix}", self.name)),
@@ -229,6 +259,7 @@ impl<'a> Family<'a, '_> {
             exemplars: from..self.out.exemplars.len(),
             family: Some(self.number),
         });
+        Ok(())
     }
 }
 
@@ -248,7 +279,7 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn read(mut message: Message<'a>) -> Result<Self, Oops> {
+    fn read(mut message: Message<'a>, room: &mut Room) -> Result<Self, Oops> {
         let mut parts = Parts {
             histogram: Histogram::default(),
             buckets: Vec::new(),
@@ -259,6 +290,15 @@ impl<'a> Parts<'a> {
         let (mut count, mut zero) = ((0, 0.0), (0, 0.0));
         let native = &mut parts.histogram;
         while let Some(field) = message.next()? {
+            // Each byte of a packed list may be a number.
+            let bytes = match field.number {
+                3 => size_of::<Bucket<'_>>(),
+                9 | 12 => size_of::<(i32, u32)>(),
+                10 | 11 | 13 | 14 => field.len().saturating_mul(size_of::<i64>()),
+                16 => size_of::<ExemplarParts<'_>>(),
+                _ => 0,
+            };
+            room.take(bytes).map_err(|reason| message.oops(reason))?;
             match field.number {
                 1 => count.0 = field.uint()?,
                 2 => native.sum = field.double()?,
@@ -283,6 +323,9 @@ impl<'a> Parts<'a> {
         native.count = if floats { Count::Float(count.1) } else { Count::Int(count.0) };
         native.zero_count = if floats { Count::Float(zero.1) } else { Count::Int(zero.0) };
         let begun = message;
+        if !matches!(native.schema, SCHEMA_CUSTOM | SCHEMA_MIN..=SCHEMA_MAX) {
+            return Err(begun.oops("the schema of a native histogram is none there is"));
+        }
         for side in [&native.positive, &native.negative] {
             check(side, floats).map_err(|reason| begun.oops(reason))?;
         }

@@ -237,11 +237,23 @@ fn recorded_exemplars_and_starts_are_found() {
     assert_eq!(of("go_build_info").start_ms, 0);
 }
 
+#[test]
+fn a_text_of_very_many_samples_is_refused_unless_it_is_allowed() {
+    let body = "a 1\n".repeat(600_000);
+    let fault = parse(body.as_bytes(), Format::Text, Wanted::default()).unwrap_err();
+    assert!(fault.reason.starts_with("what is exposed takes more than 64 MiB"), "{fault}");
+    let wanted = Wanted { parsed_bytes_max: 256 << 20, ..Wanted::default() };
+    assert_eq!(parse(body.as_bytes(), Format::Text, wanted).unwrap().samples.len(), 600_000);
+    let body = format!("a{{{}}} 1\n", "a=\"\",".repeat(10_001));
+    let fault = parse(body.as_bytes(), Format::Text, Wanted::default()).unwrap_err();
+    assert_eq!(fault.reason, "a sample has more than 10,000 labels");
+}
+
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..400)) {
         for format in [Format::Text, Format::OpenMetrics, Format::Protobuf] {
-            let wanted = Wanted { native: true, classic_too: true, fold_classic: true };
+            let wanted = Wanted { native: true, classic_too: true, fold_classic: true, ..Wanted::default() };
             drop(parse(&body, format, wanted));
         }
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::float;
-use super::{ExemplarParts, Exposition, Fault, Label, Measured, Place, Sample};
+use super::{ExemplarParts, Exposition, Fault, LABELS_MAX, Label, Measured, Place, Room, Sample};
 use crate::remote_write::{Kind, Meta};
 
 mod cursor;
@@ -24,7 +24,7 @@ pub(super) enum Dialect {
 const NAME: &str = "__name__";
 
 /// Reads a body of text.
-pub(super) fn parse(body: &[u8], dialect: Dialect) -> Result<Exposition<'_>, Fault> {
+pub(super) fn parse(body: &[u8], dialect: Dialect, room: Room) -> Result<Exposition<'_>, Fault> {
     let text = std::str::from_utf8(body).map_err(|error| {
         let valid = String::from_utf8_lossy(&body[..error.valid_up_to()]);
         fault(&valid, valid.len(), "this is no UTF-8".to_owned())
@@ -32,7 +32,7 @@ pub(super) fn parse(body: &[u8], dialect: Dialect) -> Result<Exposition<'_>, Fau
     let mut reader = Reader {
         cursor: Cursor::new(text),
         dialect,
-        out: Exposition::default(),
+        out: Exposition { room, ..Exposition::default() },
         families: Vec::new(),
         numbers: HashMap::new(),
         current: None,
@@ -228,6 +228,10 @@ impl<'a> Reader<'a> {
             self.cursor.blanks();
         }
         self.cursor.end_of_line()?;
+        let n_labels = self.out.labels.len() - from;
+        let bytes = size_of::<Sample<'_>>() + n_labels * size_of::<Label<'_>>();
+        let room = self.out.room.take(bytes);
+        room.map_err(|reason| Oops { at: begin, reason: reason.to_owned() })?;
         self.out.samples.push(Sample {
             series: Cow::Borrowed(self.cursor.slice(begin, end)),
             labels: from..self.out.labels.len(),

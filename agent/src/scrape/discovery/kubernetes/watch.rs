@@ -82,8 +82,16 @@ pub(super) async fn run(poll: Arc<Poll>, access: Arc<Access>, known: Arc<Known>,
 async fn follow(access: &Access, known: &Known, list: &List) -> Result<(), String> {
     let (objects, mut version) = all(access, list).await?;
     known.change(&list.key, |own| *own = objects);
-    while stream(access, known, list, &mut version).await? {}
-    Ok(())
+    loop {
+        let before = version.clone();
+        if !stream(access, known, list, &mut version).await? {
+            return Ok(());
+        }
+        // A server that ends each answer at once is not asked without pause.
+        if version == before {
+            tokio::time::sleep(PAUSE_MIN).await;
+        }
+    }
 }
 
 fn url(access: &Access, list: &List, more: &[(&str, &str)]) -> String {

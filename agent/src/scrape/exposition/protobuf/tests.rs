@@ -226,7 +226,12 @@ fn counters_and_summaries_are_what_the_text_has() {
 fn of_a_histogram_of_both_sorts_the_one_that_is_wanted_is_kept() {
     let body = body(&[histogram()]);
     let read = |native, classic_too| {
-        parse(&body, Format::Protobuf, Wanted { native, classic_too, fold_classic: false }).unwrap()
+        parse(
+            &body,
+            Format::Protobuf,
+            Wanted { native, classic_too, fold_classic: false, ..Wanted::default() },
+        )
+        .unwrap()
     };
     let classic = ["h_bucket,1.0 4", "h_bucket,5.0 6", "h_bucket,+Inf 6", "h_sum 2.5", "h_count 6"];
     assert_eq!(names(&read(false, false)), classic);
@@ -260,6 +265,33 @@ fn broken_bodies_name_the_byte() {
     assert_eq!(fault.to_string(), "byte 1: a metric family has no name");
 }
 
+#[test]
+fn a_few_bytes_cannot_ask_for_much_memory() {
+    let label = LabelMessage { name: String::new(), value: String::new() };
+    let mut wide = histogram();
+    wide.metric[0].label = vec![label.clone(); 5_000];
+    let inside = wide.metric[0].histogram.as_mut().unwrap();
+    inside.bucket = vec![inside.bucket[0].clone(); 5_000];
+    let bytes = body(&[wide]);
+    assert!(bytes.len() < 400_000);
+    let fault = parse(&bytes, Format::Protobuf, Wanted::default()).unwrap_err();
+    assert!(fault.reason.starts_with("what is exposed takes more than 64 MiB"), "{fault}");
+    let mut labels = counter();
+    labels.metric[0].label = vec![label; 10_000];
+    let fault = parse(&body(&[labels]), Format::Protobuf, Wanted::default()).unwrap_err();
+    assert_eq!(fault.reason, "a metric has more than 10,000 labels");
+}
+
+#[test]
+fn a_schema_that_is_none_is_refused() {
+    for schema in [i32::MAX, i32::MIN, 53, -5, -52] {
+        let mut odd = histogram();
+        odd.metric[0].histogram.as_mut().unwrap().schema = schema;
+        let fault = parse(&body(&[odd]), Format::Protobuf, Wanted::default()).unwrap_err();
+        assert_eq!(fault.reason, "the schema of a native histogram is none there is", "{schema}");
+    }
+}
+
 proptest! {
     #[test]
     fn flipped_and_cut_bodies_are_read_or_refused(at in 0_usize..400, bits in 1_u8.., end in 0_usize..400) {
@@ -267,7 +299,7 @@ proptest! {
         let at = at % bytes.len();
         bytes[at] ^= bits;
         bytes.truncate(end.max(1));
-        let wanted = Wanted { native: true, classic_too: true, fold_classic: true };
+        let wanted = Wanted { native: true, classic_too: true, fold_classic: true, ..Wanted::default() };
         drop(parse(&bytes, Format::Protobuf, wanted));
     }
 }

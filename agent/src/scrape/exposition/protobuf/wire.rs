@@ -38,6 +38,10 @@ impl<'a> Message<'a> {
         Self { bytes, at: 0 }
     }
 
+    pub(super) const fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub(super) const fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -139,6 +143,14 @@ impl<'a> Field<'a> {
 
     pub(super) fn uint32(&self) -> Result<u32, Oops> {
         u32::try_from(self.uint()?).map_err(|_| self.wrong("an integer is too large"))
+    }
+
+    /// Bytes of what is inside; 8 of a number.
+    pub(super) fn len(&self) -> usize {
+        match self.value {
+            Value::Bytes(message) => message.len(),
+            _ => 8,
+        }
     }
 
     /// Integers in zigzag, packed or one.

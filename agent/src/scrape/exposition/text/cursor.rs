@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Label;
+use super::{LABELS_MAX, Label};
 
 /// What was wrong at a byte of the text.
 #[derive(Debug)]
@@ -144,7 +144,7 @@ impl<'a> Cursor<'a> {
         labels: &mut Vec<Label<'a>>,
     ) -> Result<Option<Cow<'a, str>>, Oops> {
         self.skip(1);
-        let mut name = None;
+        let (mut name, mut n_labels) = (None, 0);
         let mut first = true;
         loop {
             self.blanks_unless(strict);
@@ -186,6 +186,10 @@ impl<'a> Cursor<'a> {
                 return Err(self.oops("a value in double quotes was expected"));
             }
             let value = self.quoted()?;
+            n_labels += 1;
+            if n_labels > LABELS_MAX {
+                return Err(self.oops("a sample has more than 10,000 labels"));
+            }
             labels.push((key, value));
         }
     }
