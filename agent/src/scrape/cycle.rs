@@ -226,11 +226,13 @@ impl Memory {
         }
         let mut set = LabelSet::new();
         for (name, value) in exposition.labels(sample) {
-            if !value.is_empty() && set.insert(name.to_string(), value.to_string()).is_some() {
+            if set.insert(name.to_string(), value.to_string()).is_some() {
                 return Err(format!("label {name:?} is there twice in {}", sample.series));
             }
         }
+        // Until here an empty label counts: what is federated says with one that it has none of the target's.
         join(&mut set, target, job.honor_labels);
+        set.retain(|_, value| !value.is_empty());
         let labels = match relabel::apply(&job.metric_relabel_configs, &mut set) {
             false => None,
             true => {
@@ -257,7 +259,9 @@ fn join(set: &mut LabelSet, target: &Labels, honor: bool) {
     for (name, value) in target.iter() {
         if honor {
             set.entry(name.to_owned()).or_insert_with(|| value.to_owned());
-        } else if let Some(own) = set.insert(name.to_owned(), value.to_owned()) {
+        } else if let Some(own) = set.insert(name.to_owned(), value.to_owned())
+            && !own.is_empty()
+        {
             moved.push((name, own));
         }
     }

@@ -370,7 +370,7 @@ impl TargetState {
     ) {
         let mut last = self.lock();
         (last.scrape, last.duration_s) = (Some(at), duration_s);
-        error.clone_into(&mut last.error);
+        last.error = shortened(error);
         if let Some(metas) = metas {
             last.metas = metas;
         }
@@ -400,4 +400,13 @@ impl TargetState {
     fn lock(&self) -> MutexGuard<'_, Last> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+/// Bytes of an error that are kept: it may quote what the target sent, however long.
+const ERROR_BYTES_MAX: usize = 1_000;
+
+fn shortened(error: &str) -> String {
+    if error.len() <= ERROR_BYTES_MAX {
+        return error.to_owned();
+    }
+    format!("{}…", &error[..error.floor_char_boundary(ERROR_BYTES_MAX)])
 }

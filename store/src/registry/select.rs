@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
-use regex::Regex;
+use regex::{Regex, RegexBuilder};
 use roaring::RoaringBitmap;
 
 use crate::error::Error;
@@ -13,6 +13,8 @@ use crate::registry::posting::{Index, Values};
 use crate::registry::symbols::Symbol;
 
 const NAME: &str = "__name__";
+/// Bytes of a compiled expression: a few letters of one may ask for megabytes.
+const REGEX_BYTES_MAX: usize = 256 << 10;
 
 /// One comparison, its expression compiled.
 pub(crate) enum Test {
@@ -25,7 +27,8 @@ pub(crate) enum Test {
 impl Test {
     pub(crate) fn new(matcher: &Matcher) -> Result<Self, Error> {
         let regex = || {
-            Regex::new(&format!("^(?s:{})$", matcher.value)).map_err(|error| Error::Regex {
+            let mut builder = RegexBuilder::new(&format!("^(?s:{})$", matcher.value));
+            builder.size_limit(REGEX_BYTES_MAX).build().map_err(|error| Error::Regex {
                 label: matcher.name.clone(),
                 reason: error.to_string(),
             })

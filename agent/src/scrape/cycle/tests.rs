@@ -103,6 +103,11 @@ fn clashing_labels_are_exported_or_honoured() {
         case.scrape("a{job=\"x\"} 1\nb{job=\"\"} 2\n"),
         ok(&["a{job=x} 1 @1000", "b{} 2 @1000"])
     );
+    // What is federated has an empty label where it has none: the target's is not put in its place.
+    let body = (&b"b{job=\"\"} 2\nc 3\n"[..], Format::Text);
+    let round = case.memory.take(&case.job, &case.target, body, 9000).unwrap();
+    let jobs: Vec<_> = round.points.iter().map(|point| point.labels.value("job")).collect();
+    assert_eq!(jobs[..2], [None, Some("j")]);
 }
 
 #[test]

@@ -26,7 +26,9 @@ use message::{
 };
 
 /// Queries of one request at most.
-const QUERIES_MAX: usize = 100;
+const QUERIES_MAX: usize = 10;
+/// Matchers of a query: each regular expression takes memory once compiled.
+const MATCHERS_MAX: usize = 100;
 /// Bytes of a request once unpacked, at most.
 const UNPACKED_MAX: usize = 8 << 20;
 /// Chunks of one frame at most: with 120 samples each it stays far below upstream's 50 MiB.
@@ -44,6 +46,10 @@ pub(super) async fn read(
     }
     let mut results = Vec::with_capacity(request.queries.len());
     for query in &request.queries {
+        if query.matchers.len() > MATCHERS_MAX {
+            let words = format!("{} matchers, the limit is {MATCHERS_MAX}", query.matchers.len());
+            return Err(Failure::bad_data(words));
+        }
         let raw = RawQuery {
             matchers: query.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
             range_ms: times(query)?,

@@ -16,8 +16,9 @@ use super::params::Params;
 /// Results and results a line, when nobody says; results at most.
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 100_000;
-/// Terms of one search at most.
-const TERMS_MAX: usize = 100;
+/// Terms of one search at most, and bytes of each: all are compared with every name.
+const TERMS_MAX: usize = 20;
+const TERM_BYTES_MAX: usize = 256;
 
 pub(super) async fn metric_names(
     State(app): State<Arc<App>>,
@@ -109,6 +110,10 @@ impl Search {
             params.all("search[]").into_iter().filter(|term| !term.is_empty()).collect();
         if terms.len() > TERMS_MAX {
             let words = format!("{} terms, the limit is {TERMS_MAX}", terms.len());
+            return Err(Failure::parameter("search[]", &words));
+        }
+        if let Some(term) = terms.iter().find(|term| term.len() > TERM_BYTES_MAX) {
+            let words = format!("a term of {} bytes, the limit is {TERM_BYTES_MAX}", term.len());
             return Err(Failure::parameter("search[]", &words));
         }
         let threshold = number("fuzz_threshold", 0, 100)?.unwrap_or(0);
