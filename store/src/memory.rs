@@ -17,7 +17,7 @@ pub use host::{MemoryLimit, ParseMemoryLimitError};
 
 /// What the process needs for itself, before any telemetry: code, which counts as resident once it ran, stacks, tables of
 /// the libraries.
-const PROCESS_BYTES: u64 = 96 << 20;
+const PROCESS_BYTES: u64 = 128 << 20;
 /// Smallest limit with which every share is still of use.
 pub const LIMIT_MIN: u64 = 256 << 20;
 /// From this limit on the shares of a large process hold.

@@ -230,7 +230,7 @@ async fn the_explorer_asks_several_queries_and_remembers_them() {
     write(&browser, 0, "system_memory_usage_bytes").await;
     write(&browser, 1, "sum by (cpu_mode) (rate(system_cpu_time_seconds_total[30s]))").await;
     click(&browser, "run").await;
-    until_shown(&browser, "main canvas", 2).await;
+    until_shown(&browser, "[data-testid=chart-explore], [data-testid=chart-explore-more]", 2).await;
     click(&browser, "view-table").await;
     until_shown(&browser, "[data-testid=values]", 2).await;
     // The agent's metrics have no exemplars, and each of the two queries says so.

@@ -38,6 +38,8 @@ pub(super) fn Values(answer: Arc<QueryAnswer>) -> impl IntoView {
     let save = move |_| browser::download("headrope.csv", "text/csv", &saved);
     let csv = Signal::derive(move || csv.clone());
     let len = rows.len();
+    // As high as its rows, as long as they fit.
+    let height = format!("--rows:{:.0}px", viz::scale::float(len + 1) * ROW_PX + 12.0);
     let rows = Arc::new(rows);
     let render = move |i: usize| {
         rows.get(i).map(|(name, value)| {
@@ -55,7 +57,7 @@ pub(super) fn Values(answer: Arc<QueryAnswer>) -> impl IntoView {
         </div>
     };
     view! {
-        <section class="panel sql-result" data-testid="values">
+        <section class="panel values-table" style=height data-testid="values">
             <div class="panel-head">
                 <h2>{t(Msg::NewestValues)}</h2>
                 <span class="spacer"></span>
