@@ -1,5 +1,6 @@
 //! Hostile questions to the Prometheus API: each is refused, or answered, in bounded time and memory, and in words.
 
+use load::proto::{bytes, integer, message};
 use serde_json::Value;
 
 use crate::server::{Home, Server, percent};
@@ -80,7 +81,12 @@ async fn hostile_questions_end_soon_in_words() {
         ("/api/v1/series", many("match[]", 40_000), "the limit is 1000"),
         ("/api/v1/labels", many("match[]", 40_000), "the limit is 1000"),
         ("/api/v1/series", many("match[]", 1_000_000), "longer than"),
-        ("/api/v1/search/metric_names", many("search[]", 40_000), "the limit is 100"),
+        ("/api/v1/search/metric_names", many("search[]", 40_000), "the limit is 20"),
+        (
+            "/api/v1/search/label_names",
+            format!("fuzz_alg=jarowinkler&search[]={}", "x".repeat(900_000)),
+            "a term of 900000 bytes, the limit is 256",
+        ),
         ("/api/v1/query", broken.to_owned(), "invalid parameter \"time\""),
         ("/api/v1/query_range", steps("start=0&end=1e9&step=1"), "11,000 points"),
         ("/api/v1/query_range", steps("start=0&end=31536000&step=1ms"), "11,000 points"),
@@ -112,6 +118,18 @@ async fn hostile_questions_end_soon_in_words() {
     server.stop().await;
 }
 
+/// A remote read of so many regular expressions that are short and large once compiled.
+fn expressions_of_a_read(n: usize) -> Vec<u8> {
+    let matcher = |out: &mut Vec<u8>| {
+        integer(out, 1, 2);
+        bytes(out, 2, b"a");
+        bytes(out, 3, br"\w{150}");
+    };
+    let mut out = Vec::new();
+    message(&mut out, 1, |query| (0..n).for_each(|_| message(query, 3, matcher)));
+    out
+}
+
 /// Bodies of remote read that are no snappy, promise too much, or are no message.
 async fn read(server: &Server) {
     let snappy = |bytes: &[u8]| snap::raw::Encoder::new().compress_vec(bytes).unwrap();
@@ -120,12 +138,15 @@ async fn read(server: &Server) {
         (b"no snappy".to_vec(), "snappy"),
         (promise.to_vec(), "unpacked"),
         (snappy(&[0xff; 64]), "no ReadRequest"),
-        (snappy(&[0x0a, 0x00].repeat(1_000)), "the limit is 100"),
+        (snappy(&[0x0a, 0x00].repeat(1_000)), "1000 queries in one request, the limit is 10"),
+        (snappy(&expressions_of_a_read(2_000)), "2000 matchers, the limit is 100"),
+        (snappy(&expressions_of_a_read(1)), "exceeds size limit"),
         (snappy(&vec![0x0a; 9 << 20]), "unpacked"),
     ] {
         let answer =
             server.client.post(server.url("/api/v1/read")).body(body).send().await.unwrap();
         let (status, text) = (answer.status(), answer.text().await.unwrap());
-        assert!(status == 400 && text.contains(wanted), "{status} {text}, not {wanted}");
+        let is_refused = status == 400 || status == 422;
+        assert!(is_refused && text.contains(wanted), "{status} {text}, not {wanted}");
     }
 }
