@@ -11,8 +11,8 @@ use std::time::Duration;
 
 /// How long one mount may take before the round goes on without it. A tick may be late by that, once per mount.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// A thread that makes one system call.
-const STACK_BYTES: usize = 64 << 10;
+/// A thread that makes one system call; the first allocation of a thread takes more than 64 KiB of stack in the allocator.
+const STACK_BYTES: usize = 256 << 10;
 
 /// Space of a file system.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
