@@ -158,37 +158,25 @@ impl From<store::Error> for Error {
     }
 }
 
+/// Characters of a name that are compared with others.
+const NAME_CHARS_MAX: usize = 200;
+
 /// The names among `known` that look like `name`, best first, at most three.
 #[must_use]
 pub(crate) fn near<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let wanted = name.to_lowercase();
+    // Nobody means a name that long, and every edit of it would be tried.
+    let wanted: String = name.chars().take(NAME_CHARS_MAX).collect::<String>().to_lowercase();
     let mut scored: Vec<(usize, &str)> = known
         .filter_map(|candidate| {
             let folded = candidate.to_lowercase();
             let contains = folded.contains(&wanted) || wanted.contains(&folded);
-            let edits = if contains { 1 } else { distance(&wanted, &folded) };
+            let edits = if contains { 1 } else { strsim::levenshtein(&wanted, &folded) };
             (edits * 5 <= wanted.chars().count() * 2).then_some((edits, candidate))
         })
         .collect();
     scored.sort_unstable();
     scored.dedup();
     scored.into_iter().take(3).map(|(_, candidate)| candidate).collect()
-}
-
-/// Levenshtein distance in characters.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().take(200).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, a_char) in a.chars().take(200).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b_char) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a_char != *b_char);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

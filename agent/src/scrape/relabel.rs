@@ -3,11 +3,11 @@
 //! Source: "relabel_config" of Prometheus' configuration reference.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use md5::{Digest as _, Md5};
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
-
-mod md5;
 
 /// Labels while rules work on them: name to value, sorted; no value is empty.
 pub(crate) type LabelSet = BTreeMap<String, String>;
@@ -96,6 +96,10 @@ impl Serialize for Action {
     }
 }
 
+/// What [`Pattern`] leaves out: its one group is the text itself.
+static EVERYTHING: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new("^(?s:(.*))$").expect("the expression is valid"));
+
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
@@ -148,15 +152,9 @@ impl Pattern {
     fn expand(&self, text: &str, template: &str) -> Option<String> {
         match &self.regex {
             None if template == "$1" => Some(text.to_owned()),
-            None => {
-                // `(.*)` has one group, which is the text itself.
-                let everything = Regex::new("^(?s:(.*))$").ok()?;
+            regex => {
                 let mut out = String::new();
-                everything.captures(text)?.expand(template, &mut out);
-                Some(out)
-            }
-            Some(regex) => {
-                let mut out = String::new();
+                let regex = regex.as_ref().unwrap_or(&EVERYTHING);
                 regex.captures(text)?.expand(template, &mut out);
                 Some(out)
             }
@@ -225,7 +223,7 @@ impl Rule {
             }
             Action::Replace => self.replace(&value, labels),
             Action::HashMod => {
-                let hash = u64::from_be_bytes(md5::tail(value.as_bytes()));
+                let hash = hash(&value);
                 set(labels, self.target_label.clone(), (hash % self.modulus.max(1)).to_string());
             }
             Action::Lowercase => set(labels, self.target_label.clone(), value.to_lowercase()),
@@ -252,6 +250,12 @@ impl Rule {
             set(labels, target, text);
         }
     }
+}
+
+/// What Prometheus shards by: the last 8 of the 16 bytes of the MD5 digest (RFC 1321).
+fn hash(value: &str) -> u64 {
+    let digest = Md5::digest(value);
+    digest[8..].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
 /// A label without a value is no label.

@@ -149,25 +149,10 @@ fn unknown(field: &str, expected: &[&'static str]) -> (&'static str, String) {
     if field == "headrope" {
         return (kind, "extras under \"headrope\" are not supported yet: remove them".to_owned());
     }
-    let near = expected.iter().min_by_key(|known| distance(field, known));
-    let remedy = match near.filter(|known| distance(field, known) <= 3) {
+    let near = expected.iter().min_by_key(|known| strsim::levenshtein(field, known));
+    let remedy = match near.filter(|known| strsim::levenshtein(field, known) <= 3) {
         Some(known) => format!("did you mean {known:?}?"),
         None => format!("a {kind} has the fields {}", expected.join(", ")),
     };
     (kind, remedy)
-}
-
-/// Edits that turn `a` into `b` (Levenshtein distance), in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }

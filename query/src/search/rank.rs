@@ -120,28 +120,24 @@ fn shortest_span(term: &[char], name: &[char]) -> Option<usize> {
     Some(end - start + 1)
 }
 
+/// Jaro's similarity, raised for a common beginning of up to four characters however small it is, unlike the crate's own.
 /// Source: W. E. Winkler, "String comparator metrics and enhanced decision rules", 1990.
 fn jaro_winkler(a: &[char], b: &[char]) -> f64 {
-    let window = (a.len().max(b.len()) / 2).saturating_sub(1);
-    let mut taken = vec![false; b.len()];
-    let mut of_a = Vec::new();
-    for (i, c) in a.iter().enumerate() {
-        let near = i.saturating_sub(window)..(i + window + 1).min(b.len());
-        if let Some(j) = near.into_iter().find(|j| !taken[*j] && b[*j] == *c) {
-            taken[j] = true;
-            of_a.push(*c);
-        }
-    }
-    if of_a.is_empty() {
-        return 0.0;
-    }
-    let of_b = b.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(c, _)| c);
-    let transposed = of_a.iter().zip(of_b).filter(|(x, y)| x != y).count();
-    let common = of_a.len() as f64;
-    let order = (common - transposed as f64 / 2.0) / common;
-    let jaro = (common / a.len() as f64 + common / b.len() as f64 + order) / 3.0;
+    let jaro = strsim::generic_jaro(&Characters(a), &Characters(b));
     let beginning = a.iter().zip(b).take(4).take_while(|(x, y)| x == y).count() as f64;
     jaro + beginning * 0.1 * (1.0 - jaro)
+}
+
+/// A text as the crate wants it.
+struct Characters<'a>(&'a [char]);
+
+impl<'a> IntoIterator for &Characters<'a> {
+    type Item = &'a char;
+    type IntoIter = std::slice::Iter<'a, char>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
 }
 
 #[cfg(test)]

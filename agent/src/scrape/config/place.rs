@@ -73,21 +73,6 @@ fn field_place(text: &str, from: u64, field: &str) -> Option<(u64, u64)> {
 
 /// The known field that `field` was probably meant to be.
 fn near(field: &str, expected: &[&'static str]) -> Option<&'static str> {
-    let distance = |known: &&&str| distance(field, known);
-    expected.iter().min_by_key(distance).filter(|known| self::distance(field, known) <= 2).copied()
-}
-
-/// Edits that turn `a` into `b` (Levenshtein distance), in bytes.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.bytes().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.bytes().enumerate() {
-            let replaced = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    let edits = |known: &&&str| strsim::levenshtein(field, known);
+    expected.iter().min_by_key(edits).filter(|known| edits(known) <= 2).copied()
 }
