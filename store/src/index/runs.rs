@@ -87,18 +87,18 @@ pub(crate) struct Runs {
     ids: Vec<u64>,
     /// The row after the last of each.
     ends: Vec<u32>,
-    /// The earliest time of any row, ms.
+    /// The earliest time of the first series, ms.
     base: i64,
-    /// Earliest time after `base`, and from there to the latest, ms.
-    times: Vec<(u32, u32)>,
+    /// From `base` to the earliest time, and from there to the latest, ms.
+    times: Vec<(i32, u32)>,
 }
 
 impl Runs {
-    /// `None` when the blob is damaged, says that there are other than `rows` rows, or spans more than 49 days.
+    /// `None` when the blob is damaged, says that there are other than `rows` rows, or reaches more than 24 days from its
+    /// first time: segments span a day.
     pub(super) fn new(blob: &[u8], rows: u64) -> Option<Self> {
-        let (body, first) = blob.split_last_chunk()?;
-        let first = i64::from_le_bytes(*first);
-        let base = Self::earliest(body, first)?;
+        let (body, base) = blob.split_last_chunk()?;
+        let base = i64::from_le_bytes(*base);
         let mut reader = Reader(body);
         let n_series = u32::from_le_bytes(reader.bytes()?) as usize;
         let room = n_series.min(blob.len() / 11);
@@ -113,29 +113,14 @@ impl Runs {
             runs.ids.push(u64::from_le_bytes(reader.bytes()?));
             end = end.checked_add(reader.number()?)?;
             runs.ends.push(u32::try_from(end).ok()?);
-            let from = first.checked_add(unzigzag(reader.number()?))?.checked_sub(base)?;
-            let length = u32::try_from(reader.number()?).ok()?;
-            runs.times.push((u32::try_from(from).ok()?, length));
+            let from = i32::try_from(unzigzag(reader.number()?)).ok()?;
+            runs.times.push((from, u32::try_from(reader.number()?).ok()?));
         }
         (end == rows && reader.0.is_empty()).then_some(runs)
     }
 
-    /// The earliest time of any row.
-    fn earliest(body: &[u8], first: i64) -> Option<i64> {
-        let mut reader = Reader(body);
-        let n_series = u32::from_le_bytes(reader.bytes()?);
-        let mut base = first;
-        for _ in 0..n_series {
-            let _: [u8; 8] = reader.bytes()?;
-            reader.number()?;
-            base = base.min(first.checked_add(unzigzag(reader.number()?))?);
-            reader.number()?;
-        }
-        Some(base)
-    }
-
     pub(super) fn bytes(&self) -> usize {
-        self.ids.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<(u32, u32)>())
+        self.ids.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<(i32, u32)>())
     }
 
     /// Rows there are.
@@ -151,9 +136,9 @@ impl Runs {
     ) -> impl Iterator<Item = Range<usize>> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let rows = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
-        let may_hold = move |(from, length): (u32, u32)| {
-            let first = self.base + i64::from(from);
-            first <= range.1 && range.0 <= first + i64::from(length)
+        let may_hold = move |(from, length): (i32, u32)| {
+            let first = self.base.saturating_add(from.into());
+            first <= range.1 && range.0 <= first.saturating_add(length.into())
         };
         self.ids.iter().zip(&self.times).zip(rows).filter_map(move |((id, times), rows)| {
             (may_hold(*times) && is_wanted(*id)).then_some(rows)
