@@ -18,6 +18,7 @@ mod sql;
 mod status;
 mod traces;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Router;
@@ -40,6 +41,11 @@ use crate::wire::telemetry::Rate;
 
 /// Largest request body of the query APIs, in bytes; a query is text. What axum takes by default is no less.
 const BODY_MAX: usize = 2 << 20;
+
+/// Labels as a JSON object holds them.
+fn object<'a>(labels: impl IntoIterator<Item = (&'a str, &'a str)>) -> BTreeMap<String, String> {
+    labels.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
 
 /// What the handlers share.
 pub struct App {

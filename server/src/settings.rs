@@ -16,6 +16,8 @@ pub struct Settings {
     pub flags: BTreeMap<&'static str, String>,
     /// How long samples are kept, as Prometheus writes durations.
     pub retention: String,
+    /// Whether functions that Prometheus calls experimental may be used.
+    pub experimental_functions: bool,
 }
 
 impl Settings {
@@ -45,7 +47,8 @@ impl Settings {
             ("web.enable-remote-write-receiver", "true".to_owned()),
             ("web.listen-address", config.listen.to_string()),
         ]);
-        Ok(Self { yaml, flags, retention })
+        let experimental_functions = config.query.experimental_functions;
+        Ok(Self { yaml, flags, retention, experimental_functions })
     }
 }
 

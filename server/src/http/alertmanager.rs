@@ -19,8 +19,8 @@ use query::promql::matchers::{Compiled, anchored, compile};
 use query::promql::{Expr, parse_syntax};
 use serde_json::{Value, json};
 
-use super::App;
 use super::prometheus::Params;
+use super::{App, object};
 
 /// What alerts are grouped by: we do not group, so each rule is a group of its own.
 const GROUP_BY: &str = "alertname";
@@ -176,12 +176,9 @@ impl Wanted {
         let evaluated = group.last_evaluation.unwrap_or(found.alert.active_at);
         // As a Prometheus sends it: good for four evaluations.
         let ends = i64::try_from(4 * group.interval.as_nanos()).unwrap_or(i64::MAX);
-        let text = |labels: &Labels| -> BTreeMap<String, String> {
-            labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-        };
         Some(json!({
-            "annotations": text(annotations),
-            "labels": text(labels),
+            "annotations": object(annotations.iter()),
+            "labels": object(labels.iter()),
             "startsAt": found.alert.fired_at.unwrap_or(found.alert.active_at).to_string(),
             "updatedAt": evaluated.to_string(),
             "endsAt": Timestamp(evaluated.0.saturating_add(ends)).to_string(),

@@ -1,6 +1,5 @@
 //! `POST query`: all queries of a page at once, as columns or JSON, each answered or refused by itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::columns;
@@ -18,8 +17,8 @@ use model::metric::STALE_NAN_BITS;
 use query::promql::{Answer, Reading, SeriesValues, Value};
 use query::{InstantQuery, Origin, RangeQuery};
 
-use super::App;
 use super::error::{Failure, describe};
+use super::{App, object};
 
 /// Most queries of one request.
 const QUERIES_MAX: usize = 100;
@@ -171,9 +170,7 @@ fn spread(series: &SeriesValues, times_ms: &[i64]) -> Series {
     };
     series.floats.iter().for_each(|(t_ms, value)| put(*t_ms, *value));
     series.histograms.iter().for_each(|(t_ms, held)| put(*t_ms, held.count));
-    let labels: BTreeMap<String, String> =
-        series.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    Series { labels, values }
+    Series { labels: object(series.labels.iter()), values }
 }
 
 #[cfg(test)]

@@ -8,12 +8,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use query::SeriesQuery;
-use query::promql::{Expr, Labels, print};
+use query::promql::{Expr, print};
 use serde::Serialize;
 
 use super::answer::{Failure, Success};
 use super::params::Params;
 use super::{App, ok};
+use crate::http::object;
 
 /// Which series a metadata call asks about.
 fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
@@ -57,10 +58,8 @@ pub(super) async fn series(
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
     let found = app.engine.series(scope(&app, &params)?).await?;
-    let map = |labels: &Labels| -> BTreeMap<String, String> {
-        labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    };
-    Ok(listed(found.items.iter().map(map).collect(), found.truncated))
+    let series = found.items.iter().map(|labels| object(labels.iter()));
+    Ok(listed(series.collect(), found.truncated))
 }
 
 #[derive(Serialize)]

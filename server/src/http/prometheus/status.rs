@@ -200,8 +200,9 @@ pub(super) async fn alertmanagers() -> Response {
 
 /// What of upstream's features is there, by category.
 pub(super) async fn features(State(app): State<Arc<App>>) -> Response {
+    let experimental = app.settings.experimental_functions;
     let functions: BTreeMap<&str, bool> =
-        Function::all().iter().map(|function| (function.name, true)).collect();
+        Function::all().iter().map(|f| (f.name, experimental || !f.is_experimental())).collect();
     ok(json!({
         "api": {
             "admin": app.admin,
@@ -223,7 +224,7 @@ pub(super) async fn features(State(app): State<Arc<App>>) -> Response {
             "bool": true,
             "delayed_name_removal": false,
             "duration_expr": true,
-            "experimental_functions": true,
+            "experimental_functions": experimental,
             "negative_offset": true,
             "per_step_stats": true,
             "smoothed": true,

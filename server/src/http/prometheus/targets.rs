@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::answer::Failure;
 use super::params::Params;
 use super::{App, ok};
+use crate::http::object;
 use crate::settings::write_yaml;
 
 #[derive(Serialize)]
@@ -83,7 +84,7 @@ fn shown(target: ActiveTarget) -> Active {
     let never = "0001-01-01T00:00:00Z".to_owned(); // What Go writes for no time.
     Active {
         discovered_labels: target.discovered,
-        labels: map(&target.labels),
+        labels: object(target.labels.iter()),
         scrape_pool: target.pool,
         global_url: target.url.clone(),
         scrape_url: target.url,
@@ -98,10 +99,6 @@ fn shown(target: ActiveTarget) -> Active {
         scrape_interval: target.interval,
         scrape_timeout: target.timeout,
     }
-}
-
-fn map(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
 #[derive(Serialize)]
@@ -140,7 +137,7 @@ pub(super) async fn metadata(
         .into_iter()
         .filter(|entry| metric.is_none_or(|name| name == entry.metric));
     let entries = found.take(limit).map(|entry| Metadata {
-        target: map(&entry.target),
+        target: object(entry.target.iter()),
         metric: metric.is_none().then_some(entry.metric),
         kind: entry.kind,
         help: entry.help,
