@@ -81,12 +81,16 @@ fn config(dir: &Path) -> Config {
     Config { data_dir: dir.to_owned(), wal_file_bytes: 1 << 16, ..Config::default() }
 }
 
-/// Drops a store as a crash would: no marker, no flush. Waits until its tasks let go of the lock.
+/// Drops a store as a crash would: no marker, no flush. Waits until its tasks let go of the lock, and
+/// the catalogue's thread of its files.
 async fn crash(store: Arc<Store>) {
     store.stop.cancel();
     let mut tasks = std::mem::take(&mut *store.tasks.lock().unwrap());
     while tasks.join_next().await.is_some() {}
-    assert_eq!(Arc::strong_count(&store.core), 1, "nobody else holds the store");
+    let core = Arc::clone(&store.core);
+    drop(store);
+    let core = Arc::into_inner(core).expect("nobody else holds the store");
+    core.catalogue.close().await.unwrap();
 }
 
 fn def(metric: &str, host: &str) -> SeriesDef {
