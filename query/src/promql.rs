@@ -26,6 +26,7 @@ mod tests;
 
 pub use ast::Expr;
 pub(crate) use eval::CELL_BYTES;
+pub(crate) use eval::TOO_MANY_SAMPLES;
 pub use eval::{
     Answer, EvalError, EvalOptions, EvalStats, Explained, Progress, Query, StepSamples, Stop,
     Timings, instant, range,

@@ -7,11 +7,11 @@ use futures::future::BoxFuture;
 use model::matcher::Matcher;
 use model::metric::is_stale;
 
-use super::{StoreSource, eval_error, source_error};
+use super::{StoreSource, source_error};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::promql::source::{Hints, Select, SeriesSlices, SeriesSource as _};
-use crate::promql::{EvalError, Labels, Reading, Sample, SeriesValues, Stop};
+use crate::promql::{self, Labels, Reading, Sample, SeriesValues, Stop};
 use crate::runtime::{Class, QueryMemory};
 
 /// Bytes that a sample takes in an answer.
@@ -133,12 +133,7 @@ impl Budget<'_> {
         }
         self.samples += samples;
         if self.samples > self.limit {
-            let words =
-                "query processing would load too many samples into memory in query execution";
-            return Err(eval_error(
-                EvalError::Execution(words.to_owned()),
-                std::time::Duration::ZERO,
-            ));
+            return Err(Error::Exhausted(promql::TOO_MANY_SAMPLES.to_owned()));
         }
         let texts: usize = labels.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.memory.grow((samples * SAMPLE_BYTES + SERIES_BYTES + texts) as u64)?;

@@ -460,8 +460,12 @@ fn bounded(mut texts: Vec<String>, kind: &str) -> Vec<String> {
     texts
 }
 
+/// Prometheus' own sentence: clients know it.
+pub(crate) const TOO_MANY_SAMPLES: &str =
+    "query processing would load too many samples into memory in query execution";
+
 fn too_many_samples() -> EvalError {
-    execution("query processing would load too many samples into memory in query execution")
+    execution(TOO_MANY_SAMPLES)
 }
 
 fn execution(text: impl Into<String>) -> EvalError {

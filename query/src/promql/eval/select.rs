@@ -108,7 +108,7 @@ impl Evaluator<'_> {
         let source = self.source;
         let (mut n_series, mut n_samples) = (0, 0);
         let watch = self.begin_reading(|| selector.to_string(), selector.place);
-        let mut reading = Reading::new(watch.is_watched());
+        let mut reading = Stopwatch::new(watch.is_watched());
         let streams = source.select(&select)?;
         reading.pause();
         for mut stream in streams {
@@ -147,13 +147,13 @@ impl Evaluator<'_> {
 }
 
 /// Time spent reading, if anybody asks.
-struct Reading {
+struct Stopwatch {
     since: Option<Instant>,
     is_watched: bool,
     spent: Duration,
 }
 
-impl Reading {
+impl Stopwatch {
     fn new(is_watched: bool) -> Self {
         Self { since: is_watched.then(Instant::now), is_watched, spent: Duration::ZERO }
     }
