@@ -24,6 +24,7 @@ mod exemplars;
 mod raw;
 mod rolled;
 mod source;
+mod twins;
 mod virtual_series;
 
 pub use census::Census;

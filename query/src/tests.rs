@@ -9,3 +9,4 @@ mod prometheus;
 mod rollups;
 mod sql;
 mod traces;
+mod twins;

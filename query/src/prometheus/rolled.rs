@@ -1,5 +1,6 @@
 //! Series as buckets, for functions on windows that are made of whole ones.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use model::metric::MetricKind;
@@ -10,6 +11,7 @@ use store::scan::{ScanLimit, SeriesBuckets};
 use store::schema::Table;
 
 use super::source::store_error;
+use super::twins;
 use super::virtual_series::labels;
 use crate::catalog::View;
 use crate::promql::Labels;
@@ -84,17 +86,25 @@ impl Rolled {
             .buckets(&floats, resolution, (first, last), limit)
             .map_err(store_error)?;
         let is_raw_gone = scan.is_raw_gone;
-        let mut slices = Vec::new();
-        for slice in scan {
-            let slice = slice.map_err(store_error)?;
-            if is_raw_gone || !wants_sum || has_exact_sum(&slice.buckets) {
-                slices.push(slice);
+        let (mut slices, mut refused) = (Vec::new(), HashSet::new());
+        let mut found =
+            scan.collect::<Result<Vec<_>, _>>().map_err(store_error)?.into_iter().peekable();
+        while let Some(first) = found.next() {
+            let mut ids = vec![first.series.id];
+            let (series, mut whole) = (first.series, Some(first.buckets));
+            while let Some(twin) = found.next_if(|next| twins::are(&next.series, &series)) {
+                ids.push(twin.series.id);
+                whole = whole.and_then(|whole| twins::buckets(&whole, &twin.buckets, is_raw_gone));
+            }
+            let is_good =
+                |buckets: &Vec<Bucket>| is_raw_gone || !wants_sum || has_exact_sum(buckets);
+            match whole.filter(is_good) {
+                Some(buckets) => slices.push(SeriesBuckets { series, buckets }),
+                None => refused.extend(ids),
             }
         }
-        // Series without a bucket have no samples either: what is left is what the samples must answer.
-        let taken: std::collections::HashSet<u64> =
-            slices.iter().map(|slice| slice.series.id.0).collect();
-        floats.retain(|series| !is_raw_gone && wants_sum && !taken.contains(&series.id.0));
+        // Series without a bucket have no samples either.
+        floats.retain(|series| refused.contains(&series.id));
         floats.extend(others);
         *series = floats;
         Ok(Some(Self { slices: slices.into_iter(), is_raw_gone, current: None }))

@@ -14,12 +14,13 @@ use store::schema::Table;
 use super::Metadata;
 use super::cut::{Cut, bound_text, classic, native};
 use super::rolled::{self, Rolled};
+use super::twins;
 use super::virtual_series::{self, Part, Selected, is_plain, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
 use crate::promql::histogram::Histogram;
 use crate::promql::source::{Select, SeriesSlices, SeriesSource, SeriesStream, SourceError};
-use crate::promql::{Labels, Stop};
+use crate::promql::{Labels, Stop, TOO_MANY_SAMPLES};
 use crate::runtime::QueryMemory;
 
 /// The tables series are read from.
@@ -213,7 +214,7 @@ impl SeriesSource for StoreSource {
             streams.push(Box::new(PlainStream {
                 floats: floats.peekable(),
                 histograms: histograms.peekable(),
-                order: series.into_iter(),
+                order: series.into_iter().peekable(),
                 remark,
                 current: None,
             }));
@@ -226,7 +227,7 @@ impl SeriesSource for StoreSource {
             let scan =
                 snapshot.histograms(&series, select.range_ms, &limit).map_err(store_error)?;
             streams.push(Box::new(ClassicStream {
-                scan,
+                scan: scan.peekable(),
                 selected,
                 next: 0,
                 cuts: VecDeque::new(),
@@ -249,16 +250,14 @@ fn refused(error: Error) -> SourceError {
 
 pub(super) fn store_error(error: store::Error) -> SourceError {
     if matches!(error, store::Error::ScanLimit { .. }) {
-        // Prometheus' own sentence: clients know it.
-        let text = "query processing would load too many samples into memory in query execution";
-        return SourceError::Exhausted(text.to_owned());
+        return SourceError::Exhausted(TOO_MANY_SAMPLES.to_owned());
     }
     refused(Error::from(error))
 }
 
 /// Series as the store holds them, floats and native histograms side by side.
 struct PlainStream {
-    order: std::vec::IntoIter<Arc<Series>>,
+    order: Peekable<std::vec::IntoIter<Arc<Series>>>,
     floats: Peekable<SampleScan>,
     histograms: Peekable<HistogramScan>,
     remark: Option<&'static str>,
@@ -273,23 +272,46 @@ struct Plain {
     h_start_t: Vec<i64>,
 }
 
+impl Plain {
+    /// Takes in the samples of a twin.
+    fn join(mut self, twin: Self) -> Self {
+        self.floats = twins::joined(self.floats, twin.floats, twins::samples);
+        let order = twins::order(&self.h_t, &twin.h_t);
+        self.h = order.of(&self.h, &twin.h);
+        self.h_start_t = order.of(&self.h_start_t, &twin.h_start_t);
+        self.h_t = order.of(&self.h_t, &twin.h_t);
+        self
+    }
+}
+
 impl PlainStream {
-    /// Both scans give series in the order they were asked for, without the empty ones.
     fn advance(&mut self) -> Result<Option<Plain>, SourceError> {
-        for series in self.order.by_ref() {
-            let floats = taken(self.floats.next_if(|found| match found {
-                Ok(found) => found.series.id == series.id,
-                Err(_) => true,
-            }))?;
-            let histograms = taken(self.histograms.next_if(|found| match found {
-                Ok(found) => found.series.id == series.id,
-                Err(_) => true,
-            }))?;
-            if floats.is_some() || histograms.is_some() {
-                return plain(&series, floats, histograms).map(Some);
+        while let Some(series) = self.order.next() {
+            let mut found = self.samples_of(&series)?;
+            while let Some(twin) = self.order.next_if(|next| twins::are(next, &series)) {
+                found = twins::joined(found, self.samples_of(&twin)?, Plain::join);
+            }
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Both scans give series in the order they were asked for, without the empty ones.
+    fn samples_of(&mut self, series: &Series) -> Result<Option<Plain>, SourceError> {
+        let floats = taken(self.floats.next_if(|found| match found {
+            Ok(found) => found.series.id == series.id,
+            Err(_) => true,
+        }))?;
+        let histograms = taken(self.histograms.next_if(|found| match found {
+            Ok(found) => found.series.id == series.id,
+            Err(_) => true,
+        }))?;
+        if floats.is_none() && histograms.is_none() {
+            return Ok(None);
+        }
+        plain(series, floats, histograms).map(Some)
     }
 }
 
@@ -339,7 +361,7 @@ impl SeriesStream for PlainStream {
 
 /// The classic series of explicit histograms, one histogram at a time in memory.
 struct ClassicStream {
-    scan: HistogramScan,
+    scan: Peekable<HistogramScan>,
     selected: Selected,
     /// Where in `selected.histograms` the next one of the scan may stand.
     next: usize,
@@ -350,9 +372,15 @@ struct ClassicStream {
 impl SeriesStream for ClassicStream {
     fn next(&mut self) -> Result<Option<SeriesSlices<'_>>, SourceError> {
         while self.cuts.is_empty() {
-            let Some(found) = taken(self.scan.next())? else {
+            let Some(mut found) = taken(self.scan.next())? else {
                 return Ok(None);
             };
+            let is_twin = |next: &Result<SeriesHistograms, store::Error>| {
+                next.as_ref().is_ok_and(|next| twins::are(&next.series, &found.series))
+            };
+            while let Some(twin) = taken(self.scan.next_if(is_twin))? {
+                found.points = twins::points(found.points, twin.points);
+            }
             let rest = &self.selected.histograms[self.next..];
             let Some(at) = rest.iter().position(|h| h.series.id == found.series.id) else {
                 return Ok(None);

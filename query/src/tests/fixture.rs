@@ -155,11 +155,23 @@ impl Fixture {
         resource_id: ResourceId,
         kind: MetricKind,
     ) -> Resolved {
+        let job = format!("job-{}", resource_id.0 % 97);
+        self.series_of_job(metric, pairs, (resource_id, &job), kind)
+    }
+
+    /// Likewise, with the job PromQL sees.
+    pub(super) fn series_of_job(
+        &self,
+        metric: &str,
+        pairs: &[(&str, &str)],
+        (resource_id, job): (ResourceId, &str),
+        kind: MetricKind,
+    ) -> Resolved {
         let prom = |text: &str| text.replace('.', "_");
         let total = if kind == MetricKind::Counter { "_total" } else { "" };
         let mut prom_labels: Vec<(String, String)> =
             pairs.iter().map(|(name, value)| (prom(name), (*value).to_owned())).collect();
-        prom_labels.push(("job".to_owned(), format!("job-{}", resource_id.0 % 97)));
+        prom_labels.push(("job".to_owned(), job.to_owned()));
         let def = SeriesDef {
             metric: metric.to_owned(),
             labels: labels(pairs),
