@@ -39,6 +39,8 @@ use client::{Answer, Version};
 pub(crate) struct Policy {
     /// Samples and histograms in one request, at most.
     pub samples_max: usize,
+    /// Bytes that the points of one request take, about and at most; a single point may be larger.
+    pub bytes_max: usize,
     /// Requests at once, at most; so many only when there is enough to fill them.
     pub shards_max: usize,
     /// Deadline of one request.
@@ -61,6 +63,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             samples_max: 2_000,
+            bytes_max: 4 << 20,
             shards_max: 50,
             timeout: Duration::from_secs(30),
             backoff_min: Duration::from_millis(30),
@@ -75,6 +78,30 @@ impl Default for Policy {
 
 /// Different complaints that are logged; texts of a receiver may differ without end.
 const COMPLAINTS_MAX: usize = 64;
+
+/// The receiver does not take so much at once; its words.
+struct TooLarge(String);
+
+/// How many of `points` go into one request: one at least.
+fn fitting(points: &[Point], samples_max: usize, bytes_max: usize) -> usize {
+    let (mut bytes, mut last_meta) = (0, None);
+    let is_full = |point: &Point| {
+        bytes += point.bytes();
+        let meta = point.meta.as_ref().map(Arc::as_ptr);
+        if meta != last_meta {
+            bytes += point.meta.as_ref().map_or(0, |meta| meta.bytes());
+            last_meta = meta;
+        }
+        bytes > bytes_max
+    };
+    points
+        .iter()
+        .take(samples_max)
+        .position(is_full)
+        .unwrap_or(samples_max)
+        .clamp(1, points.len().max(1))
+        .min(points.len())
+}
 
 /// Empties one queue into one receiver.
 pub(crate) struct Sender {
@@ -146,9 +173,9 @@ impl Sender {
                 shards[usize::try_from(shard).unwrap_or(0)].push(point);
             }
             let deliveries = shards.iter().map(|shard| async {
-                for points in shard.chunks(samples_max) {
+                for points in self.requests(shard) {
                     self.deliver(points).await;
-                    self.queue.done(points.len());
+                    self.queue.done(points);
                 }
             });
             join_all(deliveries).await;
@@ -162,19 +189,46 @@ impl Sender {
         }
         let age_ms = i64::try_from(self.policy.age_max.as_millis()).unwrap_or(i64::MAX);
         let oldest = self.clock.now().ms().saturating_sub(age_ms);
-        let before = points.len();
-        points.retain(|point| point.at_ms >= oldest);
-        self.tally.dropped("too_old", before - points.len());
-        self.queue.done(before - points.len());
+        let old: Vec<Point> = points.extract_if(.., |point| point.at_ms < oldest).collect();
+        self.tally.dropped("too_old", old.len());
+        self.queue.done(&old);
         points
+    }
+
+    /// The points of a shard, a request each.
+    fn requests<'a>(&self, points: &'a [Point]) -> impl Iterator<Item = &'a [Point]> {
+        let Policy { samples_max, bytes_max, .. } = self.policy;
+        let mut rest = points;
+        std::iter::from_fn(move || {
+            let (first, others) = rest.split_at(fitting(rest, samples_max, bytes_max));
+            rest = others;
+            (!first.is_empty()).then_some(first)
+        })
     }
 
     fn version(&self) -> Version {
         if self.is_old.load(Ordering::Relaxed) { Version::V1 } else { Version::V2 }
     }
 
-    /// Repeats the request until it is taken, refused, or nobody waits for it any more.
+    /// Sends points, in halves where the receiver finds them too many at once.
     async fn deliver(&self, points: &[Point]) {
+        let mut parts = vec![points];
+        while let Some(part) = parts.pop() {
+            match self.offer(part).await {
+                Ok(()) => {}
+                Err(_) if part.len() > 1 => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.extend([second, first]);
+                    self.tally.retried();
+                }
+                Err(TooLarge(message)) => self.refused("too_large", part.len(), &message),
+            }
+        }
+    }
+
+    /// Repeats the request until it is taken, refused, or nobody waits for it any more. Nothing is said of points that
+    /// are too large: they may be taken one by one.
+    async fn offer(&self, points: &[Point]) -> Result<(), TooLarge> {
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         let mut backoff = Backoff::new(self.policy.backoff_min, self.policy.backoff_max, seed);
         let mut version = self.version();
@@ -187,7 +241,8 @@ impl Sender {
                         let seconds = begun.elapsed().as_secs_f64();
                         info!(url = self.client.url(), seconds, "receiver reached again");
                     }
-                    return self.taken(points, unseen);
+                    self.taken(points, unseen);
+                    return Ok(());
                 }
                 Answer::OtherVersion { message } if version == Version::V2 => {
                     if !self.is_old.swap(true, Ordering::Relaxed) {
@@ -201,16 +256,20 @@ impl Sender {
                     version = Version::V1;
                     body = encode::body(version, points, &self.external);
                 }
+                Answer::TooLarge { message } => return Err(TooLarge(message)),
                 Answer::OtherVersion { message } => {
-                    return self.refused("refused", points.len(), &message);
+                    self.refused("refused", points.len(), &message);
+                    return Ok(());
                 }
                 Answer::Busy { message, .. } => {
-                    return self.refused("too_many_requests", points.len(), &message);
+                    self.refused("too_many_requests", points.len(), &message);
+                    return Ok(());
                 }
                 Answer::Refused { reason, message, written } => {
                     let written = written.min(points.len());
                     self.tally.sent(written);
-                    return self.refused(reason, points.len() - written, &message);
+                    self.refused(reason, points.len() - written, &message);
+                    return Ok(());
                 }
                 Answer::Retry { after, message } => {
                     if tries == 0 {

@@ -46,6 +46,8 @@ pub(crate) enum Answer {
     Busy { after: Option<Duration>, message: String },
     /// It never will; `written` samples and histograms of it are stored all the same.
     Refused { reason: &'static str, message: String, written: usize },
+    /// 413: so much at once never will be taken, but its parts may.
+    TooLarge { message: String },
     /// 415: the receiver does not know these messages.
     OtherVersion { message: String },
 }
@@ -132,12 +134,12 @@ pub(super) fn judge(
         |reason| Answer::Refused { reason, message: message.clone(), written: written(headers) };
     match status.as_u16() {
         200..=299 => Answer::Taken { unseen: version == Version::V2 && !has_written(headers) },
+        413 => Answer::TooLarge { message },
         415 => Answer::OtherVersion { message },
         429 => Answer::Busy { after: retry_after(headers, now), message },
         500..=599 => Answer::Retry { after: retry_after(headers, now), message },
         401 => refused("unauthenticated"),
         403 => refused("permission_denied"),
-        413 => refused("too_large"),
         _ => refused("refused"),
     }
 }

@@ -121,8 +121,21 @@ pub(crate) struct Side {
     pub counts: Vec<f64>,
 }
 
+impl Meta {
+    /// Bytes of its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.family.len() + self.help.len() + self.unit.len()
+    }
+}
+
+/// Memory that labels take, in bytes, about: their texts, and where these are.
+fn labels_bytes(labels: &Labels) -> usize {
+    labels.iter().map(|(name, value)| name.len() + value.len() + 64).sum()
+}
+
 impl Point {
-    /// Memory it takes while it waits, in bytes, about: labels are shared with others.
+    /// Memory it takes while it waits, in bytes, about. Its labels may be shared with others, but nobody knows for how
+    /// long: they count in full. More than it takes in a request, what is said of its metric apart.
     pub(crate) fn bytes(&self) -> usize {
         let histogram = match &self.value {
             Value::Float(_) => 0,
@@ -135,6 +148,8 @@ impl Point {
                 size_of::<Histogram>() + 8 * n
             }
         };
-        size_of::<Self>() + histogram + self.exemplars.len() * 256
+        let exemplar = |exemplar: &Exemplar| size_of::<Exemplar>() + labels_bytes(&exemplar.labels);
+        let exemplars: usize = self.exemplars.iter().map(exemplar).sum();
+        size_of::<Self>() + labels_bytes(&self.labels) + histogram + exemplars
     }
 }

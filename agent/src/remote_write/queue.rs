@@ -20,6 +20,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 struct Waiting {
     points: VecDeque<Point>,
+    /// Of what waits and of what the sender holds.
     bytes: usize,
     /// Samples the sender holds.
     sending: usize,
@@ -59,16 +60,19 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// The oldest samples, at most `n_max`; `None` when the queue is closed and empty. They count as lost when
-    /// [`Self::abandon`] comes before [`Self::done`].
+    /// The oldest samples, at most `n_max`, and about half of what the queue may hold; `None` when it is closed and empty.
+    /// They take their room, and count as lost when [`Self::abandon`] comes, until [`Self::done`].
     pub(crate) async fn take(&self, n_max: usize) -> Option<Vec<Point>> {
         loop {
             {
                 let mut waiting = self.lock();
-                let n = waiting.points.len().min(n_max);
+                let (mut n, mut bytes) = (0, 0);
+                while n < waiting.points.len().min(n_max) && bytes < self.bytes_max / 2 {
+                    bytes += waiting.points[n].bytes();
+                    n += 1;
+                }
                 if n > 0 {
                     let taken: Vec<Point> = waiting.points.drain(..n).collect();
-                    waiting.bytes -= taken.iter().map(Point::bytes).sum::<usize>();
                     waiting.sending += n;
                     return Some(taken);
                 }
@@ -80,10 +84,12 @@ impl Queue {
         }
     }
 
-    /// So many of those that [`Self::take`] gave out are dealt with.
-    pub(crate) fn done(&self, n: usize) {
+    /// These of what [`Self::take`] gave out are dealt with.
+    pub(crate) fn done(&self, points: &[Point]) {
+        let bytes: usize = points.iter().map(Point::bytes).sum();
         let mut waiting = self.lock();
-        waiting.sending = waiting.sending.saturating_sub(n);
+        waiting.sending = waiting.sending.saturating_sub(points.len());
+        waiting.bytes = waiting.bytes.saturating_sub(bytes);
     }
 
     /// Gives up what is left, counts it, and returns how many samples that were.
@@ -96,7 +102,7 @@ impl Queue {
         n
     }
 
-    /// Samples that wait, and the bytes they take.
+    /// Samples that wait, and the bytes they and those being sent take.
     pub(crate) fn len_and_bytes(&self) -> (usize, usize) {
         let waiting = self.lock();
         (waiting.points.len(), waiting.bytes)
@@ -133,8 +139,12 @@ mod tests {
         assert_eq!(taken.iter().map(|p| p.at_ms).collect::<Vec<_>>(), [2, 3]);
         assert_eq!(tally.read().2["queue_full"], 2);
         queue.push([point(5)]);
-        assert_eq!(queue.abandon(), 4, "two being sent, two waiting");
-        assert_eq!(tally.read().2["shutdown"], 4);
+        assert_eq!(tally.read().2["queue_full"], 3, "what is being sent takes its room");
+        queue.done(&taken);
+        queue.push([point(6), point(7)]);
+        assert_eq!(queue.take(1).await.map(|taken| taken[0].at_ms), Some(5));
+        assert_eq!(queue.abandon(), 3, "one being sent, two waiting");
+        assert_eq!(tally.read().2["shutdown"], 3);
         assert_eq!(queue.take(1).await, None);
     }
 }

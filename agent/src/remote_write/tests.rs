@@ -291,3 +291,60 @@ async fn a_backlog_goes_in_several_requests_at_once_and_each_series_stays_in_ord
         assert_eq!(times, (0..n_samples).collect::<Vec<_>>(), "{name}");
     }
 }
+
+/// Sends `points` as one shard; the metrics of each request, and the account.
+async fn requests_of(
+    answers: &[&'static str],
+    policy: Policy,
+    points: Vec<Point>,
+) -> (Vec<Vec<String>>, Arc<Tally>) {
+    let receiver = Receiver::start(answers).await;
+    let tally = Arc::new(Tally::default());
+    let queue = Arc::new(Queue::new(64 << 20, Arc::clone(&tally)));
+    queue.push(points);
+    queue.close();
+    let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
+    let client = Client::new(http, receiver.url.clone());
+    let sender = Sender::new(client, policy, Labels::default(), queue, clock);
+    sender.run(CancellationToken::new()).await;
+    let requests = receiver.requests.lock().unwrap();
+    let names = |(_, body): &(String, Vec<u8>)| {
+        let request = RequestV2::decode(inflate(body).as_slice()).unwrap();
+        let name =
+            |series: &message::SeriesV2| request.symbols[series.labels_refs[1] as usize].clone();
+        request.timeseries.iter().map(name).collect()
+    };
+    (requests.iter().map(names).collect(), tally)
+}
+
+#[tokio::test]
+async fn a_request_that_is_too_large_goes_in_halves_and_only_the_point_too_large_by_itself_is_lost()
+{
+    const LARGE: &str = "413 Payload Too Large";
+    // All four; the first half, its two halves; the second half.
+    let answers = [LARGE, LARGE, LARGE, TAKEN, TAKEN];
+    let points = (0..4).map(|i| point(&format!("m{i}"), 1.0)).collect();
+    let (requests, tally) = requests_of(&answers, quick(), points).await;
+    let names: Vec<_> = requests.iter().map(|names| names.join(" ")).collect();
+    assert_eq!(names, ["m0 m1 m2 m3", "m0 m1", "m0", "m1", "m2 m3"]);
+    let (sent, retried, dropped) = tally.read();
+    assert_eq!((sent, retried, dropped["too_large"], dropped.len()), (3, 2, 1, 1));
+}
+
+#[tokio::test]
+async fn a_request_is_bounded_in_bytes_and_one_point_may_be_more() {
+    let long = |i: usize, length| {
+        let name = format!("m{i}");
+        let pairs = [("__name__", name.as_str()), ("text", &"x".repeat(length))];
+        Point { labels: labels(&pairs), meta: None, ..point("m", 1.0) }
+    };
+    let points = vec![long(0, 400), long(1, 400), long(2, 9_000), long(3, 400), long(4, 400)];
+    let least = points[0].bytes();
+    assert!(points[2].bytes() > least + 8_000, "labels count");
+    let policy = Policy { bytes_max: 2 * least + 1, shards_max: 1, ..quick() };
+    let (requests, tally) = requests_of(&[TAKEN; 3], policy, points).await;
+    let names: Vec<_> = requests.iter().map(|names| names.join(" ")).collect();
+    assert_eq!(names, ["m0 m1", "m2", "m3 m4"]);
+    assert_eq!(tally.read().0, 5);
+}

@@ -41,8 +41,25 @@ struct Series {
     /// Whether its end has to be told.
     live: bool,
     native: bool,
-    /// Hash of the exemplars it had, which targets show again until there are newer ones; 0 for none.
-    exemplars: u64,
+    /// Hashes of the exemplars it had, sorted: targets show them again until there are newer ones.
+    exemplars: Box<[u64]>,
+}
+
+/// What is written down of a sample once its scrape is taken.
+struct Touched {
+    /// Whether the end of its series has to be told.
+    live: bool,
+    /// Hashes of its exemplars, in their order.
+    exemplars: Vec<u64>,
+}
+
+/// One body and what is known of it before its samples are looked at.
+struct Reading<'a> {
+    job: &'a Job,
+    target: &'a Labels,
+    exposition: &'a Exposition<'a>,
+    metas: &'a [Arc<Meta>],
+    now_ms: i64,
 }
 
 /// What came of a body.
@@ -60,6 +77,24 @@ pub(crate) struct Round {
     pub duplicates: usize,
 }
 
+/// Why nothing of a body is kept, and what had been read of it by then.
+#[derive(Debug, Default)]
+pub(crate) struct Refusal {
+    pub reason: String,
+    /// Samples looked at; all of them where there are more than may be.
+    pub scraped: usize,
+    /// Those that relabelling kept.
+    pub kept: usize,
+    /// Series that were not there before.
+    pub added: usize,
+}
+
+impl From<String> for Refusal {
+    fn from(reason: String) -> Self {
+        Self { reason, ..Self::default() }
+    }
+}
+
 impl Memory {
     /// Takes in a body of the scrape at `now_ms`. On a fault nothing of it is kept, as if it had not been there.
     pub(crate) fn take(
@@ -68,7 +103,7 @@ impl Memory {
         target: &Labels,
         (body, format): (&[u8], Format),
         now_ms: i64,
-    ) -> Result<Round, String> {
+    ) -> Result<Round, Refusal> {
         self.scrape += 1;
         let taken = self.read(job, target, (body, format), now_ms);
         match taken {
@@ -78,10 +113,10 @@ impl Memory {
                 self.texts.retain(|_, text| text.seen == scrape);
                 Ok(round)
             }
-            Err(reason) => {
+            Err(refusal) => {
                 let scrape = self.scrape;
                 self.texts.retain(|_, text| text.seen != scrape);
-                Err(reason)
+                Err(refusal)
             }
         }
     }
@@ -121,7 +156,7 @@ impl Memory {
         target: &Labels,
         (body, format): (&[u8], Format),
         now_ms: i64,
-    ) -> Result<Round, String> {
+    ) -> Result<Round, Refusal> {
         let wanted = Wanted {
             native: job.scrape_native_histograms.unwrap_or(false),
             classic_too: job.always_scrape_classic_histograms.unwrap_or(false),
@@ -132,17 +167,32 @@ impl Memory {
         let exposition =
             exposition::parse(body, format, wanted).map_err(|fault| fault.to_string())?;
         let metas = self.share_metas(&exposition);
-        let mut round = Round { scraped: exposition.samples.len(), ..Round::default() };
+        let reading = Reading { job, target, exposition: &exposition, metas: &metas, now_ms };
+        let mut round = Round::default();
+        let touched = match self.gather(&reading, &mut round) {
+            Ok(touched) => touched,
+            Err(reason) => {
+                let is_new = |point: &&Point| !self.series.contains_key(&point.labels);
+                let added = round.points.iter().filter(is_new).count();
+                return Err(Refusal { reason, scraped: round.scraped, kept: round.kept, added });
+            }
+        };
+        self.metas = metas.into_iter().map(|meta| (meta.family.clone(), meta)).collect();
+        self.keep(&mut round, touched);
+        Ok(round)
+    }
+
+    /// Puts the samples of a body into `round` and counts them there; stops at the first fault.
+    fn gather(&mut self, reading: &Reading<'_>, round: &mut Round) -> Result<Vec<Touched>, String> {
+        let Reading { job, target, exposition, metas, now_ms } = *reading;
+        let limit = job.sample_limit.filter(|limit| *limit > 0).unwrap_or(u64::MAX);
         let mut touched = Vec::with_capacity(exposition.samples.len());
         for sample in &exposition.samples {
-            let Some(labels) = self.labels(job, target, &exposition, sample)? else { continue };
+            round.scraped += 1;
+            let Some(labels) = self.labels(job, target, exposition, sample)? else { continue };
             round.kept += 1;
-            if let Some(limit) = job.sample_limit.filter(|limit| *limit > 0)
-                && round.kept as u64 > limit
-            {
-                return Err(format!(
-                    "sample limit exceeded: more than {limit} samples after relabelling"
-                ));
+            if round.kept as u64 > limit {
+                continue; // Counted to the end: the report says how many there are.
             }
             let honored = sample.at_ms.filter(|_| job.honor_timestamps.unwrap_or(true));
             let at_ms = honored.unwrap_or(now_ms);
@@ -150,36 +200,43 @@ impl Memory {
             let mut point = point(labels, at_ms, value);
             point.start_ms = sample.start_ms;
             point.meta = sample.family.map(|family| Arc::clone(&metas[family]));
-            point.exemplars =
-                exposition.exemplars(sample).iter().map(|parts| exemplar(parts, at_ms)).collect();
-            let tracked = honored.is_none() || job.track_timestamps_staleness;
-            touched.push((tracked, self.hash(exposition.exemplars(sample))));
+            let exemplars = exposition.exemplars(sample);
+            point.exemplars = exemplars.iter().map(|parts| exemplar(parts, at_ms)).collect();
+            let live = honored.is_none() || job.track_timestamps_staleness;
+            let exemplars = exemplars.iter().map(|exemplar| self.hash(exemplar)).collect();
+            touched.push(Touched { live, exemplars });
             round.points.push(point);
         }
-        self.metas = metas.into_iter().map(|meta| (meta.family.clone(), meta)).collect();
-        self.keep(&mut round, &touched);
-        Ok(round)
+        match round.kept {
+            kept if kept as u64 > limit => Err(format!(
+                "sample limit exceeded: {kept} samples after relabelling, the limit is {limit}"
+            )),
+            _ => Ok(touched),
+        }
     }
 
-    /// Writes down which series the scrape had, and takes out what would be there twice.
-    fn keep(&mut self, round: &mut Round, touched: &[(bool, u64)]) {
-        let (scrape, mut number, mut added, mut duplicates) = (self.scrape, 0, 0, 0);
+    /// Writes down which series the scrape had, and takes out what would be there twice and exemplars told before.
+    fn keep(&mut self, round: &mut Round, touched: Vec<Touched>) {
+        let (scrape, mut added, mut duplicates) = (self.scrape, 0, 0);
+        let mut touched = touched.into_iter();
         round.points.retain_mut(|point| {
-            let (live, exemplars) = touched[number];
-            number += 1;
+            let Some(Touched { live, mut exemplars }) = touched.next() else { return false };
             let native = matches!(point.value, Value::Histogram(_));
-            let fresh = Series { seen: scrape, at_ms: point.at_ms, live, native, exemplars };
-            match self.series.get_mut(&point.labels) {
-                Some(series) if series.seen == scrape && series.at_ms == point.at_ms => {
+            let known = self.series.get_mut(&point.labels);
+            if let Some(series) = &known {
+                if series.seen == scrape && series.at_ms == point.at_ms {
                     duplicates += 1;
                     return false;
                 }
-                Some(series) => {
-                    if series.exemplars == exemplars {
-                        point.exemplars.clear();
-                    }
-                    *series = fresh;
-                }
+                let mut hashes = exemplars.iter();
+                let is_told = |hash: &u64| series.exemplars.binary_search(hash).is_ok();
+                point.exemplars.retain(|_| !hashes.next().is_some_and(is_told));
+            }
+            exemplars.sort_unstable();
+            let exemplars = exemplars.into_boxed_slice();
+            let fresh = Series { seen: scrape, at_ms: point.at_ms, live, native, exemplars };
+            match known {
+                Some(series) => *series = fresh,
                 None => {
                     added += 1;
                     self.series.insert(point.labels.clone(), fresh);
@@ -190,17 +247,12 @@ impl Memory {
         (round.added, round.duplicates) = (added, duplicates);
     }
 
-    /// What tells exemplars from those of the scrape before.
-    fn hash(&self, exemplars: &[ExemplarParts<'_>]) -> u64 {
-        if exemplars.is_empty() {
-            return 0;
-        }
+    /// What tells an exemplar from others.
+    fn hash(&self, exemplar: &ExemplarParts<'_>) -> u64 {
         let mut hasher = self.hasher.build_hasher();
-        for exemplar in exemplars {
-            exemplar.labels.hash(&mut hasher);
-            (exemplar.value.to_bits(), exemplar.at_ms).hash(&mut hasher);
-        }
-        hasher.finish().max(1)
+        exemplar.labels.hash(&mut hasher);
+        (exemplar.value.to_bits(), exemplar.at_ms).hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The families of this scrape; what was said before is not held twice.

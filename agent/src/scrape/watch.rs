@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::config::Job;
-use super::cycle::{Memory, Round};
+use super::cycle::{Memory, Refusal, Round};
 use super::fetch::{self, Body, Failure};
 use super::report::{Extra, Report, ReportSeries};
 use super::state::{Counters, Pool, TargetState};
@@ -41,7 +41,7 @@ pub(crate) struct Watch {
 
 /// What one scrape brought.
 struct Scraped {
-    result: Result<Round, String>,
+    result: Result<Round, Refusal>,
     metas: Option<Vec<Arc<Meta>>>,
     body_bytes: Option<usize>,
 }
@@ -142,9 +142,11 @@ impl Watch {
                 counters.add("headrope_scrape_duplicate_samples_total", round.duplicates);
                 (round.points, String::new())
             }
-            Err(reason) => {
+            Err(refusal) => {
+                (report.scraped, report.kept, report.added) =
+                    (refusal.scraped, refusal.kept, refusal.added);
                 counters.add("headrope_scrape_failures_total", 1);
-                (memory.end_all(at.ms()), reason)
+                (memory.end_all(at.ms()), refusal.reason)
             }
         };
         points.extend(series.points(&report, at.ms()));
@@ -201,7 +203,7 @@ fn take(
         }
         Err(Failure { reason, too_large }) => {
             let body_bytes = if too_large { None } else { Some(0) };
-            Scraped { result: Err(reason), metas: None, body_bytes }
+            Scraped { result: Err(reason.into()), metas: None, body_bytes }
         }
     };
     (memory, scraped)

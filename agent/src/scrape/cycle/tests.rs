@@ -26,12 +26,9 @@ impl Case {
     /// Scrapes a second later; points as text, `job` and `instance` left out.
     fn scrape(&mut self, body: &str) -> Result<Vec<String>, String> {
         self.now_ms += 1000;
-        let round = self.memory.take(
-            &self.job,
-            &self.target,
-            (body.as_bytes(), Format::Text),
-            self.now_ms,
-        )?;
+        let round =
+            self.memory.take(&self.job, &self.target, (body.as_bytes(), Format::Text), self.now_ms);
+        let round = round.map_err(|refusal| refusal.reason)?;
         Ok(round.points.iter().map(shown).collect())
     }
 }
@@ -76,6 +73,20 @@ fn a_fault_undoes_the_whole_scrape() {
     // Neither `c` nor `d` was there: nothing of them ends.
     let ends: Vec<_> = case.memory.end_all(9000).iter().map(shown).collect();
     assert_eq!(ends, ["a{} stale @9000"]);
+}
+
+#[test]
+fn a_scrape_over_its_limit_is_counted_all_the_same() {
+    let mut case = Case::new(
+        "{job_name: j, sample_limit: 2, metric_relabel_configs: [{source_labels: [__name__], regex: x, action: drop}]}",
+    );
+    case.scrape("a 1\n").unwrap();
+    let body = (&b"a 1\nx 1\nb 1\nc 1\nd 1\n"[..], Format::Text);
+    let refusal = case.memory.take(&case.job, &case.target, body, 9000).unwrap_err();
+    assert_eq!((refusal.scraped, refusal.kept, refusal.added), (5, 4, 1), "{}", refusal.reason);
+    assert!(refusal.reason.contains("4 samples after relabelling, the limit is 2"));
+    let failed = case.memory.take(&case.job, &case.target, (b"a one\n", Format::Text), 9500);
+    assert_eq!(failed.unwrap_err().scraped, 0, "what cannot be read has no samples");
 }
 
 #[test]
@@ -185,4 +196,57 @@ fn an_exemplar_is_told_once() {
         n(" # {t=\"2\"} 1 5"),
     ];
     assert_eq!(found, [1, 0, 1, 0, 1]);
+}
+
+#[test]
+fn of_several_exemplars_only_the_new_ones_are_told() {
+    let mut case = Case::new("{job_name: j, scrape_native_histograms: true}");
+    let mut told = |times: &[i32]| {
+        case.now_ms += 1000;
+        let body = histogram_with_exemplars(times);
+        let body = (body.as_slice(), Format::Protobuf);
+        let round = case.memory.take(&case.job, &case.target, body, case.now_ms).unwrap();
+        round.points[0].exemplars.iter().map(|exemplar| exemplar.at_ms).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&[1, 2]), [1, 2]);
+    assert_eq!(told(&[1, 2]), [0_i64; 0]);
+    assert_eq!(told(&[2, 4, 3]), [4, 3]);
+}
+
+/// A body of one native histogram with an exemplar at each time, ms after the epoch.
+fn histogram_with_exemplars(times_ms: &[i32]) -> Vec<u8> {
+    let exemplars: Vec<u8> = times_ms
+        .iter()
+        .flat_map(|ms| {
+            let mut time = Vec::new();
+            prost::encoding::int32::encode(2, &(ms * 1_000_000), &mut time);
+            let mut exemplar = Vec::new();
+            prost::encoding::double::encode(2, &f64::from(*ms), &mut exemplar);
+            nested(16, &nested_after(&exemplar, 3, &time))
+        })
+        .collect();
+    let mut histogram = Vec::new();
+    prost::encoding::uint64::encode(1, &1, &mut histogram);
+    prost::encoding::sint32::encode(5, &3, &mut histogram);
+    prost::encoding::double::encode(6, &0.001, &mut histogram);
+    prost::encoding::uint64::encode(7, &1, &mut histogram);
+    histogram.extend(exemplars);
+    let mut family = Vec::new();
+    prost::encoding::string::encode(1, &"h".to_owned(), &mut family);
+    prost::encoding::int32::encode(3, &4, &mut family);
+    let family = nested_after(&family, 4, &nested(7, &histogram));
+    let mut body = Vec::new();
+    prost::encoding::encode_varint(family.len() as u64, &mut body);
+    body.extend(family);
+    body
+}
+
+fn nested(tag: u32, message: &[u8]) -> Vec<u8> {
+    nested_after(&[], tag, message)
+}
+
+fn nested_after(before: &[u8], tag: u32, message: &[u8]) -> Vec<u8> {
+    let mut out = before.to_vec();
+    prost::encoding::bytes::encode(tag, &message.to_vec(), &mut out);
+    out
 }
