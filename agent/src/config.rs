@@ -17,6 +17,7 @@ pub(crate) mod duration;
 pub struct Config {
     /// URL of the collector. Port 4317, or the scheme `grpc`/`grpcs`, means OTLP over gRPC; everything else means OTLP
     /// over HTTP, `/v1/metrics` appended to the path. `https` and `grpcs` use TLS.
+    #[serde(serialize_with = "crate::http_client::redact::shown")]
     pub endpoint: String,
     /// Overrides what the endpoint says about the protocol.
     pub protocol: Protocol,

@@ -14,8 +14,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::export::chain;
 
 mod options;
+pub(crate) mod redact;
 
 pub(crate) use options::{HttpOptions, with_http};
+pub(crate) use redact::redacted;
 
 use options::TlsVersion;
 pub(crate) use options::{Authorization, BasicAuth, Header, TlsOptions};

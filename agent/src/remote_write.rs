@@ -239,14 +239,14 @@ impl Sender {
                 Answer::Taken { unseen } => {
                     if tries > 0 {
                         let seconds = begun.elapsed().as_secs_f64();
-                        info!(url = self.client.url(), seconds, "receiver reached again");
+                        info!(url = self.client.shown_url(), seconds, "receiver reached again");
                     }
                     self.taken(points, unseen);
                     return Ok(());
                 }
                 Answer::OtherVersion { message } if version == Version::V2 => {
                     if !self.is_old.swap(true, Ordering::Relaxed) {
-                        let url = self.client.url();
+                        let url = self.client.shown_url();
                         info!(
                             url,
                             detail = message,
@@ -273,7 +273,7 @@ impl Sender {
                 }
                 Answer::Retry { after, message } => {
                     if tries == 0 {
-                        let url = self.client.url();
+                        let url = self.client.shown_url();
                         warn!(url, detail = message, "cannot reach the receiver, samples wait");
                     }
                     tries = tries.saturating_add(1);
@@ -312,7 +312,7 @@ impl Sender {
         let is_new = complaints.len() < COMPLAINTS_MAX && complaints.insert(words);
         drop(complaints);
         if is_new {
-            let url = self.client.url();
+            let url = self.client.shown_url();
             warn!(url, reason, detail = message, "the receiver does not take everything");
         }
     }

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::Error;
-use crate::http_client::{HttpClient, HttpOptions};
+use crate::http_client::{HttpClient, HttpOptions, redacted};
 use crate::remote_write::{Client, Policy, Queue, Sender};
 
 pub(crate) mod config;
@@ -106,7 +106,11 @@ impl Scrape {
             };
             pools.spawn(pool::run(Arc::new(shared)));
         }
-        info!(jobs = self.jobs.len(), write_url = self.config.write_url, "scraping started");
+        info!(
+            jobs = self.jobs.len(),
+            write_url = &*redacted(&self.config.write_url),
+            "scraping started"
+        );
         let scraping = async {
             while pools.join_next().await.is_some() {}
             self.queue.close();
@@ -135,7 +139,7 @@ impl Scrape {
     }
 
     fn failed(&self, reason: String) -> Error {
-        Error::Export { endpoint: self.config.write_url.clone(), reason }
+        Error::Export { endpoint: redacted(&self.config.write_url).into_owned(), reason }
     }
 }
 

@@ -3,6 +3,7 @@
 use ::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config::Protocol;
+use crate::http_client::redacted;
 use crate::{Config, Error};
 
 /// Where requests go, checked.
@@ -29,7 +30,7 @@ impl Target {
         let not_a_url = || {
             Error::field(
                 "endpoint",
-                format!("`{endpoint}` is not a URL such as http://127.0.0.1:4317"),
+                format!("`{}` is not a URL such as http://127.0.0.1:4317", redacted(endpoint)),
             )
         };
         let (scheme, rest) = endpoint.split_once("://").ok_or_else(not_a_url)?;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use model::time::{Timestamp, days_from_civil};
 
 use crate::export::chain;
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, redacted};
 
 /// Which messages are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,8 @@ impl Answer {
 pub(crate) struct Client {
     http: HttpClient,
     url: String,
+    /// The same without a password.
+    shown: String,
 }
 
 /// Of an error page the beginning is enough.
@@ -74,13 +76,14 @@ const WRITTEN: [&str; 3] = [
 ];
 
 impl Client {
-    pub(crate) const fn new(http: HttpClient, url: String) -> Self {
-        Self { http, url }
+    pub(crate) fn new(http: HttpClient, url: String) -> Self {
+        let shown = redacted(&url).into_owned();
+        Self { http, url, shown }
     }
 
-    /// Where requests go.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
+    /// Where requests go, as it may be shown.
+    pub(crate) fn shown_url(&self) -> &str {
+        &self.shown
     }
 
     /// Try number `tries` (0 is the first) of a request.

@@ -3,12 +3,14 @@
 //! A file is read whole before anything runs. What we do not know in it is an error that names field and line; nothing is
 //! passed over in silence. Source: Prometheus' configuration reference, version 3.14.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use model::metric::Labels;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::http_client::redacted;
 
 mod check;
 mod document;
@@ -30,6 +32,7 @@ pub struct ScrapeConfig {
     /// Files in the format of `prometheus.yml`, of which `global`, `scrape_configs` and `scrape_config_files` are read.
     pub config_files: Vec<PathBuf>,
     /// Where samples go, by remote write. Inside `headrope` it is always this process.
+    #[serde(serialize_with = "crate::http_client::redact::shown")]
     pub write_url: String,
     /// File that holds the bearer token for `write_url`; read anew for each request.
     pub write_token_file: Option<PathBuf>,
@@ -59,7 +62,7 @@ impl ScrapeConfig {
         if !is_http {
             let reason = format!(
                 "`{}` is not a URL such as http://127.0.0.1:7300/api/v1/write",
-                self.write_url
+                redacted(&self.write_url)
             );
             return Err(Error::field("scrape.write_url", reason));
         }
@@ -74,7 +77,7 @@ impl ScrapeConfig {
 /// Everything the files say.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Plan {
-    /// Added to samples as they are sent.
+    /// Added to samples as they are sent, whichever file they come of.
     pub external: Labels,
     /// In the order written.
     pub jobs: Vec<Job>,
@@ -86,12 +89,11 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 /// Reads and checks the files `config` names.
 pub(crate) fn load(config: &ScrapeConfig) -> Result<Plan, Error> {
     let mut plan = Plan::default();
+    let mut external = External::default();
     for path in &config.config_files {
         let text = read(path)?;
         let file = document::read(&text, path)?;
-        if !file.external.is_empty() {
-            plan.external = file.external.clone();
-        }
+        external.add(&file.external, path)?;
         plan.jobs.extend(check::jobs(file.jobs, &file.global, path)?);
         let folder = path.parent().unwrap_or(Path::new(""));
         for pattern in &file.further {
@@ -103,7 +105,35 @@ pub(crate) fn load(config: &ScrapeConfig) -> Result<Plan, Error> {
         }
     }
     check::names(&plan.jobs)?;
+    plan.external = external.labels();
     Ok(plan)
+}
+
+/// The external labels of all files together: all samples go to one receiver by one sender.
+#[derive(Default)]
+struct External<'a>(BTreeMap<String, (String, &'a Path)>);
+
+impl<'a> External<'a> {
+    /// Adds those of a file. A label that another file gives another value is an error.
+    fn add(&mut self, labels: &Labels, path: &'a Path) -> Result<(), Error> {
+        for (name, value) in labels.iter() {
+            let known = self.0.entry(name.to_owned()).or_insert((value.to_owned(), path));
+            if known.0 != value {
+                let reason = format!(
+                    "`global.external_labels`: {name:?} is {value:?} here and {:?} in {}; the labels of all files go to \
+                     every sample, so they must agree",
+                    known.0,
+                    known.1.display()
+                );
+                return Err(Error::Syntax { path: path.to_owned(), reason });
+            }
+        }
+        Ok(())
+    }
+
+    fn labels(self) -> Labels {
+        self.0.into_iter().map(|(name, (value, _))| (name, value)).collect()
+    }
 }
 
 fn read(path: &Path) -> Result<String, Error> {

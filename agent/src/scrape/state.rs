@@ -9,6 +9,7 @@ use model::time::Timestamp;
 use super::config::{DurationText, Job};
 use super::relabel::LabelSet;
 use super::target::{self, Target};
+use crate::http_client::redacted;
 use crate::remote_write::{Meta, Queue, Tally};
 
 /// A view of everything that is scraped. Cheap to clone; empty when nothing is.
@@ -322,15 +323,7 @@ fn tidy(value: &mut serde_json::Value) {
             map.retain(|_, value| is_set(value));
         }
         Value::Array(list) => list.iter_mut().for_each(tidy),
-        Value::String(text) => {
-            let Some((scheme, rest)) = text.split_once("://") else { return };
-            let Some((user, host)) = rest.split_once('@').filter(|(user, _)| !user.contains('/'))
-            else {
-                return;
-            };
-            let user = user.split(':').next().unwrap_or_default();
-            *text = format!("{scheme}://{user}:***@{host}");
-        }
+        Value::String(text) if text.contains("://") => *text = redacted(text).into_owned(),
         _ => {}
     }
 }

@@ -111,3 +111,64 @@ fn further_files_hold_jobs_alone() {
             .contains("more2.yml: 1:1: field `global` is not supported here")
     );
 }
+
+#[test]
+fn external_labels_of_several_files_are_joined_and_must_agree() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, labels: &str| {
+        let path = dir.path().join(name);
+        let text = format!("global: {{external_labels: {{{labels}}}}}\n");
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let check = |second: &str| {
+        let config_files = vec![
+            file("a.yml", "region: eu, replica: '1'"),
+            file("b.yml", second),
+            file("c.yml", ""),
+        ];
+        load(&ScrapeConfig { config_files, ..ScrapeConfig::default() })
+    };
+    let plan = check("region: eu, zone: z").unwrap();
+    let labels: Vec<_> = plan.external.iter().collect();
+    assert_eq!(labels, [("region", "eu"), ("replica", "1"), ("zone", "z")]);
+    let error = check("region: us").unwrap_err().to_string();
+    let first = dir.path().join("a.yml").display().to_string();
+    assert!(
+        error.contains("b.yml: `global.external_labels`: \"region\" is \"us\" here"),
+        "{error}"
+    );
+    assert!(error.contains(&format!("and \"eu\" in {first}")), "{error}");
+}
+
+#[test]
+fn passwords_in_urls_are_not_shown() {
+    let config = ScrapeConfig {
+        write_url: "http://user:secret@h/api/v1/write".to_owned(),
+        ..ScrapeConfig::default()
+    };
+    let shown = serde_json::to_string(&config).unwrap();
+    assert!(shown.contains("http://***@h/api/v1/write") && !shown.contains("secret"), "{shown}");
+    let job = |rest: &str| format!("scrape_configs:\n- job_name: a\n  {rest}\n");
+    let wrong = |text: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("prometheus.yml");
+        std::fs::write(&path, text).unwrap();
+        let config_files = vec![path];
+        load(&ScrapeConfig { config_files, ..ScrapeConfig::default() }).unwrap_err().to_string()
+    };
+    for text in [
+        job("http_sd_configs: [{url: 'ftp://user:secret@h/'}]"),
+        job("http_sd_configs: [{url: 'http://user:sec/secret@h/'}]"),
+        job("consul_sd_configs: [{server: 'user:secret@h/'}]"),
+    ] {
+        let error = wrong(&text);
+        assert!(error.contains("***@h/") && !error.contains("secret"), "{error}");
+    }
+    let job: Job = serde_saphyr::from_str(
+        "{job_name: a, http_sd_configs: [{url: 'http://user:secret@h/'}], consul_sd_configs: [{server: 'user:secret@h'}]}",
+    )
+    .unwrap();
+    let shown = serde_json::to_string(&job).unwrap();
+    assert!(!shown.contains("secret") && shown.matches("***@h").count() == 2, "{shown}");
+}

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::http::get;
 use super::{Poll, Source};
 use crate::Secret;
-use crate::http_client::{Authorization, HttpClient, with_http};
+use crate::http_client::{Authorization, HttpClient, redacted, with_http};
 use crate::scrape::config::{Scheme, Span};
 use crate::scrape::relabel::LabelSet;
 
@@ -18,6 +18,7 @@ with_http! {
     /// One of `consul_sd_configs`.
     pub(crate) struct ConsulConfig {
         /// Host and port. Default: `localhost:8500`.
+        #[serde(serialize_with = "crate::http_client::redact::shown_option")]
         pub server: Option<String>,
         pub token: Option<Secret>,
         pub datacenter: Option<String>,
@@ -46,7 +47,8 @@ impl ConsulConfig {
         let server = self.server();
         if server.is_empty() || server.contains('/') {
             return Err(format!(
-                "`consul_sd_configs`: `server` {server:?} is no host and port such as localhost:8500"
+                "`consul_sd_configs`: `server` {:?} is no host and port such as localhost:8500",
+                redacted(server)
             ));
         }
         Ok(())
@@ -159,7 +161,7 @@ impl Catalogue {
         let url = self.url(path, more);
         let headers = [("accept", "application/json")];
         let (_, body) = get(&self.client, &url, &headers, DEADLINE).await?;
-        serde_json::from_slice(&body).map_err(|error| format!("{url}: {error}"))
+        serde_json::from_slice(&body).map_err(|error| format!("{}: {error}", redacted(&url)))
     }
 
     fn url(&self, path: &str, more: &[(&str, &str)]) -> String {

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use super::{Poll, Source, of_groups};
 use crate::export::chain;
-use crate::http_client::{HttpClient, with_http};
+use crate::http_client::{HttpClient, redacted, with_http};
 use crate::scrape::config::{Span, StaticGroup};
 use crate::scrape::relabel::LabelSet;
 
 with_http! {
     /// One of `http_sd_configs`.
     pub(crate) struct HttpConfig {
+        #[serde(serialize_with = "crate::http_client::redact::shown")]
         pub url: String,
         /// Default: 1 min.
         pub refresh_interval: Option<Span>,
@@ -23,15 +24,11 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 impl HttpConfig {
     /// What is wrong with it that no type can say.
     pub(crate) fn check(&self) -> Result<(), String> {
-        match self.url.parse::<::http::Uri>() {
-            Ok(url)
-                if matches!(url.scheme_str(), Some("http" | "https")) && url.host().is_some() =>
-            {
-                Ok(())
-            }
+        match reqwest::Url::parse(&self.url) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(()),
             _ => Err(format!(
                 "`http_sd_configs`: `url` {:?} is no URL such as http://host/targets",
-                self.url
+                redacted(&self.url)
             )),
         }
     }
@@ -69,14 +66,14 @@ async fn ask(client: &HttpClient, config: &HttpConfig) -> Result<Vec<LabelSet>, 
     if !kind.trim_start().to_ascii_lowercase().starts_with("application/json") {
         return Err(format!(
             "{}: unsupported content type {kind:?}, application/json is expected",
-            config.url
+            redacted(&config.url)
         ));
     }
-    let groups: Vec<StaticGroup> =
-        serde_json::from_slice(&body).map_err(|error| format!("{}: {error}", config.url))?;
+    let groups: Vec<StaticGroup> = serde_json::from_slice(&body)
+        .map_err(|error| format!("{}: {error}", redacted(&config.url)))?;
     let mut targets = of_groups(&groups);
     for labels in &mut targets {
-        labels.insert("__meta_url".to_owned(), config.url.clone());
+        labels.insert("__meta_url".to_owned(), redacted(&config.url).into_owned());
     }
     Ok(targets)
 }
@@ -113,5 +110,5 @@ pub(super) async fn get(
     };
     let answer = tokio::time::timeout(deadline.max(Duration::from_secs(10)), request).await;
     let answer = answer.unwrap_or_else(|_| Err("no answer in time".to_owned()));
-    answer.map_err(|reason| format!("{url}: {reason}"))
+    answer.map_err(|reason| format!("{}: {reason}", redacted(url)))
 }
