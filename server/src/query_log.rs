@@ -3,22 +3,26 @@
 //! Told by the engine through a bounded queue; when the disk cannot keep up, lines are dropped and counted, never
 //! queries delayed.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use model::time::{Clock, Timestamp};
 use query::{FinishedQuery, Origin};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// Lines waiting for the disk; further ones are dropped.
+/// Lines waiting for the disk, and the bytes they take; further ones are dropped.
 const QUEUE: usize = 4_096;
+const QUEUE_BYTES_MAX: usize = 8 << 20;
+/// Bytes of a query's text, and of its error, that are written.
+const TEXT_BYTES_MAX: usize = 16 << 10;
 
 /// How many lines did not reach the file.
 #[derive(Debug, Default)]
@@ -48,14 +52,37 @@ pub fn open(
 ) -> Result<Writer> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.with_context(|| format!("cannot open the query log {}", path.display()))?;
+    let (queue, writer) = queue(file, dropped);
+    engine.log_to(Box::new(move |query| queue.push(line(&query, clock.now()))));
+    Ok(writer)
+}
+
+fn queue(file: File, dropped: &Arc<Dropped>) -> (Queue, Writer) {
     let (tx, lines) = mpsc::channel(QUEUE);
-    let lost = Arc::clone(dropped);
-    engine.log_to(Box::new(move |query| {
-        if tx.try_send(line(&query, clock.now())).is_err() {
-            lost.add(1);
+    let bytes = Arc::<AtomicUsize>::default();
+    let queue = Queue { lines: tx, bytes: Arc::clone(&bytes), dropped: Arc::clone(dropped) };
+    (queue, Writer { file, lines, bytes, dropped: Arc::clone(dropped) })
+}
+
+/// Where lines wait.
+struct Queue {
+    lines: mpsc::Sender<String>,
+    /// Of the lines that wait.
+    bytes: Arc<AtomicUsize>,
+    dropped: Arc<Dropped>,
+}
+
+impl Queue {
+    /// Adds a line, or drops and counts it when there is no room.
+    fn push(&self, line: String) {
+        let length = line.len();
+        let before = self.bytes.fetch_add(length, Ordering::Relaxed);
+        let is_full = before.saturating_add(length) > QUEUE_BYTES_MAX;
+        if is_full || self.lines.try_send(line).is_err() {
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            self.dropped.add(1);
         }
-    }));
-    Ok(Writer { file, lines, dropped: Arc::clone(dropped) })
+    }
 }
 
 /// Writes lines as they come.
@@ -63,6 +90,7 @@ pub fn open(
 pub struct Writer {
     file: File,
     lines: mpsc::Receiver<String>,
+    bytes: Arc<AtomicUsize>,
     dropped: Arc<Dropped>,
 }
 
@@ -83,9 +111,13 @@ impl Writer {
                 return Ok(());
             }
             let (text, file) = (batch.concat(), self.file.try_clone());
+            drop(batch);
+            let length = text.len();
             // Not on the threads of the network: a disk may be slow.
             let write = move || file?.write_all(text.as_bytes());
-            if !matches!(tokio::task::spawn_blocking(write).await, Ok(Ok(()))) {
+            let written = tokio::task::spawn_blocking(write).await;
+            self.bytes.fetch_sub(length, Ordering::Relaxed);
+            if !matches!(written, Ok(Ok(()))) {
                 tracing::warn!(lines = n, "the query log cannot be written");
                 self.dropped.add(n as u64);
             }
@@ -107,7 +139,7 @@ fn line(query: &FinishedQuery, now: Timestamp) -> String {
         "level": "INFO",
         "msg": "promql query logged",
         "params": {
-            "query": query.text,
+            "query": cut(&query.text),
             "start": time(query.times.start_ms),
             "end": time(query.times.end_ms),
             "step": query.times.step_ms / 1_000,
@@ -128,7 +160,7 @@ fn line(query: &FinishedQuery, now: Timestamp) -> String {
         },
     });
     if let Some(error) = &query.error {
-        out["error"] = Value::String(error.clone());
+        out["error"] = json!(cut(error));
     }
     match &query.origin {
         Origin::Inside => {}
@@ -140,9 +172,45 @@ fn line(query: &FinishedQuery, now: Timestamp) -> String {
     format!("{out}\n")
 }
 
+/// The text, or its beginning and how long it was.
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let begin = &text[..text.floor_char_boundary(TEXT_BYTES_MAX)];
+    Cow::Owned(format!("{begin}… (cut: {} bytes)", text.len()))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn long_texts_are_cut_and_say_so() {
+        let text = "é".repeat(TEXT_BYTES_MAX);
+        let shown = cut(&text);
+        assert!(shown.ends_with("é… (cut: 32768 bytes)"), "{}", &shown[shown.len() - 40..]);
+        assert!(shown.len() < TEXT_BYTES_MAX + 40);
+        assert_eq!(cut("up"), "up");
+    }
+
+    #[tokio::test]
+    async fn lines_beyond_the_memory_for_them_are_dropped_and_room_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let dropped = Arc::<Dropped>::default();
+        let (queue, writer) = queue(File::create(&path).unwrap(), &dropped);
+        let line = || "x".repeat(QUEUE_BYTES_MAX / 4);
+        (0..6).for_each(|_| queue.push(line()));
+        assert_eq!(dropped.total(), 2);
+        drop(queue.lines);
+        let bytes = Arc::clone(&writer.bytes);
+        writer.run(CancellationToken::new()).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().len(), QUEUE_BYTES_MAX as u64);
+        assert_eq!(bytes.load(Ordering::Relaxed), 0);
+    }
 
     #[test]
     fn a_line_names_query_times_cost_and_client() {
