@@ -13,6 +13,7 @@ mod handover;
 mod live;
 mod record;
 mod restore;
+pub mod route;
 pub mod rule;
 mod run;
 mod schedule;

@@ -4,7 +4,7 @@
 //! a file with anything wrong in it yields no rule at all.
 
 mod check;
-mod document;
+pub(crate) mod document;
 mod place;
 
 use std::path::{Path, PathBuf};

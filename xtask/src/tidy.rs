@@ -35,6 +35,7 @@ const FORMATS: &[(&str, &str, &str)] = &[
     ("docs/format/alert-state.md", "alert/src/codec.rs", "const VERSION: u32"),
     ("docs/format/catalogue.md", "store/src/catalogue/schema.rs", "const FORMAT_VERSION: u64"),
     ("docs/format/columns.md", "api/src/columns.rs", "const VERSION: u8"),
+    ("docs/format/route-journal.md", "alert/src/route/journal.rs", "const VERSION: u32"),
     ("docs/format/segment.md", "store/src/schema.rs", "const SCHEMA_VERSION: u32"),
 ];
 

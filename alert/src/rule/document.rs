@@ -8,7 +8,7 @@ use super::place::Position;
 use super::{FILE_BYTES_MAX, Problem};
 
 /// A text with its place.
-pub(super) type Scalar = Spanned<String>;
+pub(crate) type Scalar = Spanned<String>;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,7 +42,7 @@ pub(super) struct Rule {
 
 /// A map of texts in the order written; a null value reads as the empty text.
 #[derive(Debug, Default)]
-pub(super) struct Pairs(pub(super) Vec<(Scalar, Option<Scalar>)>);
+pub(crate) struct Pairs(pub(crate) Vec<(Scalar, Option<Scalar>)>);
 
 impl<'de> Deserialize<'de> for Pairs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -93,12 +93,12 @@ fn parse(text: &str) -> Result<File, Error> {
 }
 
 /// The byte a location begins at.
-pub(super) fn byte_of(location: Location) -> Option<usize> {
+pub(crate) fn byte_of(location: Location) -> Option<usize> {
     usize::try_from(location.span().byte_offset()?).ok()
 }
 
 /// Line and column of a location.
-pub(super) fn position_of(location: Location) -> Position {
+pub(crate) fn position_of(location: Location) -> Position {
     let one_based = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
     Position { line: one_based(location.line()), column: one_based(location.column()) }
 }

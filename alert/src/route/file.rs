@@ -1,0 +1,238 @@
+//! The YAML of an Alertmanager configuration as it stands: every value with the place it was written at.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use serde_saphyr::{Error, Spanned};
+
+use crate::rule::document::{Pairs, Scalar, position_of};
+use crate::rule::{FILE_BYTES_MAX, Position, Problem};
+
+/// A list of texts; one text stands for a list of one, nothing for an empty one.
+#[derive(Debug, Default)]
+pub(super) struct Texts(pub(super) Vec<Scalar>);
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Ok(Self(Option::<Vec<Scalar>>::deserialize(from)?.unwrap_or_default()))
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) global: Option<Spanned<Value>>,
+    #[serde(default)]
+    pub(super) templates: Texts,
+    pub(super) route: Option<Spanned<RouteBody>>,
+    pub(super) receivers: Option<Vec<Spanned<ReceiverBody>>>,
+    pub(super) inhibit_rules: Option<Vec<Spanned<InhibitBody>>>,
+    pub(super) time_intervals: Option<Vec<Spanned<NamedBody>>>,
+    pub(super) mute_time_intervals: Option<Vec<Spanned<NamedBody>>>,
+    pub(super) tracing: Option<Value>,
+    pub(super) event_recorder: Option<Value>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RouteBody {
+    pub(super) receiver: Option<Scalar>,
+    pub(super) group_by: Option<Texts>,
+    #[serde(rename = "match")]
+    pub(super) equal: Option<Pairs>,
+    pub(super) match_re: Option<Pairs>,
+    #[serde(default)]
+    pub(super) matchers: Texts,
+    #[serde(default)]
+    pub(super) mute_time_intervals: Texts,
+    #[serde(default)]
+    pub(super) active_time_intervals: Texts,
+    #[serde(rename = "continue")]
+    pub(super) goes_on: Option<bool>,
+    pub(super) routes: Option<Vec<Spanned<Self>>>,
+    pub(super) group_wait: Option<Scalar>,
+    pub(super) group_interval: Option<Scalar>,
+    pub(super) repeat_interval: Option<Scalar>,
+    pub(super) labels: Option<Pairs>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InhibitBody {
+    pub(super) name: Option<Scalar>,
+    pub(super) source_match: Option<Pairs>,
+    pub(super) source_match_re: Option<Pairs>,
+    #[serde(default)]
+    pub(super) source_matchers: Texts,
+    pub(super) target_match: Option<Pairs>,
+    pub(super) target_match_re: Option<Pairs>,
+    #[serde(default)]
+    pub(super) target_matchers: Texts,
+    #[serde(default)]
+    pub(super) equal: Texts,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NamedBody {
+    pub(super) name: Option<Scalar>,
+    pub(super) time_intervals: Option<Vec<Spanned<IntervalBody>>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IntervalBody {
+    pub(super) times: Option<Vec<Spanned<TimesBody>>>,
+    #[serde(default)]
+    pub(super) weekdays: Texts,
+    #[serde(default)]
+    pub(super) days_of_month: Texts,
+    #[serde(default)]
+    pub(super) months: Texts,
+    #[serde(default)]
+    pub(super) years: Texts,
+    pub(super) location: Option<Scalar>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TimesBody {
+    pub(super) start_time: Option<Scalar>,
+    pub(super) end_time: Option<Scalar>,
+}
+
+/// A receiver: its name, and a list of settings for each kind of integration.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReceiverBody {
+    pub(super) name: Option<Scalar>,
+    #[serde(default)]
+    pub(super) labels: BTreeMap<String, String>,
+    discord_configs: Settings,
+    email_configs: Settings,
+    incidentio_configs: Settings,
+    jira_configs: Settings,
+    mattermost_configs: Settings,
+    msteams_configs: Settings,
+    msteamsv2_configs: Settings,
+    opsgenie_configs: Settings,
+    pagerduty_configs: Settings,
+    pushover_configs: Settings,
+    rocketchat_configs: Settings,
+    slack_configs: Settings,
+    sns_configs: Settings,
+    telegram_configs: Settings,
+    victorops_configs: Settings,
+    webex_configs: Settings,
+    webhook_configs: Settings,
+    wechat_configs: Settings,
+    dingtalk_configs: Settings,
+    feishu_configs: Settings,
+    wecom_configs: Settings,
+}
+
+type Settings = Option<Vec<Spanned<Value>>>;
+
+impl ReceiverBody {
+    /// Its integrations by kind, in the order Alertmanager numbers them.
+    pub(super) fn integrations(self) -> impl Iterator<Item = (&'static str, Spanned<Value>)> {
+        let kinds = [
+            ("webhook", self.webhook_configs),
+            ("email", self.email_configs),
+            ("pagerduty", self.pagerduty_configs),
+            ("opsgenie", self.opsgenie_configs),
+            ("wechat", self.wechat_configs),
+            ("slack", self.slack_configs),
+            ("victorops", self.victorops_configs),
+            ("pushover", self.pushover_configs),
+            ("sns", self.sns_configs),
+            ("telegram", self.telegram_configs),
+            ("discord", self.discord_configs),
+            ("webex", self.webex_configs),
+            ("msteams", self.msteams_configs),
+            ("msteamsv2", self.msteamsv2_configs),
+            ("jira", self.jira_configs),
+            ("rocketchat", self.rocketchat_configs),
+            ("mattermost", self.mattermost_configs),
+            ("incidentio", self.incidentio_configs),
+            ("dingtalk", self.dingtalk_configs),
+            ("feishu", self.feishu_configs),
+            ("wecom", self.wecom_configs),
+        ];
+        kinds.into_iter().flat_map(|(kind, list)| {
+            list.unwrap_or_default().into_iter().map(move |settings| (kind, settings))
+        })
+    }
+}
+
+/// The only document of `text`.
+pub(super) fn read(text: &str, file: &str) -> Result<File, Problem> {
+    if text.len() > FILE_BYTES_MAX {
+        let reason = format!("the file has {} bytes, limit is {FILE_BYTES_MAX}", text.len());
+        return Err(problem(file, Position::default(), reason, "split its receivers off"));
+    }
+    // A snippet would repeat the file, secrets included; place and text are enough.
+    let options = serde_saphyr::options! { with_snippet: false };
+    serde_saphyr::from_str_with_options::<Option<File>>(text, options)
+        .map(Option::unwrap_or_default)
+        .map_err(|error| describe(&error, text, file))
+}
+
+pub(super) fn problem(file: &str, position: Position, text: String, remedy: &str) -> Problem {
+    let (file, context) = (file.to_owned(), String::new());
+    Problem { file, position, context, text, remedy: remedy.to_owned() }
+}
+
+fn describe(error: &Error, source: &str, file: &str) -> Problem {
+    let position = error.location().map_or_else(Position::default, position_of);
+    if let Error::SerdeUnknownField { field, expected, .. } = error {
+        let near = expected.iter().min_by_key(|known| strsim::levenshtein(field, known));
+        let remedy = match near.filter(|known| strsim::levenshtein(field, known) <= 3) {
+            Some(known) => format!("did you mean {known:?}?"),
+            None => format!("known here are {}", expected.join(", ")),
+        };
+        let text = format!("field {field} not found in type config.{}", kind_of(expected));
+        return problem(file, field_position(source, position, field), text, &remedy);
+    }
+    if let Error::DuplicateMappingKey { key, .. } = error {
+        let text = format!("mapping key {:?} already defined", key.as_deref().unwrap_or_default());
+        return problem(file, position, text, "keep one of the two");
+    }
+    let text = error
+        .to_string()
+        .replace("sequence start", "a list")
+        .replace("mapping start", "a map")
+        .replace("string scalar", "a text");
+    let text = text.split(" at line ").next().unwrap_or(&text).trim().to_owned();
+    problem(file, position, text, "see docs/guide/notifications.md for the format")
+}
+
+/// The place of the key `field` behind `from`; `from` itself when there is none.
+pub(super) fn field_position(source: &str, from: Position, field: &str) -> Position {
+    for (i, line) in source.lines().enumerate().skip(from.line.saturating_sub(1)) {
+        let skipped = if i + 1 == from.line { from.column.saturating_sub(1) } else { 0 };
+        let start = line.char_indices().nth(skipped).map_or(line.len(), |(at, _)| at);
+        for (at, _) in line[start..].match_indices(field) {
+            let (before, after) = (&line[..start + at], &line[start + at + field.len()..]);
+            let is_whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let after = after.trim_start_matches(['"', '\'']).trim_start();
+            if is_whole && after.starts_with(':') {
+                return Position { line: i + 1, column: before.chars().count() + 1 };
+            }
+        }
+    }
+    from
+}
+
+fn kind_of(expected: &[&'static str]) -> &'static str {
+    match expected {
+        e if e.contains(&"receivers") => "Config",
+        e if e.contains(&"group_wait") => "Route",
+        e if e.contains(&"webhook_configs") => "Receiver",
+        e if e.contains(&"target_matchers") => "InhibitRule",
+        e if e.contains(&"days_of_month") => "TimeInterval",
+        e if e.contains(&"start_time") => "TimeRange",
+        _ => "TimeIntervals",
+    }
+}

@@ -1,0 +1,297 @@
+//! Silences: conditions that keep alerts quiet for a while. Pure; ids follow from content and time.
+
+use std::collections::BTreeMap;
+
+use model::metric::Labels;
+use model::time::{NS_PER_S, Timestamp};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::matcher::{Condition, all_hold, braces};
+
+/// How long an expired silence is kept, in nanoseconds.
+pub(crate) const KEPT_NS: i64 = 120 * 3_600 * NS_PER_S;
+/// Most silences, expired ones included.
+pub(crate) const SILENCES_MAX: usize = 10_000;
+/// Longest silence: matchers and texts together, in bytes.
+pub(crate) const SILENCE_BYTES_MAX: usize = 64 * 1024;
+
+/// One silence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Silence {
+    /// Identity; empty for a new one.
+    pub id: String,
+    /// All must hold for an alert to be quiet.
+    pub conditions: Vec<Condition>,
+    /// From when.
+    pub starts_at: Timestamp,
+    /// Until when, exclusive.
+    pub ends_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+    /// Who made it.
+    pub author: String,
+    /// Why.
+    pub comment: String,
+    /// Texts of whoever made it.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Where a silence stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SilenceState {
+    /// It holds.
+    Active,
+    /// It will.
+    Pending,
+    /// It did.
+    Expired,
+}
+
+impl SilenceState {
+    /// The lowercase word of the API.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Pending => "pending",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Why a silence was not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unsilenced {
+    /// There is none of this id.
+    Unknown,
+    /// It makes no sense, or there is no room, in words.
+    Wrong(String),
+}
+
+impl Silence {
+    /// Where it stands at `now`.
+    #[must_use]
+    pub fn state(&self, now: Timestamp) -> SilenceState {
+        if now < self.starts_at {
+            SilenceState::Pending
+        } else if now < self.ends_at {
+            SilenceState::Active
+        } else {
+            SilenceState::Expired
+        }
+    }
+
+    /// Whether it keeps an alert with these labels quiet at `now`.
+    #[must_use]
+    pub fn mutes(&self, labels: &Labels, now: Timestamp) -> bool {
+        self.state(now) == SilenceState::Active && all_hold(&self.conditions, labels)
+    }
+
+    fn check(&self) -> Result<(), Unsilenced> {
+        let wrong = |text: &str| Err(Unsilenced::Wrong(text.to_owned()));
+        if self.conditions.is_empty() {
+            return wrong("invalid silence: at least one matcher required");
+        }
+        if self.conditions.iter().all(Condition::takes_empty) {
+            return wrong("invalid silence: at least one matcher must not match the empty string");
+        }
+        if self.ends_at <= self.starts_at {
+            return wrong("failed to create silence: start time must be before end time");
+        }
+        if self.author.is_empty() || self.comment.is_empty() {
+            return wrong("invalid silence: createdBy and comment must not be empty");
+        }
+        let texts = self.annotations.iter().flat_map(|(name, value)| [name, value]);
+        let bytes = braces(&self.conditions).len()
+            + self.comment.len()
+            + self.author.len()
+            + texts.map(String::len).sum::<usize>();
+        if bytes > SILENCE_BYTES_MAX {
+            let text = format!("the silence has {bytes} bytes, the limit is {SILENCE_BYTES_MAX}");
+            return Err(Unsilenced::Wrong(text));
+        }
+        Ok(())
+    }
+
+    /// Whether `after` may be the same silence, edited.
+    fn is_edited(&self, after: &Self, now: Timestamp) -> bool {
+        if braces(&self.conditions) != braces(&after.conditions) {
+            return false;
+        }
+        match self.state(now) {
+            SilenceState::Active => {
+                self.starts_at.s() == after.starts_at.s() && after.ends_at >= now
+            }
+            SilenceState::Pending => after.starts_at >= now,
+            SilenceState::Expired => false,
+        }
+    }
+}
+
+/// All silences.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Silences {
+    pub(crate) by_id: BTreeMap<String, Silence>,
+    n_made: u64,
+}
+
+impl Silences {
+    /// Adds `silence`, or edits the one of its id. Returns what was changed: the one in force last.
+    pub(crate) fn set(
+        &mut self,
+        mut silence: Silence,
+        now: Timestamp,
+    ) -> Result<Vec<Silence>, Unsilenced> {
+        silence.check()?;
+        silence.updated_at = now;
+        let mut changed = Vec::new();
+        if !silence.id.is_empty() {
+            let known = self.by_id.get(&silence.id).ok_or(Unsilenced::Unknown)?;
+            if known.is_edited(&silence, now) {
+                self.by_id.insert(silence.id.clone(), silence.clone());
+                return Ok(vec![silence]);
+            }
+            if known.state(now) != SilenceState::Expired {
+                let id = silence.id.clone();
+                changed.extend(self.expire(&id, now)?);
+            }
+        }
+        if silence.ends_at <= now {
+            let text = "invalid silence: end time can't be in the past";
+            return Err(Unsilenced::Wrong(text.to_owned()));
+        }
+        if self.by_id.len() >= SILENCES_MAX {
+            let text = format!("{SILENCES_MAX} silences are kept, the limit: expire some");
+            return Err(Unsilenced::Wrong(text));
+        }
+        silence.starts_at = silence.starts_at.max(now);
+        silence.id = self.fresh_id(&silence, now);
+        self.by_id.insert(silence.id.clone(), silence.clone());
+        changed.push(silence);
+        Ok(changed)
+    }
+
+    /// Ends a silence now; one that is over already stays as it is.
+    pub(crate) fn expire(
+        &mut self,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<Option<Silence>, Unsilenced> {
+        let silence = self.by_id.get_mut(id).ok_or(Unsilenced::Unknown)?;
+        match silence.state(now) {
+            SilenceState::Expired => return Ok(None),
+            SilenceState::Pending => silence.starts_at = now,
+            SilenceState::Active => {}
+        }
+        silence.ends_at = now;
+        silence.updated_at = now;
+        Ok(Some(silence.clone()))
+    }
+
+    /// Ids of the silences that keep an alert quiet.
+    pub(crate) fn of(&self, labels: &Labels, now: Timestamp) -> Vec<String> {
+        let quiet = self.by_id.values().filter(|silence| silence.mutes(labels, now));
+        quiet.map(|silence| silence.id.clone()).collect()
+    }
+
+    /// Forgets those that are long over.
+    pub(crate) fn forget(&mut self, now: Timestamp) {
+        self.by_id.retain(|_, silence| now.0.saturating_sub(silence.ends_at.0) < KEPT_NS);
+    }
+
+    /// A UUID of version 8 that no other silence has: made from content, time and a count.
+    fn fresh_id(&mut self, silence: &Silence, now: Timestamp) -> String {
+        loop {
+            self.n_made += 1;
+            let text = format!("{} {} {}", braces(&silence.conditions), now.0, self.n_made);
+            let hash = xxh3_128(text.as_bytes());
+            let bits = (hash & !(0xf << 76) & !(0x3 << 62)) | (0x8 << 76) | (0x2 << 62);
+            let hex = format!("{bits:032x}");
+            let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
+            let id = parts.join("-");
+            if !self.by_id.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::route::matcher::parse;
+
+    const NOW: Timestamp = Timestamp(1_000 * NS_PER_S);
+
+    fn silence(id: &str, matchers: &str, starts_s: i64, ends_s: i64) -> Silence {
+        Silence {
+            id: id.to_owned(),
+            conditions: parse(matchers).unwrap(),
+            starts_at: Timestamp::from_s(starts_s),
+            ends_at: Timestamp::from_s(ends_s),
+            updated_at: NOW,
+            author: "me".to_owned(),
+            comment: "planned".to_owned(),
+            annotations: BTreeMap::new(),
+        }
+    }
+
+    fn labels(value: &str) -> Labels {
+        [("a".to_owned(), value.to_owned())].into_iter().collect()
+    }
+
+    #[test]
+    fn a_silence_is_pending_active_expired() {
+        let mut silences = Silences::default();
+        let id = silences.set(silence("", "a=x", 1_010, 1_020), NOW).unwrap()[0].id.clone();
+        assert_eq!(id.len(), 36);
+        for (at_s, quiet) in [(1_009, false), (1_010, true), (1_019, true), (1_020, false)] {
+            let found = silences.of(&labels("x"), Timestamp::from_s(at_s));
+            assert_eq!(!found.is_empty(), quiet, "{at_s}");
+            assert!(silences.of(&labels("y"), Timestamp::from_s(at_s)).is_empty());
+        }
+        silences.forget(Timestamp(1_020 * NS_PER_S + KEPT_NS - 1));
+        assert_eq!(silences.by_id.len(), 1);
+        silences.forget(Timestamp(1_020 * NS_PER_S + KEPT_NS));
+        assert!(silences.by_id.is_empty());
+    }
+
+    #[test]
+    fn editing_keeps_the_id_only_where_the_past_stays() {
+        let mut silences = Silences::default();
+        let id = silences.set(silence("", "a=x", 1_000, 1_100), NOW).unwrap()[0].id.clone();
+        let longer = silences.set(silence(&id, "a=x", 1_000, 2_000), NOW).unwrap();
+        assert_eq!((longer.len(), &longer[0].id), (1, &id));
+        let other = silences.set(silence(&id, "a=y", 1_000, 2_000), NOW).unwrap();
+        assert_eq!((other.len(), &other[0].id), (2, &id), "the old one ends");
+        assert_ne!(other[1].id, id);
+        assert_eq!(silences.by_id[&id].state(NOW), SilenceState::Expired);
+        let revived = silences.set(silence(&id, "a=x", 1_000, 2_000), NOW).unwrap();
+        assert!(revived.len() == 1 && revived[0].id != id);
+        assert_eq!(
+            silences.set(silence("nobody", "a=x", 1_000, 2_000), NOW),
+            Err(Unsilenced::Unknown)
+        );
+        assert_eq!(silences.expire("nobody", NOW), Err(Unsilenced::Unknown));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        let mut silences = Silences::default();
+        let mut nameless = silence("", "a=x", 1_000, 2_000);
+        nameless.author.clear();
+        let mut long = silence("", "a=x", 1_000, 2_000);
+        long.comment = "x".repeat(SILENCE_BYTES_MAX);
+        for bad in [
+            silence("", "a!=x", 1_000, 2_000),
+            silence("", "{}", 1_000, 2_000),
+            silence("", "a=x", 2_000, 1_000),
+            silence("", "a=x", 100, 200),
+            nameless,
+            long,
+        ] {
+            assert!(matches!(silences.set(bad, NOW), Err(Unsilenced::Wrong(_))));
+        }
+        assert!(silences.by_id.is_empty());
+    }
+}
