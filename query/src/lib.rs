@@ -23,8 +23,9 @@ pub use config::Config;
 pub use engine::{Engine, QueryLog, SqlQuery};
 pub use error::{Blame, Error, ErrorKind, Position};
 pub use prometheus::{
-    Census, Exemplar, ExemplarQuery, Exemplars, InstantQuery, Listed, Metadata, NewestQuery,
-    PromAnswer, RangeQuery, RawQuery, SeriesExemplars, SeriesQuery, StoreSource, matchers,
+    Census, CompiledSet, Exemplar, ExemplarQuery, Exemplars, Families, Holding, InstantQuery,
+    Listed, Metadata, NewestQuery, PromAnswer, RangeQuery, RawQuery, SeriesExemplars, SeriesQuery,
+    StoreSource, matchers,
 };
 pub use result::{SqlAnswer, SqlStats};
 pub use running::{AskedTimes, FinishedQuery, MetricUse, Origin, RunningQuery};

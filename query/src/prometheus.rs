@@ -18,6 +18,7 @@ use crate::promql::{self, EvalError, EvalOptions, EvalStats, Labels, Stop, Timin
 use crate::running::{AskedTimes, FinishedQuery, Origin, Ticket};
 use crate::runtime::{self, Class};
 
+mod apart;
 mod census;
 mod cut;
 mod exemplars;
@@ -27,6 +28,9 @@ mod source;
 mod twins;
 mod virtual_series;
 
+use apart::Account;
+
+pub use apart::{CompiledSet, Holding};
 pub use census::Census;
 pub use exemplars::{Exemplar, ExemplarQuery, Exemplars, SeriesExemplars};
 pub use raw::{NewestQuery, RawQuery};
@@ -108,12 +112,23 @@ pub struct SeriesQuery {
 }
 
 /// What a metadata or series question gives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Listed<T> {
     /// The items, sorted.
     pub items: Vec<T>,
     /// Whether the limit cut some off.
     pub truncated: bool,
+    /// Their memory and that of their text in an answer.
+    pub memory: Holding,
+}
+
+/// What is known of metric families, by Prometheus name.
+#[derive(Clone, Debug)]
+pub struct Families {
+    /// Entries that differ, of each.
+    pub by_name: BTreeMap<String, BTreeSet<Metadata>>,
+    /// Their memory and that of their text in an answer.
+    pub memory: Holding,
 }
 
 /// What is known about one metric family.
@@ -252,11 +267,16 @@ impl Engine {
     /// # Errors
     /// `Invalid` when a regular expression is wrong, `Timeout`.
     pub fn label_names(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, |source, query, stop| {
+        self.list(query, |source, query, stop, account| {
             let mut names = BTreeSet::new();
             for set in sets(&query.matchers) {
                 source.each_identity(set, query.range, stop, &mut |labels| {
-                    names.extend(labels.iter().map(|(name, _)| name.to_owned()));
+                    for (name, _) in labels.iter() {
+                        if !names.contains(name) {
+                            account.entry(name.len());
+                            names.insert(name.to_owned());
+                        }
+                    }
                 })?;
             }
             Ok(names.into_iter().collect())
@@ -272,12 +292,13 @@ impl Engine {
         name: String,
         query: SeriesQuery,
     ) -> BoxFuture<'_, Result<Listed<String>, Error>> {
-        self.list(query, move |source, query, stop| {
-            let mut values = BTreeSet::new();
+        self.list(query, move |source, query, stop, account| {
+            let mut values: BTreeSet<String> = BTreeSet::new();
             for set in sets(&query.matchers) {
                 let mut add = |labels: &Labels| {
                     let value = labels.value(&name);
                     if !value.is_empty() && !values.contains(value) {
+                        account.entry(value.len());
                         values.insert(value.to_owned());
                     }
                 };
@@ -296,11 +317,13 @@ impl Engine {
     /// # Errors
     /// As [`Self::label_names`].
     pub fn series(&self, query: SeriesQuery) -> BoxFuture<'_, Result<Listed<Labels>, Error>> {
-        self.list(query, |source, query, stop| {
+        self.list(query, |source, query, stop, account| {
             let mut found: BTreeSet<Labels> = BTreeSet::new();
             for set in sets(&query.matchers) {
                 source.each_series(set, query.range, stop, &mut |labels| {
-                    found.insert(labels.clone());
+                    if found.insert(labels.clone()) {
+                        account.entry(labels.iter().map(|(k, v)| k.len() + v.len() + 32).sum());
+                    }
                 })?;
             }
             Ok(found.into_iter().collect())
@@ -311,15 +334,22 @@ impl Engine {
     ///
     /// # Errors
     /// `Timeout`, `Unavailable`.
-    pub fn metadata(
-        &self,
-        metric: Option<String>,
-    ) -> BoxFuture<'_, Result<BTreeMap<String, BTreeSet<Metadata>>, Error>> {
+    pub fn metadata(&self, metric: Option<String>) -> BoxFuture<'_, Result<Families, Error>> {
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
         Box::pin(self.sound(move |view| {
             let (metric, memory) = (metric.clone(), self.memory(Class::Interactive));
-            self.workers.run_blocking(time, move |_| {
-                StoreSource::new(view, max, &memory?).metadata(metric.as_deref())
+            self.workers.run_blocking(time, move |stop| {
+                let memory = memory?;
+                let by_name = StoreSource::new(view, max, &memory).metadata(metric.as_deref())?;
+                let mut account = Account::new(&memory, stop);
+                for (name, entries) in &by_name {
+                    account.entry(name.len());
+                    entries
+                        .iter()
+                        .for_each(|entry| account.entry(entry.help.len() + entry.unit.len()));
+                }
+                account.settle(Ok(()))?;
+                Ok(Families { by_name, memory: Holding::new(&memory) })
             })
         }))
     }
@@ -327,7 +357,7 @@ impl Engine {
     fn list<T: Send + 'static>(
         &self,
         query: SeriesQuery,
-        work: impl Fn(&StoreSource, &SeriesQuery, &Stop) -> Result<Vec<T>, Error>
+        work: impl Fn(&StoreSource, &SeriesQuery, &Stop, &mut Account<'_>) -> Result<Vec<T>, Error>
         + Send
         + Sync
         + 'static,
@@ -338,13 +368,16 @@ impl Engine {
             let (query, work) = (query.clone(), Arc::clone(&work));
             let memory = self.memory(Class::Interactive);
             self.workers.run_blocking(time, move |stop| {
-                let source = StoreSource::new(view, max, &memory?);
-                let mut items = work(&source, &query, stop)?;
+                let memory = memory?;
+                let source = StoreSource::new(view, max, &memory);
+                let mut account = Account::new(&memory, stop);
+                let outcome = work(&source, &query, stop, &mut account);
+                let mut items = account.settle(outcome)?;
                 let truncated = query.limit > 0 && items.len() > query.limit;
                 if truncated {
                     items.truncate(query.limit);
                 }
-                Ok(Listed { items, truncated })
+                Ok(Listed { items, truncated, memory: Holding::new(&memory) })
             })
         }))
     }

@@ -87,7 +87,8 @@ impl Peer {
         let config = format!(
             "global:\n  scrape_interval: 1s\n\
              scrape_configs:\n- job_name: federate\n  honor_labels: true\n  metrics_path: /federate\n  \
-             params:\n    'match[]': ['{{__name__=\"queue_depth\"}}']\n  static_configs:\n  - targets: ['{address}']\n\
+             params:\n    'match[]': ['{{__name__=\"queue_depth\"}}']\n  static_configs:\n  - targets: ['{address}']\n  \
+             metric_relabel_configs: [{{target_label: via, replacement: federation}}]\n\
              remote_read:\n- url: http://{address}/api/v1/read\n  read_recent: true\n"
         );
         let log = home.path().join("peer.log");
@@ -145,6 +146,16 @@ async fn prometheus_reads_from_us_and_federates_us() {
     });
     let up = up.await;
     assert_eq!((&up["health"], &up["lastError"]), (&"up".into(), &"".into()), "{up}");
+    // The label is the peer's own: a remote read would find nothing of that name with us.
+    let path = format!("/api/v1/query?query={}", percent("queue_depth{via=\"federation\"}"));
+    let arrived = until("a federated sample", async || {
+        let answer = peer.get(&path).await;
+        let found = answer["data"]["result"].as_array().is_some_and(|found| !found.is_empty());
+        found.then_some(answer)
+    });
+    let sample = &arrived.await["data"]["result"][0];
+    assert_eq!((&sample["value"][1], &sample["metric"]["zone"]), (&"300".into(), &"a".into()));
+    assert_eq!(sample["metric"]["job"], "shop", "{sample}");
     peer.child.kill().await.unwrap();
     server.stop().await;
 }

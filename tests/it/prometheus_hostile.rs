@@ -75,12 +75,23 @@ async fn hostile_questions_end_soon_in_words() {
     let many = |name: &str, n: usize| {
         (0..n).map(|i| format!("{name}={{a%3D\"{i}\"}}")).collect::<Vec<_>>().join("&")
     };
+    let regexes = |n: usize| {
+        let each = |i| format!("l{i}=~\"[a-z]{{50}}\"");
+        percent(&format!("{{{}}}", (0..n).map(each).collect::<Vec<_>>().join(",")))
+    };
     let broken = "query=%FF%FE&time=%80";
     let steps = |more: &str| format!("query=up&{more}");
     for (path, form, wanted) in [
         ("/api/v1/series", many("match[]", 40_000), "the limit is 1000"),
         ("/api/v1/labels", many("match[]", 40_000), "the limit is 1000"),
         ("/api/v1/series", many("match[]", 1_000_000), "longer than"),
+        ("/api/v1/series", format!("match[]={}", regexes(101)), "the limit is 100"),
+        ("/api/v1/labels", format!("match[]={}", regexes(101)), "the limit is 100"),
+        (
+            "/api/v1/parse_query",
+            format!("query={}", [&*regexes(60); 20].join("%2B")),
+            "the limit is 1000",
+        ),
         ("/api/v1/search/metric_names", many("search[]", 40_000), "the limit is 20"),
         (
             "/api/v1/search/label_names",
@@ -106,6 +117,7 @@ async fn hostile_questions_end_soon_in_words() {
         let is_refused = status == 400 || status == 413;
         assert!(is_refused && error.contains(wanted), "{path}: {status} {error}");
     }
+    filters(&server, many("match[]", 101)).await;
     read(&server).await;
     // Nothing of it is left: neither work nor memory.
     assert_eq!(server.get("/api/headrope/v1/queries").await["queries"], serde_json::json!([]));
@@ -116,6 +128,18 @@ async fn hostile_questions_end_soon_in_words() {
     let resident: f64 = resident.unwrap().parse().unwrap();
     assert!(resident < MEMORY_BYTES, "{resident} bytes");
     server.stop().await;
+}
+
+/// More conditions than are kept compiled.
+async fn filters(server: &Server, selectors: String) {
+    let filters = vec!["filter=a%3D0"; 101].join("&");
+    for (path, asked) in [("/api/v1/rules", selectors), ("/api/v2/alerts", filters)] {
+        let url = server.url(&format!("{path}?{asked}"));
+        let answer = server.client.get(url).send().await.unwrap();
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        let is_refused = status == 400 && text.contains("101 matchers, the limit is 100");
+        assert!(is_refused, "{path}: {status} {text}");
+    }
 }
 
 /// A remote read of so many regular expressions that are short and large once compiled.

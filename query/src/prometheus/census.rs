@@ -7,10 +7,11 @@ use futures::future::BoxFuture;
 use model::time::{NS_PER_S, TimeRange, Timestamp};
 
 use super::StoreSource;
+use super::apart::Account;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::promql::{Labels, Stop};
-use crate::runtime::Class;
+use crate::runtime::{Class, QueryMemory};
 
 /// Series with samples in this time are active.
 const ACTIVE_NS: i64 = 2 * 3_600 * NS_PER_S;
@@ -45,7 +46,8 @@ impl Engine {
         Box::pin(self.sound(move |view| {
             let memory = self.memory(Class::Interactive);
             self.workers.run_blocking(time, move |stop| {
-                count(&StoreSource::new(view, max, &memory?), range, limit, stop)
+                let memory = memory?;
+                count(&StoreSource::new(view, max, &memory), range, limit, (&memory, stop))
             })
         }))
     }
@@ -55,10 +57,12 @@ fn count(
     source: &StoreSource,
     range: TimeRange,
     limit: usize,
-    stop: &Stop,
+    (memory, stop): (&QueryMemory, &Stop),
 ) -> Result<Census, Error> {
-    let mut counts = Counts::default();
-    source.each_identity(&[], range, stop, &mut |labels| counts.add(labels))?;
+    let (mut counts, mut account) = (Counts::default(), Account::new(memory, stop));
+    let counted =
+        source.each_identity(&[], range, stop, &mut |labels| counts.add(labels, &mut account));
+    account.settle(counted)?;
     let mut census = counts.census(limit);
     census.range_ms = (census.series > 0).then(|| (range.start.ms(), range.end.ms()));
     Ok(census)
@@ -78,16 +82,16 @@ struct OfLabel {
 }
 
 impl Counts {
-    fn add(&mut self, labels: &Labels) {
+    fn add(&mut self, labels: &Labels, account: &mut Account<'_>) {
         self.series += 1;
-        bump(&mut self.metrics, labels.name());
+        bump(&mut self.metrics, labels.name(), account);
         for (name, value) in labels.iter() {
             if !self.labels.contains_key(name) {
                 self.labels.insert(name.to_owned(), OfLabel::default());
             }
             if let Some(of_label) = self.labels.get_mut(name) {
                 of_label.bytes += value.len() as u64;
-                bump(&mut of_label.values, value);
+                bump(&mut of_label.values, value, account);
             }
         }
     }
@@ -115,10 +119,11 @@ impl Counts {
     }
 }
 
-fn bump(counts: &mut HashMap<String, u64>, name: &str) {
+fn bump(counts: &mut HashMap<String, u64>, name: &str, account: &mut Account<'_>) {
     match counts.get_mut(name) {
         Some(count) => *count += 1,
         None => {
+            account.entry(name.len());
             counts.insert(name.to_owned(), 1);
         }
     }
@@ -135,18 +140,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_counted_takes_memory_and_ends_where_there_is_none() {
+        let all = store::Memory::new(store::LIMIT_MIN);
+        let memory = QueryMemory::new(&all, Class::Interactive).unwrap();
+        let stop = Stop::default();
+        let (mut counts, mut account) = (Counts::default(), Account::new(&memory, &stop));
+        let text = "x".repeat(1 << 20);
+        let mut n = 0;
+        while !stop.is_told() {
+            n += 1;
+            assert!(n < 1_000, "no end of memory");
+            counts.add(&Labels::from_texts([("id", format!("{n}{text}").as_str())]), &mut account);
+        }
+        let outcome = account.settle::<()>(Err(Error::Canceled));
+        assert!(matches!(outcome, Err(Error::Exhausted(_))), "{outcome:?}");
+    }
+
+    #[test]
     fn series_are_counted_by_metric_label_and_value() {
-        let mut counts = Counts::default();
+        let memory = QueryMemory::new(&store::Memory::new(1 << 30), Class::Interactive).unwrap();
+        let stop = Stop::default();
+        let (mut counts, mut account) = (Counts::default(), Account::new(&memory, &stop));
         for code in ["200", "404"] {
             for verb in ["GET", "PUT", "GETS"] {
-                counts.add(&Labels::from_texts([
-                    ("__name__", "requests_total"),
-                    ("code", code),
-                    ("verb", verb),
-                ]));
+                let pairs = [("__name__", "requests_total"), ("code", code), ("verb", verb)];
+                counts.add(&Labels::from_texts(pairs), &mut account);
             }
         }
-        counts.add(&Labels::from_texts([("__name__", "up")]));
+        counts.add(&Labels::from_texts([("__name__", "up")]), &mut account);
+        account.settle(Ok(())).unwrap();
+        assert!(memory.held_bytes() > 0);
         let census = counts.census(2);
         let text = |name: &str, n| (name.to_owned(), n);
         assert_eq!((census.series, census.label_pairs), (7, 7));

@@ -85,9 +85,9 @@ impl Engine {
         let (time, max) = (self.config.timeout, self.options(None).max_samples);
         let text_max = self.config.text_bytes_max;
         Box::pin(async move {
-            let parsed = super::parse(&query.expr, text_max)?;
-            let sets = selectors(&parsed);
             let range = query.range;
+            let read = move |_: &_| Ok(selectors(&super::parse(&query.expr, text_max)?));
+            let sets = self.apart(read).await?;
             self.sound(move |view| {
                 let (sets, memory) = (sets.clone(), self.memory(Class::Interactive));
                 let (session, of) = (self.session(view.clone()), view.clone());

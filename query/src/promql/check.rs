@@ -9,9 +9,34 @@ use super::matchers::compile;
 use super::number::quote;
 use super::place::{Fault, Place};
 
+/// Regular expressions of one selector and of a whole expression: each takes time and memory once compiled.
+const SELECTOR_REGEXES_MAX: usize = 100;
+const REGEXES_MAX: usize = 1_000;
+
 /// Refuses what upstream refuses; fills in the default matching of binary operators between vectors.
 pub(crate) fn check(expr: &mut Expr) -> Result<(), Fault> {
+    let mut n_all = 0;
+    for selector in expr.selectors() {
+        let n = selector.matchers.iter().filter(|matcher| is_regex(matcher.op)).count();
+        n_all += n;
+        if n > SELECTOR_REGEXES_MAX {
+            let message = format!(
+                "{n} regular expressions in one selector, the limit is {SELECTOR_REGEXES_MAX}: join them by `|`"
+            );
+            return refuse(selector.place, message);
+        }
+    }
+    if n_all > REGEXES_MAX {
+        let message = format!(
+            "{n_all} regular expressions in one expression, the limit is {REGEXES_MAX}: ask in several queries"
+        );
+        return refuse(expr.place(), message);
+    }
     visit(expr).map(|_| ())
+}
+
+const fn is_regex(op: MatchOp) -> bool {
+    matches!(op, MatchOp::Regex | MatchOp::NotRegex)
 }
 
 type Checked<T> = Result<T, Fault>;

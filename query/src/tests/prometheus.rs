@@ -144,7 +144,7 @@ fn labels_series_and_metadata_know_them_too() {
         assert_eq!((cut.items.len(), cut.truncated), (2, true), "{place}");
         assert_eq!(block_on(fixture.engine.series(all())).unwrap().items.len(), 6, "{place}");
         let families = block_on(fixture.engine.metadata(None)).unwrap();
-        let known: Vec<_> = families["http_requests_total"].iter().collect();
+        let known: Vec<_> = families.by_name["http_requests_total"].iter().collect();
         assert_eq!((known[0].kind, known[0].unit.as_str()), ("counter", "s"), "{place}");
     });
 }

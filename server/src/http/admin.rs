@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::StatusCode;
 use model::id::TenantId;
-use model::matcher::MatchOp;
+use model::matcher::{MatchOp, Matcher};
 use model::time::{NS_PER_MS, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -70,27 +70,28 @@ async fn delete(
     let from = DeleteFrom::parse(&request.from).ok_or_else(|| {
         Failure::invalid(format!("`{}` is none of metrics, logs and spans", request.from))
     })?;
-    let delete = asked(from, &request.selector, (request.start_ms, request.end_ms), "api")?;
+    let matchers = app.engine.selector(request.selector).await?;
+    let delete = asked(from, matchers, (request.start_ms, request.end_ms), "api");
     let record = app.store.delete(delete).await.map_err(query::Error::from)?;
     Ok(Json(shown(&record)))
 }
 
-/// The delete that `selector` and a range in ms, both ends included, ask for.
+/// The delete of what `matchers` select in a range in ms, both ends included.
 fn asked(
     from: DeleteFrom,
-    selector: &str,
+    matchers: Vec<Matcher>,
     (start_ms, end_ms): (Option<i64>, Option<i64>),
     requested_by: &str,
-) -> Result<Delete, query::Error> {
+) -> Delete {
     let last = |ms: i64| Timestamp(Timestamp::from_ms(ms).0.saturating_add(NS_PER_MS - 1));
-    Ok(Delete {
+    Delete {
         tenant: TenantId::default(),
         from,
-        matchers: query::matchers(selector)?,
+        matchers,
         first: start_ms.map_or(Timestamp(i64::MIN), Timestamp::from_ms),
         last: end_ms.map_or(Timestamp(i64::MAX), last),
         requested_by: requested_by.to_owned(),
-    })
+    }
 }
 
 async fn deletes(State(app): State<Arc<App>>) -> Result<Json<Value>, Failure> {
@@ -156,11 +157,9 @@ async fn delete_series(
         return Err(PrometheusFailure::bad_data("no match[] parameter provided"));
     }
     let range = (params.time("start")?, params.time("end")?);
-    let deletes: Vec<Delete> = selectors
-        .iter()
-        .map(|selector| asked(DeleteFrom::Metrics, selector, range, "Prometheus admin API"))
-        .collect::<Result<_, _>>()?;
-    for delete in deletes {
+    // All are read before the first deletes anything.
+    for matchers in app.engine.selectors(selectors).await? {
+        let delete = asked(DeleteFrom::Metrics, matchers, range, "Prometheus admin API");
         app.store.delete(delete).await.map_err(query::Error::from)?;
     }
     Ok(StatusCode::NO_CONTENT)

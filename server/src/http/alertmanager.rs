@@ -13,9 +13,10 @@ use axum::routing::get;
 use axum::{Json, Router};
 use http::StatusCode;
 use model::alert::AlertState;
+use model::matcher::{MatchOp, Matcher};
 use model::metric::Labels;
 use model::time::Timestamp;
-use query::promql::matchers::{Compiled, anchored, compile};
+use query::promql::matchers::Compiled;
 use query::promql::{Expr, parse_syntax};
 use serde_json::{Value, json};
 
@@ -24,8 +25,6 @@ use super::{App, object};
 
 /// What alerts are grouped by: we do not group, so each rule is a group of its own.
 const GROUP_BY: &str = "alertname";
-/// Matchers of one request at most.
-const FILTERS_MAX: usize = 100;
 
 /// The routes, without their prefix.
 pub(super) fn routes() -> Router<Arc<App>> {
@@ -93,14 +92,14 @@ async fn silences() -> Json<Value> {
 }
 
 async fn alerts(State(app): State<Arc<App>>, params: Params) -> Result<Json<Value>, Failure> {
-    let wanted = Wanted::new(&params)?;
+    let wanted = Wanted::new(&app, &params).await?;
     let status = app.alerts.status();
     let shown = firing(&status.groups).filter_map(|found| wanted.show(&app, found));
     Ok(Json(shown.collect()))
 }
 
 async fn groups(State(app): State<Arc<App>>, params: Params) -> Result<Json<Value>, Failure> {
-    let wanted = Wanted::new(&params)?;
+    let wanted = Wanted::new(&app, &params).await?;
     let status = app.alerts.status();
     let mut groups: BTreeMap<(String, String), Vec<Value>> = BTreeMap::new();
     for found in firing(&status.groups) {
@@ -134,11 +133,11 @@ fn firing(groups: &[GroupStatus]) -> impl Iterator<Item = Found<'_>> {
 struct Wanted {
     active: bool,
     filters: Vec<(String, Compiled)>,
-    receiver: Option<regex::Regex>,
+    receiver: Option<Compiled>,
 }
 
 impl Wanted {
-    fn new(params: &Params) -> Result<Self, Failure> {
+    async fn new(app: &App, params: &Params) -> Result<Self, Failure> {
         let mut filters = Vec::new();
         for text in params.all("filter") {
             let parsed = parse_syntax(&selector(&text));
@@ -146,15 +145,15 @@ impl Wanted {
             let Expr::Vector(selector) = parsed else {
                 return Err(wrong(format!("bad matcher format: {text}")));
             };
-            for matcher in selector.all_matchers() {
-                let test = compile(matcher.op, &matcher.value).map_err(wrong)?;
-                filters.push((matcher.name, test));
-            }
+            filters.extend(selector.all_matchers());
         }
-        if filters.len() > FILTERS_MAX {
-            return Err(wrong(format!("{} matchers, the limit is {FILTERS_MAX}", filters.len())));
-        }
-        let receiver = params.first("receiver").map(anchored).transpose().map_err(wrong)?;
+        let receiver = params.first("receiver");
+        let receiver = receiver.map(|text| Matcher::new("receiver", MatchOp::Regex, text));
+        let sets = vec![filters, receiver.into_iter().collect()];
+        let compiled = app.engine.compiled(sets).await.map_err(|error| wrong(error.to_string()))?;
+        let mut compiled = compiled.into_iter();
+        let filters = compiled.next().unwrap_or_default();
+        let receiver = compiled.next().unwrap_or_default().pop().map(|(_, test)| test);
         let active = params.first("active").is_none() || params.flag("active")?;
         Ok(Self { active, filters, receiver })
     }
@@ -163,8 +162,7 @@ impl Wanted {
     fn show(&self, app: &App, found: Found<'_>) -> Option<Value> {
         let (labels, annotations) = (&found.alert.labels, &found.alert.annotations);
         let receivers = app.notifier.receivers_of(labels);
-        let is_received =
-            |wanted: &regex::Regex| receivers.iter().any(|name| wanted.is_match(name));
+        let is_received = |wanted: &Compiled| receivers.iter().any(|name| wanted.matches(name));
         let fits = self
             .filters
             .iter()

@@ -197,7 +197,7 @@ fn of(metric: &str) -> SeriesQuery {
 
 async fn metrics(app: &App) -> Result<Vec<Item>, Failure> {
     let known = app.engine.metadata(None).await?;
-    let items = known.into_iter().filter_map(|(metric, entries)| {
+    let items = known.by_name.into_iter().filter_map(|(metric, entries)| {
         let meta = entries.into_iter().next()?;
         let unit = if meta.unit.is_empty() { String::new() } else { format!(" · {}", meta.unit) };
         let mut found = item(metric, ItemKind::Metric, &format!("{}{unit}", meta.kind));

@@ -63,6 +63,16 @@ impl Failure {
     }
 }
 
+impl Failure {
+    /// What came of the parameter `name`: the parameter is wrong, or nobody could look at it.
+    pub(crate) fn of_parameter(name: &str, error: query::Error) -> Self {
+        match error {
+            query::Error::Invalid { .. } => Self::parameter(name, &error.to_string()),
+            other => other.into(),
+        }
+    }
+}
+
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.message)

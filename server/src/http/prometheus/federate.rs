@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use query::NewestQuery;
-use query::promql::Sample;
+use query::promql::{Reading, Sample};
 
 use super::App;
 use super::answer::Failure;
@@ -29,9 +29,12 @@ pub(crate) async fn federate(
     headers: HeaderMap,
     params: Params,
 ) -> Result<Response, Failure> {
-    let matchers = params.matchers()?;
+    let matchers = params.matchers(&app.engine).await?;
     let query = NewestQuery { matchers, at_ms: app.clock.now().ms() };
     let mut samples = app.engine.newest(query).await?;
+    // What was found, and the text that is made of it: counted until the text is whole.
+    let memory = app.engine.hold()?;
+    memory.grow(samples.iter().map(bytes).sum())?;
     // A family stands in one place, whatever its series' other labels.
     samples.sort_by(|a, b| a.labels.name().cmp(b.labels.name()));
     let accept = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
@@ -46,6 +49,18 @@ pub(crate) async fn federate(
             message::encoded(&samples),
         ),
     })
+}
+
+/// Memory of a sample and of its text, bytes, about.
+fn bytes(sample: &Sample) -> usize {
+    let labels: usize = sample.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    let lines = match &sample.reading {
+        Reading::Float(_) => 1,
+        Reading::Histogram(histogram) => {
+            histogram.positive.len() + histogram.negative.len() + histogram.custom_values.len() + 3
+        }
+    };
+    size_of::<Sample>() + (labels + 64) * (lines + 1)
 }
 
 fn answer(kind: &'static str, body: impl IntoResponse) -> Response {

@@ -8,7 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use query::SeriesQuery;
-use query::promql::{Expr, print};
+use query::promql::print;
 use serde::Serialize;
 
 use super::answer::{Failure, Success};
@@ -17,8 +17,8 @@ use super::{App, ok};
 use crate::http::object;
 
 /// Which series a metadata call asks about.
-fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
-    let (matchers, range) = (params.matchers()?, params.range(app.clock.now())?);
+async fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
+    let (range, matchers) = (params.range(app.clock.now())?, params.matchers(&app.engine).await?);
     Ok(SeriesQuery { matchers, range, limit: params.limit()?.unwrap_or(0) })
 }
 
@@ -32,7 +32,7 @@ pub(super) async fn labels(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let found = app.engine.label_names(scope(&app, &params)?).await?;
+    let found = app.engine.label_names(scope(&app, &params).await?).await?;
     Ok(listed(found.items, found.truncated))
 }
 
@@ -46,7 +46,7 @@ pub(super) async fn values(
     if name.is_empty() {
         return Err(Failure::bad_data("invalid label name: \"\""));
     }
-    let found = app.engine.label_values(name, scope(&app, &params)?).await?;
+    let found = app.engine.label_values(name, scope(&app, &params).await?).await?;
     Ok(listed(found.items, found.truncated))
 }
 
@@ -57,17 +57,23 @@ pub(super) async fn series(
     if params.all("match[]").is_empty() {
         return Err(Failure::bad_data("no match[] parameter provided"));
     }
-    let found = app.engine.series(scope(&app, &params)?).await?;
+    let found = app.engine.series(scope(&app, &params).await?).await?;
     let series = found.items.iter().map(|labels| object(labels.iter()));
     Ok(listed(series.collect(), found.truncated))
 }
 
 #[derive(Serialize)]
-struct Meta {
+struct Meta<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
-    help: String,
-    unit: String,
+    help: &'a str,
+    unit: &'a str,
+}
+
+impl<'a> Meta<'a> {
+    fn new(known: &'a query::Metadata) -> Self {
+        Self { kind: known.kind, help: &known.help, unit: &known.unit }
+    }
 }
 
 pub(super) async fn metadata(
@@ -77,30 +83,33 @@ pub(super) async fn metadata(
     let limit = params.bound("limit")?.unwrap_or(usize::MAX);
     let each = params.bound("limit_per_metric")?.filter(|each| *each > 0).unwrap_or(usize::MAX);
     let known = app.engine.metadata(params.first("metric").map(str::to_owned)).await?;
-    let found: BTreeMap<String, Vec<Meta>> = known
-        .into_iter()
+    let found: BTreeMap<&str, Vec<Meta<'_>>> = known
+        .by_name
+        .iter()
         .take(limit)
         .map(|(metric, entries)| {
-            let meta = |m: query::Metadata| Meta { kind: m.kind, help: m.help, unit: m.unit };
-            (metric, entries.into_iter().take(each).map(meta).collect())
+            (metric.as_str(), entries.iter().take(each).map(Meta::new).collect())
         })
         .collect();
     Ok(ok(found))
 }
 
-pub(super) async fn format(params: Params) -> Result<Response, Failure> {
-    Ok(ok(print::pretty(&parsed(&params)?)))
+pub(super) async fn format(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let text = params.required("query")?.to_owned();
+    Ok(ok(app.engine.parsed(text, print::pretty).await?))
 }
 
-pub(super) async fn parse(params: Params) -> Result<Response, Failure> {
-    let tree = print::tree_json(&parsed(&params)?);
+pub(super) async fn parse(
+    State(app): State<Arc<App>>,
+    params: Params,
+) -> Result<Response, Failure> {
+    let text = params.required("query")?.to_owned();
+    let tree = app.engine.parsed(text, print::tree_json).await?;
     let body = format!(r#"{{"status":"success","data":{tree}}}"#);
     Ok(([(CONTENT_TYPE, "application/json")], body).into_response())
-}
-
-fn parsed(params: &Params) -> Result<Expr, Failure> {
-    let expr = query::promql::parse(params.required("query")?);
-    expr.map_err(|error| Failure::parameter("query", &error.to_string()))
 }
 
 /// `U__a_2e_b` is `a.b` (Prometheus' value encoding of label names in paths); anything else stays as it is.

@@ -8,8 +8,8 @@ use axum::extract::{FromRequest, OriginalUri, Request};
 use http::header::CONTENT_TYPE;
 use model::matcher::Matcher;
 use model::time::{NS_PER_MS, TimeRange, Timestamp, civil_from_days, days_from_civil};
-use query::Origin;
 use query::promql::duration::parse_ms;
+use query::{Engine, Origin};
 
 use super::answer::Failure;
 use crate::serve::Peer;
@@ -173,7 +173,12 @@ impl Params {
     }
 
     /// The sets of matchers in `match[]`, each once.
-    pub(crate) fn matchers(&self) -> Result<Vec<Vec<Matcher>>, Failure> {
+    pub(crate) async fn matchers(&self, engine: &Engine) -> Result<Vec<Vec<Matcher>>, Failure> {
+        engine.selectors(self.selectors()?).await.map_err(of_selectors)
+    }
+
+    /// The selectors in `match[]`, each once, unread.
+    fn selectors(&self) -> Result<Vec<String>, Failure> {
         let texts: BTreeSet<&str> = self.each("match[]").collect();
         if texts.len() > SELECTORS_MAX {
             return Err(Failure::parameter(
@@ -184,15 +189,7 @@ impl Params {
                 ),
             ));
         }
-        let set = |text: &str| {
-            query::matchers(text).map_err(|error| match error.to_string() {
-                all if all.contains("must contain at least one non-empty matcher") => {
-                    Failure::bad_data("match[] must contain at least one non-empty matcher")
-                }
-                other => Failure::parameter("match[]", &other),
-            })
-        };
-        texts.into_iter().map(set).collect()
+        Ok(texts.into_iter().map(str::to_owned).collect())
     }
 
     /// `start` and `end`, both inside; all times up to `now` where they are absent.
@@ -208,6 +205,14 @@ impl Params {
     fn each<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.pairs.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
     }
+}
+
+/// What is wrong with one of `match[]`, in upstream's words.
+fn of_selectors(error: query::Error) -> Failure {
+    if error.to_string().contains("must contain at least one non-empty matcher") {
+        return Failure::bad_data("match[] must contain at least one non-empty matcher");
+    }
+    Failure::of_parameter("match[]", error)
 }
 
 fn parse_seconds(text: &str) -> Option<i64> {
@@ -267,6 +272,13 @@ mod tests {
 
     use super::*;
 
+    /// As the engine reads them.
+    fn matchers(params: &Params) -> Result<Vec<Vec<Matcher>>, Failure> {
+        let sets =
+            params.selectors()?.iter().map(|text| query::matchers(text)).collect::<Result<_, _>>();
+        sets.map_err(of_selectors)
+    }
+
     #[test]
     fn times_are_seconds_or_rfc_3339() {
         assert_eq!(parse_time("1.5"), Some(1500));
@@ -320,13 +332,13 @@ mod tests {
             let errors = [
                 params.limit().err(),
                 params.flag("exclude_alerts").err(),
-                params.matchers().err(),
+                matchers(&params).err(),
                 params.range(Timestamp(0)).err(),
             ];
             let words: Vec<String> = errors.into_iter().flatten().map(|e| e.to_string()).collect();
             assert_eq!(words, [wanted], "{query}");
         }
-        assert_eq!(params("match[]=up&match[]=up").matchers().unwrap().len(), 1);
+        assert_eq!(matchers(&params("match[]=up&match[]=up")).unwrap().len(), 1);
         assert_eq!(params("query=&query=up").first("query"), Some("up"));
     }
 
@@ -337,7 +349,7 @@ mod tests {
             let params = params(&query);
             drop((params.time(&name), params.duration(&name), params.limit(), params.bound(&name)));
             drop((params.flag(&name), params.range(Timestamp(0)), params.stats(), params.timeout()));
-            drop(params.matchers());
+            drop(matchers(&params));
         }
 
         #[test]

@@ -13,16 +13,16 @@ use futures::stream;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use model::matcher::{MatchOp, Matcher};
 use prost::Message;
-use query::RawQuery;
 use query::promql::histogram::{Histogram, ResetHint, spans};
 use query::promql::{Labels, SeriesValues};
+use query::{Holding, RawQuery};
 
 use super::App;
 use super::answer::Failure;
 use crate::http::BODY_MAX;
 use message::{
     BucketSpan, Chunk, ChunkedReadResponse, ChunkedSeries, Count, Label, LabelMatcher, Query,
-    QueryResult, ReadRequest, ReadResponse, ResponseType, Sample, TimeSeries, ZeroCount,
+    ReadRequest, ResponseType, Sample, TimeSeries, ZeroCount,
 };
 
 /// Queries of one request at most.
@@ -44,6 +44,7 @@ pub(super) async fn read(
             format!("{} queries in one request, the limit is {QUERIES_MAX}", request.queries.len());
         return Err(Failure::bad_data(words));
     }
+    let memory = app.engine.hold()?;
     let mut results = Vec::with_capacity(request.queries.len());
     for query in &request.queries {
         if query.matchers.len() > MATCHERS_MAX {
@@ -54,13 +55,32 @@ pub(super) async fn read(
             matchers: query.matchers.iter().map(matcher).collect::<Result<_, _>>()?,
             range_ms: times(query)?,
         };
-        results.push(app.engine.raw(raw).await?);
+        let found = app.engine.raw(raw).await?;
+        // As protobuf it takes no more.
+        memory.grow(2 * found.iter().map(bytes).sum::<usize>())?;
+        results.push(found);
     }
     let has_histograms = results.iter().flatten().any(|series| !series.histograms.is_empty());
     match wanted(&request.accepted_response_types, has_histograms)? {
-        ResponseType::Samples => samples(results),
-        ResponseType::StreamedXorChunks => Ok(chunks(results)),
+        ResponseType::Samples => {
+            // Long work: not on the threads of the network.
+            let packed = app.engine.apart(move |_| Ok(samples(results))).await?;
+            drop(memory);
+            let too_much =
+                |error| Failure::bad_data(format!("the answer cannot be packed: {error}"));
+            let headers = [(CONTENT_TYPE, "application/x-protobuf"), (CONTENT_ENCODING, "snappy")];
+            Ok((headers, packed.map_err(too_much)?).into_response())
+        }
+        ResponseType::StreamedXorChunks => Ok(chunks(results, memory)),
     }
+}
+
+/// Memory of a series and its samples, bytes, about.
+fn bytes(series: &SeriesValues) -> usize {
+    let labels: usize = series.labels.iter().map(|(k, v)| k.len() + v.len() + 64).sum();
+    let buckets = |h: &Histogram| 16 * (h.positive.len() + h.negative.len());
+    let histograms: usize = series.histograms.iter().map(|(_, h)| 128 + buckets(h)).sum();
+    labels + 16 * series.floats.len() + histograms
 }
 
 async fn decoded(request: Request) -> Result<ReadRequest, Failure> {
@@ -123,7 +143,8 @@ fn label_list(labels: &Labels) -> Vec<Label> {
     labels.iter().map(label).collect()
 }
 
-fn samples(results: Vec<Vec<SeriesValues>>) -> Result<Response, Failure> {
+/// The answer, compressed.
+fn samples(results: Vec<Vec<SeriesValues>>) -> Result<Vec<u8>, snap::Error> {
     let series = |series: SeriesValues| TimeSeries {
         labels: label_list(&series.labels),
         samples: series
@@ -133,14 +154,16 @@ fn samples(results: Vec<Vec<SeriesValues>>) -> Result<Response, Failure> {
             .collect(),
         histograms: series.histograms.iter().map(|(t, h)| histogram(*t, h)).collect(),
     };
-    let result = |found: Vec<SeriesValues>| QueryResult {
-        timeseries: found.into_iter().map(series).collect(),
-    };
-    let response = ReadResponse { results: results.into_iter().map(result).collect() };
-    let body = snap::raw::Encoder::new().compress_vec(&response.encode_to_vec());
-    let too_much = |error| Failure::bad_data(format!("the answer cannot be packed: {error}"));
-    let headers = [(CONTENT_TYPE, "application/x-protobuf"), (CONTENT_ENCODING, "snappy")];
-    Ok((headers, body.map_err(too_much)?).into_response())
+    let mut out = Vec::new();
+    for found in results {
+        let mut result = Vec::new();
+        // One series at a time, each dropped once it is written.
+        for one in found.into_iter().map(series) {
+            prost::encoding::message::encode(1, &one, &mut result);
+        }
+        prost::encoding::bytes::encode(1, &result, &mut out);
+    }
+    snap::raw::Encoder::new().compress_vec(&out)
 }
 
 fn histogram(timestamp: i64, histogram: &Histogram) -> message::Histogram {
@@ -173,11 +196,12 @@ fn histogram(timestamp: i64, histogram: &Histogram) -> message::Histogram {
 }
 
 /// One series after the other, encoded when the client has room for it.
-fn chunks(results: Vec<Vec<SeriesValues>>) -> Response {
+fn chunks(results: Vec<Vec<SeriesValues>>, memory: Holding) -> Response {
     let series = results.into_iter().zip(0_i64..).flat_map(|(found, query_index)| {
         found.into_iter().map(move |series| (query_index, series))
     });
-    let frames = series.map(|(query_index, series)| {
+    let frames = series.map(move |(query_index, series)| {
+        let _held = &memory;
         let labels = label_list(&series.labels);
         let chunks: Vec<Chunk> = series.floats.chunks(chunk::SAMPLES_MAX).map(xor).collect();
         let mut out = BytesMut::new();

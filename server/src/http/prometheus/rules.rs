@@ -7,10 +7,9 @@ use alert::{AlertStatus, GroupStatus, RuleStatus};
 use axum::extract::State;
 use axum::response::Response;
 use model::alert::AlertState;
-use model::matcher::Matcher;
 use model::metric::Labels;
 use model::time::Timestamp;
-use query::promql::matchers::{Compiled, compile};
+use query::CompiledSet;
 use serde_json::{Value, json};
 
 use super::answer::Failure;
@@ -27,11 +26,11 @@ struct Wanted {
     groups: Vec<String>,
     rules: Vec<String>,
     /// One of these sets must match the rule's labels.
-    labels: Vec<Vec<(String, Compiled)>>,
+    labels: Vec<CompiledSet>,
 }
 
 impl Wanted {
-    fn new(params: &Params) -> Result<Self, Failure> {
+    async fn new(app: &App, params: &Params) -> Result<Self, Failure> {
         let alerting = match params.first("type").map(str::to_ascii_lowercase).as_deref() {
             None => None,
             Some("alert") => Some(true),
@@ -40,19 +39,13 @@ impl Wanted {
                 return Err(Failure::parameter("type", &format!("not supported value {other:?}")));
             }
         };
-        let compiled = |matcher: &Matcher| {
-            let test = compile(matcher.op, &matcher.value);
-            let test = test.map_err(|error| Failure::parameter("match[]", &error))?;
-            Ok((matcher.name.clone(), test))
-        };
-        let sets = params.matchers()?;
-        let labels = sets.iter().map(|set| set.iter().map(compiled).collect());
+        let labels = app.engine.compiled(params.matchers(&app.engine).await?).await;
         Ok(Self {
             alerting,
             files: params.all("file[]"),
             groups: params.all("rule_group[]"),
             rules: params.all("rule_name[]"),
-            labels: labels.collect::<Result<_, Failure>>()?,
+            labels: labels.map_err(|error| Failure::of_parameter("match[]", error))?,
         })
     }
 
@@ -133,7 +126,7 @@ pub(super) async fn rules(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let (wanted, page) = (Wanted::new(&params)?, Page::new(&params)?);
+    let (wanted, page) = (Wanted::new(&app, &params).await?, Page::new(&params)?);
     let no_alerts = params.flag("exclude_alerts")?;
     let status = app.alerts.status();
     let mut groups: Vec<&GroupStatus> =

@@ -26,12 +26,14 @@ pub(super) async fn metric_names(
 ) -> Result<Response, Failure> {
     let search = Search::new(&params)?;
     let has_metadata = params.flag("include_metadata")?;
-    let found = app.engine.label_values("__name__".to_owned(), scope(&app, &params)?).await?;
+    let found = app.engine.label_values("__name__".to_owned(), scope(&app, &params).await?).await?;
     let ranking = rank(found.items, &search.wish);
-    let known = if has_metadata { app.engine.metadata(None).await? } else { BTreeMap::new() };
+    let known = if has_metadata { Some(app.engine.metadata(None).await?) } else { None };
     Ok(search.lines(&ranking, |name| {
         let mut result = json!({"name": name});
-        if let Some(family) = family(&known, name).and_then(|family| family.first()) {
+        let families = known.as_ref().map(|known| &known.by_name);
+        let family = families.and_then(|families| family(families, name));
+        if let Some(family) = family.and_then(|family| family.first()) {
             result["type"] = json!(family.kind);
             result["help"] = json!(family.help);
             result["unit"] = json!(family.unit);
@@ -53,7 +55,7 @@ pub(super) async fn label_names(
     params: Params,
 ) -> Result<Response, Failure> {
     let search = Search::new(&params)?;
-    let found = app.engine.label_names(scope(&app, &params)?).await?;
+    let found = app.engine.label_names(scope(&app, &params).await?).await?;
     Ok(search.lines(&rank(found.items, &search.wish), |name| json!({"name": name})))
 }
 
@@ -65,13 +67,13 @@ pub(super) async fn label_values(
     let Some(label) = params.first("label") else {
         return Err(Failure::parameter("label", "the label whose values are searched is missing"));
     };
-    let found = app.engine.label_values(label.to_owned(), scope(&app, &params)?).await?;
+    let found = app.engine.label_values(label.to_owned(), scope(&app, &params).await?).await?;
     Ok(search.lines(&rank(found.items, &search.wish), |value| json!({"value": value})))
 }
 
 /// The series whose names are searched.
-fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
-    let (matchers, range) = (params.matchers()?, params.range(app.clock.now())?);
+async fn scope(app: &App, params: &Params) -> Result<SeriesQuery, Failure> {
+    let (range, matchers) = (params.range(app.clock.now())?, params.matchers(&app.engine).await?);
     Ok(SeriesQuery { matchers, range, limit: 0 })
 }
 

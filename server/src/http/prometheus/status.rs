@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
+use model::matcher::{MatchOp, Matcher};
 use query::promql::functions::Function;
-use query::promql::matchers::anchored;
 use serde::Serialize;
 use serde_json::{Value, json};
 use store::schema::Table;
@@ -161,11 +161,14 @@ pub(super) async fn self_metrics(
     State(app): State<Arc<App>>,
     params: Params,
 ) -> Result<Response, Failure> {
-    let wanted = params.first("metric_name_pattern").map(anchored).transpose();
-    let wanted = wanted.map_err(|error| Failure::parameter("metric_name_pattern", &error))?;
+    let pattern = params.first("metric_name_pattern");
+    let pattern = pattern.map(|text| Matcher::new("__name__", MatchOp::Regex, text));
+    let wanted = app.engine.compiled(vec![pattern.into_iter().collect()]).await;
+    let wanted = wanted.map_err(|error| Failure::of_parameter("metric_name_pattern", error))?;
+    let is_wanted = |name: &str| wanted.iter().flatten().all(|(_, test)| test.matches(name));
     let mut families: Vec<Value> = Vec::new();
     for sample in own::samples(&app) {
-        if wanted.as_ref().is_some_and(|wanted| !wanted.is_match(sample.name)) {
+        if !is_wanted(sample.name) {
             continue;
         }
         let kind = if sample.is_counter() { "counter" } else { "gauge" };

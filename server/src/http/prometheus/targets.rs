@@ -121,9 +121,9 @@ pub(super) async fn metadata(
     let matchers = match params.first("match_target") {
         None => Vec::new(),
         Some(selector) => {
-            let wrong = |why: String| Failure::parameter("match_target", &why);
-            let matchers = query::matchers(selector).map_err(|error| wrong(error.to_string()))?;
-            query::promql::matchers::compile_all(&matchers).map_err(wrong)?
+            let wrong = |error| Failure::of_parameter("match_target", error);
+            let matchers = app.engine.selector(selector.to_owned()).await.map_err(wrong)?;
+            app.engine.compiled(vec![matchers]).await.map_err(wrong)?.concat()
         }
     };
     let wanted = |labels: &Labels| {

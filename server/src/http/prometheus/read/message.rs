@@ -41,18 +41,7 @@ pub(super) struct LabelMatcher {
     pub(super) value: String,
 }
 
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct ReadResponse {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) results: Vec<QueryResult>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-pub(super) struct QueryResult {
-    #[prost(message, repeated, tag = "1")]
-    pub(super) timeseries: Vec<TimeSeries>,
-}
-
+/// Field 1, repeated, of a `QueryResult`, which is field 1, repeated, of a `ReadResponse`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TimeSeries {
     #[prost(message, repeated, tag = "1")]
