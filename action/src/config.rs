@@ -14,6 +14,9 @@ use crate::duration;
 pub struct Config {
     /// Webhook receivers; each transition goes to every one whose matchers hold. Default: none.
     pub receivers: Vec<WebhookReceiver>,
+    /// Link-local addresses and addresses of cloud metadata that may be sent to all the same, as `169.254.10.1` or
+    /// `fe80::/10`. Default: none.
+    pub allowed_addresses: Vec<String>,
     /// CloudEvents `source` of every message: a URI that names this installation. Default `urn:headrope`.
     pub source: String,
     /// Address under which people reach the dashboard, for links in messages. Default: none, no links.
@@ -43,6 +46,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             receivers: Vec::new(),
+            allowed_addresses: Vec::new(),
             source: "urn:headrope".to_owned(),
             external_url: None,
             queue_max: 10_000,

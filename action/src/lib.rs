@@ -8,6 +8,7 @@
 //! The bytes of the journal are described in `docs/format/journal.md`, the message in
 //! `docs/guide/webhooks.md`.
 
+mod address;
 mod backoff;
 pub mod config;
 mod delivery;
@@ -17,6 +18,7 @@ mod journal;
 mod ledger;
 mod message;
 mod notifier;
+pub mod notify;
 mod receiver;
 mod send;
 mod sign;

@@ -94,7 +94,8 @@ impl Notifier {
     /// A wrong field, an unreadable secret file, or a journal that cannot be opened, is corrupt or newer.
     pub fn open(config: Config, dir: &Path, clock: Arc<dyn Clock>) -> Result<Arc<Self>, Error> {
         let receivers = receiver::check(&config)?;
-        let client = send::client(&receivers)?;
+        let allowed = receiver::allowed(&config)?;
+        let client = send::client(&receivers, allowed)?;
         let journal = Journal::open(dir, &config, Arc::clone(&clock))?;
         let receivers = receivers.into_iter().map(Arc::new).collect();
         let (wake, live) = (Notify::new(), Mutex::default());

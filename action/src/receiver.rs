@@ -8,6 +8,7 @@ use model::metric::Labels;
 use regex::Regex;
 use reqwest::Url;
 
+use crate::address::Allowed;
 use crate::config::{Config, WebhookReceiver};
 use crate::error::Error;
 use crate::sign::SigningKey;
@@ -60,9 +61,14 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Receiver>, Error> {
     if let Some(url) = &config.external_url {
         parse_url("external_url", url)?;
     }
+    let allowed = allowed(config)?;
     let mut receivers: Vec<Receiver> = Vec::with_capacity(config.receivers.len());
     for (i, receiver) in config.receivers.iter().enumerate() {
         let receiver = Receiver::new(&format!("receivers[{i}]"), receiver)?;
+        if let Err(problem) = allowed.check(&receiver.url) {
+            let field = format!("receivers[{i}].url");
+            return Err(Error::config(field, problem, "or choose another address"));
+        }
         if receivers.iter().any(|other| other.name == receiver.name) {
             let problem = format!("\"{}\" names two receivers", receiver.name);
             return Err(Error::config(
@@ -74,6 +80,13 @@ pub(crate) fn check(config: &Config) -> Result<Vec<Receiver>, Error> {
         receivers.push(receiver);
     }
     Ok(receivers)
+}
+
+/// The addresses that may be sent to although they look dangerous.
+pub(crate) fn allowed(config: &Config) -> Result<Allowed, Error> {
+    let remedy = "write addresses such as 169.254.10.1 or nets such as fe80::/10";
+    Allowed::parse(&config.allowed_addresses)
+        .map_err(|problem| Error::config("allowed_addresses", problem, remedy))
 }
 
 impl Receiver {
@@ -274,6 +287,11 @@ mod tests {
             complaint(|c| c.receivers[0].url = "/hook?hunter2".into()),
             &["receivers[0].url", "absolute"],
         );
+        says(
+            complaint(|c| c.receivers[0].url = "http://169.254.169.254/hunter2".into()),
+            &["receivers[0].url", "link-local", "action.allowed_addresses"],
+        );
+        says(complaint(|c| c.allowed_addresses = vec!["x".into()]), &["allowed_addresses", "fe80"]);
         says(complaint(|c| c.receivers[0].secret = secret("")), &["receivers[0].secret", "base64"]);
         says(complaint(|c| c.receivers[0].secret = secret("whsec_AAAA")), &["3 bytes", "24 to 64"]);
         says(

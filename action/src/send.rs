@@ -1,11 +1,13 @@
 //! One HTTP request, and what its answer means. Decides nothing about when; journals nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::time::Timestamp;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{Client, Response, StatusCode};
 
+use crate::address::{Allowed, Resolver};
 use crate::backoff;
 use crate::duration;
 use crate::error::Error;
@@ -31,12 +33,13 @@ pub(crate) struct Answer {
 }
 
 /// A client that follows no redirect, uses no proxy, and trusts the system's root certificates.
-pub(crate) fn client(receivers: &[Receiver]) -> Result<Client, Error> {
+pub(crate) fn client(receivers: &[Receiver], allowed: Allowed) -> Result<Client, Error> {
     // The first provider stays; whoever came first chose the same one.
     drop(rustls::crypto::ring::default_provider().install_default());
     let builder = Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
+        .dns_resolver(Arc::new(Resolver(Arc::new(allowed))))
         .pool_idle_timeout(Duration::from_secs(30));
     // Without an https receiver a machine without root certificates is no obstacle.
     let needs_tls = receivers.iter().any(|receiver| receiver.url.scheme() == "https");
@@ -76,7 +79,8 @@ pub(crate) async fn post(
     }
 }
 
-async fn judge(response: Response, now: Timestamp) -> Answer {
+/// What an answer means.
+pub(crate) async fn judge(response: Response, now: Timestamp) -> Answer {
     let status = response.status();
     let verdict = verdict(status);
     let header = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
@@ -104,22 +108,27 @@ fn verdict(status: StatusCode) -> Verdict {
 
 /// The start of the answer as one line of printable text.
 async fn beginning(mut response: Response) -> String {
-    let mut bytes = Vec::new();
-    // An answer that breaks off still has a beginning.
-    while let Ok(Some(chunk)) = response.chunk().await {
-        bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - bytes.len())]);
-        if bytes.len() == ANSWER_BYTES_MAX {
-            break;
-        }
-    }
+    let bytes = bytes(&mut response).await;
     let text = String::from_utf8_lossy(&bytes);
     let words =
         text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
     words.collect::<Vec<_>>().join(" ").chars().take(ANSWER_CHARS_KEPT).collect()
 }
 
+/// The first bytes of the answer; one that breaks off still has a beginning.
+pub(crate) async fn bytes(response: &mut Response) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        bytes.extend_from_slice(&chunk[..chunk.len().min(ANSWER_BYTES_MAX - bytes.len())]);
+        if bytes.len() == ANSWER_BYTES_MAX {
+            break;
+        }
+    }
+    bytes
+}
+
 /// Why a request got no answer, in as many words as an operator needs. The URL stays out: its path may hold a token.
-fn reason(error: &reqwest::Error, timeout: Duration) -> String {
+pub(crate) fn reason(error: &reqwest::Error, timeout: Duration) -> String {
     if error.is_timeout() {
         return format!("no answer within {}", duration::text(timeout));
     }

@@ -36,6 +36,13 @@ pub struct Config {
     pub evaluations_concurrent_max: usize,
     /// Accept only the names that were valid before Prometheus 3.
     pub legacy_names: bool,
+    /// Configuration of notifications in Alertmanager's format; a relative path starts at the folder of the configuration
+    /// file. Default: none, and alerts go to the receivers of `action` alone.
+    pub alertmanager_config: Option<PathBuf>,
+    /// Most alerts held for notification, before posted ones are refused. Default 100000.
+    pub routed_alerts_max: usize,
+    /// Most groups of alerts, before posted alerts that would make another are refused. Default 50000.
+    pub routed_groups_max: usize,
     /// Labels of this installation, seen by templates as `$externalLabels`.
     pub external_labels: BTreeMap<String, String>,
     /// Address under which people reach this server, seen by templates as `externalURL`.
@@ -54,6 +61,9 @@ impl Default for Config {
             alerts_per_rule_max: 10_000,
             evaluations_concurrent_max: 4,
             legacy_names: false,
+            alertmanager_config: None,
+            routed_alerts_max: 100_000,
+            routed_groups_max: 50_000,
             external_labels: BTreeMap::new(),
             external_url: String::new(),
         }

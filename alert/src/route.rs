@@ -17,6 +17,7 @@ pub mod matcher;
 mod record;
 mod router;
 mod silence;
+mod view;
 
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ mod tests;
 pub use config::Config;
 pub use dedup::Reason;
 pub use dispatch::{Deliver, Dispatcher, Outcome, Refusal};
-pub use held::{Held, Posted, fingerprint};
+pub use held::{Held, Posted, fingerprint, instant};
 pub use record::Record;
 pub use router::{Counts, Delivery, Full, Limits, Muting, Router, Shown, Ticket};
 pub use silence::{Silence, SilenceState, Unsilenced};
+pub use view::{AlertView, GroupView};

@@ -153,6 +153,8 @@ fn check(args: &RunArgs) -> Result<()> {
     let config = args.load()?;
     config.check()?;
     let rules = wire::rule_groups(&config)?;
+    let routes = wire::notify::routes(&config)?;
+    wire::notify::channels(&config, &routes, clock::system())?;
     let scrape = agent::Scrape::load(&config.agent.scrape)?;
     let pools = scrape.handle().pool_names().len();
     say(&format!("the configuration is sound; {} rule groups, {pools} scrape jobs", rules.len()))

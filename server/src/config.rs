@@ -120,6 +120,9 @@ impl Config {
             for rule in &mut config.alert.rules {
                 *rule = folder.join(&*rule);
             }
+            if let Some(file) = &mut config.alert.alertmanager_config {
+                *file = folder.join(&*file);
+            }
             for file in &mut config.agent.scrape.config_files {
                 *file = folder.join(&*file);
             }

@@ -59,6 +59,8 @@ pub struct App {
     pub alerts: Arc<alert::Alerts>,
     /// Webhook deliveries.
     pub notifier: Arc<action::Notifier>,
+    /// Notifications of groups.
+    pub notify: Arc<crate::wire::notify::Notify>,
     /// What is scraped.
     pub scrape: agent::ScrapeHandle,
     /// Wall time.

@@ -63,8 +63,36 @@ pub fn samples(app: &App) -> Vec<Sample> {
             None => sample,
         });
     }
+    notifications(&mut out, app);
     out.sort_by(|a, b| (a.name, &a.labels).cmp(&(b.name, &b.labels)));
     out
+}
+
+/// What is held for notification, and what became of it.
+fn notifications(out: &mut Vec<Sample>, app: &App) {
+    let (counts, sizes) =
+        app.notify.dispatcher.look(|router, _| (router.counts().clone(), router.sizes()));
+    for (what, count) in sizes {
+        out.push(Sample::new("headrope_notify_held", count as u64).with("what", what));
+    }
+    out.push(Sample::new("headrope_notify_alerts_received_total", counts.received));
+    out.push(Sample::new("headrope_notify_flushes_total", counts.flushes));
+    for (reason, count) in counts.refused {
+        out.push(Sample::new("headrope_notify_alerts_refused_total", count).with("reason", reason));
+    }
+    for (reason, count) in counts.suppressed {
+        out.push(Sample::new("headrope_notify_suppressed_total", count).with("reason", reason));
+    }
+    for (kind, counts) in app.notify.channels.counts() {
+        for (name, value) in [
+            ("headrope_notify_messages_total", counts.messages),
+            ("headrope_notify_delivered_total", counts.delivered),
+            ("headrope_notify_failed_total", counts.failed),
+            ("headrope_notify_retries_total", counts.retries),
+        ] {
+            out.push(Sample::new(name, value).with("integration", kind.as_str()));
+        }
+    }
 }
 
 fn store(out: &mut Vec<Sample>, stats: &store::Stats) {

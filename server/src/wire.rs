@@ -3,6 +3,7 @@
 //! Start: data folder and store, query engine, rules and webhooks, doors, agent. Stop: agent, doors, rules, webhooks,
 //! store, so that nobody loses what is already accepted.
 
+pub mod notify;
 mod record;
 mod rules;
 pub(crate) mod telemetry;
@@ -25,6 +26,7 @@ use crate::listen::{self, Addresses};
 use crate::query_log;
 use crate::serve::serve;
 use crate::settings::Settings;
+use notify::Notify;
 pub use rules::groups as rule_groups;
 use watch::Watchers;
 
@@ -58,18 +60,15 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     let started = clock.now();
     let settings = Settings::new(&config)?;
     // Wrong settings, broken rules or a taken port are told before the store is touched.
-    config.check()?;
-    let groups = rule_groups(&config)?;
-    let scrape = agent::Scrape::load(&config.agent.scrape)?;
+    let (groups, routes, scrape) = files(&config)?;
     let doors = Doors::open(&config).await?;
     let store = open_store(&mut config, &clock).await?;
     let addresses = doors.addresses()?;
     let engine = query::Engine::new(Arc::clone(&store), config.query.clone())?;
     let collector =
         collector::Collector::new(Arc::clone(&store), config.collector.clone(), Arc::clone(&clock));
-    let action_dir = config.data_dir.join("action");
-    let notifier = action::Notifier::open(config.action.clone(), &action_dir, Arc::clone(&clock));
-    let notifier = notifier.map_err(|error| anyhow!("{error}"))?;
+    let notifier = open_notifier(&config, &clock)?;
+    let notify = Arc::new(Notify::open(&config, routes, &clock)?);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let alerts = rules::start(
@@ -79,6 +78,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
             config: config.alert.clone(),
             engine: Arc::clone(&engine),
             notifier: Arc::clone(&notifier),
+            notify: Arc::clone(&notify),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             dir: config.data_dir.join("alert"),
@@ -96,6 +96,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         collector: Arc::clone(&collector),
         alerts,
         notifier,
+        notify,
         scrape: scrape.handle(),
         clock: Arc::clone(&clock),
         addresses: addresses.clone(),
@@ -122,6 +123,22 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     listen::withdraw(&config.data_dir)?;
     store.shutdown().await.map_err(|error| anyhow!("{error}"))?;
     outcome
+}
+
+/// What stands in the files the configuration names, checked.
+fn files(
+    config: &Config,
+) -> Result<(Vec<alert::rule::Group>, alert::route::Config, agent::Scrape)> {
+    config.check()?;
+    let scrape = agent::Scrape::load(&config.agent.scrape)?;
+    Ok((rule_groups(config)?, notify::routes(config)?, scrape))
+}
+
+/// Opens the journal of signed webhooks.
+fn open_notifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<action::Notifier>> {
+    let dir = config.data_dir.join("action");
+    let notifier = action::Notifier::open(config.action.clone(), &dir, Arc::clone(clock));
+    notifier.map_err(|error| anyhow!("{error}"))
 }
 
 /// Opens the store with every part's files below its folder, and withdraws addresses that an earlier server left.

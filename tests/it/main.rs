@@ -21,6 +21,8 @@ mod guard;
 #[cfg(test)]
 mod memory_bound;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
 mod openapi;
 #[cfg(test)]
 mod operate;

@@ -56,7 +56,8 @@ pub enum Refusal {
 }
 
 enum Command {
-    Take(Held, oneshot::Sender<Result<(), Refusal>>),
+    Take(Box<Held>, oneshot::Sender<Result<(), Refusal>>),
+    Agree(Vec<Held>, oneshot::Sender<Result<(), Refusal>>),
     Post(Vec<Posted>, oneshot::Sender<Result<Outcome, Refusal>>),
     Silence(Box<Silence>, oneshot::Sender<Result<String, Refusal>>),
     Expire(String, oneshot::Sender<Result<(), Refusal>>),
@@ -121,7 +122,16 @@ impl Dispatcher {
             timeout: false,
             generator_url: url,
         };
-        self.ask(|answer| Command::Take(held, answer)).await
+        self.ask(|answer| Command::Take(Box::new(held), answer)).await
+    }
+
+    /// Compares what rules of ours fire with what is held: texts are refreshed, and what is missing on either side, which
+    /// takes lost files, is mended.
+    ///
+    /// # Errors
+    /// `Unavailable`: it is to be called again.
+    pub async fn agree(&self, firing: Vec<Held>) -> Result<(), Refusal> {
+        self.ask(|answer| Command::Agree(firing, answer)).await
     }
 
     /// Takes posted alerts; once this returns, they are on disk.
@@ -213,7 +223,11 @@ impl Dispatcher {
         let mut router = self.router();
         match command {
             Command::Take(held, answer) => {
-                router.take(held, now);
+                router.take(*held, now);
+                Some(when_written((), answer))
+            }
+            Command::Agree(firing, answer) => {
+                router.agree(firing, now);
                 Some(when_written((), answer))
             }
             Command::Post(alerts, answer) => {

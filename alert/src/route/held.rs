@@ -126,6 +126,20 @@ impl Held {
     }
 }
 
+/// An instant as RFC 3339 writes it; `Ok(None)` for Go's zero time, which stands for none. Instants beyond what we can
+/// hold are the last we can.
+///
+/// # Errors
+/// When the text is no time.
+pub fn instant(text: &str) -> Result<Option<Timestamp>, String> {
+    let wrong = |_| format!("{text:?} is no time, write it like 2026-11-23T04:46:21Z");
+    let time = chrono::DateTime::parse_from_rfc3339(text).map_err(wrong)?;
+    let is_none = time.timestamp() <= -62_135_596_800;
+    let ns = time.timestamp_nanos_opt();
+    let clamped = if time.timestamp() < 0 { i64::MIN } else { i64::MAX };
+    Ok((!is_none).then_some(Timestamp(ns.unwrap_or(clamped))))
+}
+
 /// Identity of labels in the log of notifications.
 pub(crate) fn id(labels: &Labels) -> u128 {
     let mut bytes = Vec::with_capacity(256);
@@ -241,6 +255,15 @@ mod tests {
             merge(held(100, Some(400), 400, false), held(600, None, 600, false)),
             (600, None)
         );
+    }
+
+    #[test]
+    fn instants_are_read_as_others_write_them() {
+        assert_eq!(instant("1970-01-01T00:00:01.5+00:00"), Ok(Some(Timestamp(1_500_000_000))));
+        assert_eq!(instant("1970-01-01T01:00:00+01:00"), Ok(Some(Timestamp(0))));
+        assert_eq!(instant("0001-01-01T00:00:00Z"), Ok(None));
+        assert_eq!(instant("9999-12-31T00:00:00Z"), Ok(Some(Timestamp(i64::MAX))));
+        assert!(instant("yesterday").is_err() && instant("").is_err());
     }
 
     #[test]

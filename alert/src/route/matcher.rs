@@ -58,6 +58,12 @@ impl Condition {
         self.test.matches(labels.value(&self.name).unwrap_or_default())
     }
 
+    /// Whether a label with this value fulfils it.
+    #[must_use]
+    pub fn passes(&self, value: &str) -> bool {
+        self.test.matches(value)
+    }
+
     /// Whether a missing label fulfils it.
     #[must_use]
     pub fn takes_empty(&self) -> bool {

@@ -2,7 +2,7 @@
 //!
 //! Each call takes the present and leaves behind records of what must be durable ([`Router::take_records`]).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -259,6 +259,27 @@ impl Router {
             None => held,
         };
         self.place(held, now);
+    }
+
+    /// Compares what rules of ours fire with what is held: texts are refreshed, what is missing is taken, and what no
+    /// rule fires is resolved.
+    pub fn agree(&mut self, firing: Vec<Held>, now: Timestamp) {
+        let names: HashSet<&Labels> = firing.iter().map(|held| &held.labels).collect();
+        let ours = self.alerts.values().filter(|entry| entry.held.ends_at.is_none());
+        let gone = ours.filter(|entry| !names.contains(&entry.held.labels));
+        let gone: Vec<Held> = gone
+            .map(|entry| Held { ends_at: Some(now), updated_at: now, ..entry.held.clone() })
+            .collect();
+        let news = firing.iter().filter(|held| {
+            let known = self.alerts.get(&held.labels).map(|entry| &entry.held);
+            known.is_none_or(|known| {
+                known.annotations != held.annotations || known.ends_at.is_some()
+            })
+        });
+        let news: Vec<Held> = news.cloned().collect();
+        for held in gone.into_iter().chain(news) {
+            self.take(held, now);
+        }
     }
 
     /// Takes a posted alert.

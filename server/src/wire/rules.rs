@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use action::Notifier;
+use alert::route::Held;
 use alert::rule::Group;
 use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir};
 use anyhow::{Context, Result, anyhow, bail};
+use model::alert::{AlertState, Transition};
 use model::metric::MetricKind;
 use model::time::Clock;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::notify::{Notify, Outbox};
 use super::record::{Point, record};
 use crate::config::Config;
 
@@ -20,6 +23,8 @@ use crate::config::Config;
 const HANDOVERS_MAX: usize = 1_000;
 /// Batches of recorded samples on their way to the store; likewise.
 const RECORDED_MAX: usize = 1_000;
+/// Between two comparisons of what fires with what the router holds.
+const AGREE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// Reads every rule file the configuration names.
 ///
@@ -63,6 +68,7 @@ pub(super) struct Parts {
     pub(super) config: alert::Config,
     pub(super) engine: Arc<query::Engine>,
     pub(super) notifier: Arc<Notifier>,
+    pub(super) notify: Arc<Notify>,
     pub(super) store: Arc<store::Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) dir: PathBuf,
@@ -74,7 +80,7 @@ pub(super) struct Parts {
 /// # Errors
 /// When a setting makes no sense or the kept alert states cannot be read.
 pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc<Alerts>> {
-    let Parts { groups, config, engine, notifier, store, clock, dir, stop } = parts;
+    let Parts { groups, config, engine, notifier, store, clock, dir, stop, notify } = parts;
     let (handovers, handed) = mpsc::channel(HANDOVERS_MAX);
     let (recorded, to_store) = mpsc::channel(RECORDED_MAX);
     let alerts = Alerts::new(groups, engine, clock, StateDir::open(&dir)?, config)?;
@@ -84,7 +90,15 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
         evaluating.await;
         Ok(())
     });
-    tasks.spawn(hand_over(handed, Arc::clone(&notifier)));
+    let takers = Takers { notifier: Arc::clone(&notifier), notify: Arc::clone(&notify) };
+    tasks.spawn(agree(Arc::clone(&alerts), takers.clone(), stop.clone()));
+    tasks.spawn(hand_over(handed, takers));
+    let routing = Arc::clone(&notify.dispatcher)
+        .run(Arc::new(Outbox(Arc::clone(&notify.channels))), stop.clone());
+    tasks.spawn(async move {
+        routing.await;
+        Ok(())
+    });
     tasks.spawn(keep(to_store, store));
     tasks.spawn(async move {
         notifier.run(stop).await;
@@ -93,10 +107,33 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
     Ok(alerts)
 }
 
-/// Until evaluation ends: every transition into the journal, and only then the word that it is taken.
-async fn hand_over(mut handed: mpsc::Receiver<Handover>, notifier: Arc<Notifier>) -> Result<()> {
+/// Who takes transitions over: signed webhooks, and the router of notifications.
+#[derive(Clone)]
+struct Takers {
+    notifier: Arc<Notifier>,
+    notify: Arc<Notify>,
+}
+
+impl Takers {
+    /// Takes a transition into both journals; both know one they have already.
+    async fn take(&self, transition: Transition) -> Result<()> {
+        let url = self.link(&transition.rule);
+        let routed = self.notify.dispatcher.take(&transition, url).await;
+        routed.map_err(|refusal| anyhow!("{refusal:?}"))?;
+        self.notifier.accept(transition).await.map_err(|error| anyhow!("{error}"))
+    }
+
+    /// Where the rule is shown.
+    fn link(&self, rule: &str) -> String {
+        let rule: String = form_urlencoded::byte_serialize(rule.as_bytes()).collect();
+        format!("{}/alerts?rule={rule}", self.notify.external_url)
+    }
+}
+
+/// Until evaluation ends: every transition into the journals, and only then the word that it is taken.
+async fn hand_over(mut handed: mpsc::Receiver<Handover>, takers: Takers) -> Result<()> {
     while let Some(Handover { transition, accepted }) = handed.recv().await {
-        match notifier.accept(transition).await {
+        match takers.take(transition).await {
             Ok(()) => drop(accepted.send(())), // Err: evaluation has ended meanwhile.
             // Not taken: `accepted` is dropped, the state stays as it was, and the next evaluation offers it again.
             Err(error) => {
@@ -105,6 +142,39 @@ async fn hand_over(mut handed: mpsc::Receiver<Handover>, notifier: Arc<Notifier>
         }
     }
     Ok(())
+}
+
+/// Now and then: texts of firing alerts as they are now, and whatever lost files made rules and router disagree about.
+async fn agree(alerts: Arc<Alerts>, takers: Takers, stop: CancellationToken) -> Result<()> {
+    let mut ticks = tokio::time::interval(AGREE_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks.reset(); // What was handed over before a restart is still to come.
+    loop {
+        tokio::select! {
+            biased; // Stop wins.
+            () = stop.cancelled() => return Ok(()),
+            _ = ticks.tick() => {}
+        }
+        let now = takers.notify.dispatcher.look(|_, now| now);
+        let status = alerts.status();
+        let rules = status.groups.iter().flat_map(|group| &group.rules);
+        let firing = rules.flat_map(|rule| {
+            let firing = rule.active.iter().filter(|one| one.state == AlertState::Firing);
+            let url = takers.link(&rule.name);
+            firing.map(move |one| Held {
+                labels: one.labels.clone(),
+                annotations: one.annotations.clone(),
+                starts_at: one.fired_at.unwrap_or(one.active_at),
+                ends_at: None,
+                updated_at: now,
+                timeout: false,
+                generator_url: url.clone(),
+            })
+        });
+        if let Err(refusal) = takers.notify.dispatcher.agree(firing.collect()).await {
+            tracing::warn!(?refusal, "texts of alerts were not refreshed");
+        }
+    }
 }
 
 /// Until evaluation ends: recorded samples into the store.
