@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration;
 use crate::error::Error;
+use crate::translation::TranslationStrategy;
 
 /// Limits of the write path. Every default works; every limit is counted in [`crate::Stats`] when it bites.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -62,6 +63,9 @@ pub struct Config {
     pub series_cache_max: usize,
     /// Resources remembered likewise. Default 16 384.
     pub resource_cache_max: usize,
+    /// How OTLP's names become Prometheus' ones. A series that is stored keeps the names it has: what is changed here holds
+    /// for new ones. Default `"UnderscoreEscapingWithSuffixes"`.
+    pub translation_strategy: TranslationStrategy,
     /// Resource attributes that become Prometheus labels of every series of the resource.
     pub promote_resource_attributes: Vec<String>,
     /// Whether name, version, schema URL and attributes of the scope become labels `otel_scope_…` of every series of
@@ -132,6 +136,7 @@ impl Default for Config {
             exemplars_per_minute_max: 10,
             series_cache_max: 1 << 20,
             resource_cache_max: 1 << 14,
+            translation_strategy: TranslationStrategy::default(),
             promote_resource_attributes: [
                 "host.name",
                 "deployment.environment.name",

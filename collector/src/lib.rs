@@ -47,12 +47,14 @@ mod stats;
 mod status;
 mod success;
 mod traces;
+mod translation;
 mod value;
 mod write;
 
 pub use config::Config;
 pub use error::{Error, ErrorKind};
 pub use stats::{Counter, Signal, SignalStats, Stats};
+pub use translation::TranslationStrategy;
 
 use admission::{Admission, Shared};
 use admit::{Tally, Window};

@@ -1,6 +1,8 @@
-//! OTLP names and attributes as Prometheus ones: UnderscoreEscapingWithSuffixes. Called once for each new series.
+//! OTLP names and attributes as Prometheus ones, by the strategy that is configured. Called once for each new series.
 
 use model::metric::{Labels, MetricKind, Temporality};
+
+use crate::translation::TranslationStrategy;
 
 const UNIT_WORDS: [(&str, &str); 33] = [
     ("d", "days"),
@@ -49,7 +51,47 @@ const PER_UNIT_WORDS: [(&str, &str); 7] = [
 ];
 
 /// The Prometheus name of a metric; empty when nothing of `name` is left.
-pub(crate) fn metric_name(name: &str, unit: &str, kind: MetricKind) -> String {
+pub(crate) fn metric_name(
+    strategy: TranslationStrategy,
+    (name, unit): (&str, &str),
+    kind: MetricKind,
+) -> String {
+    match (strategy.escapes(), strategy.has_suffixes()) {
+        (true, true) => escaped_with_words(name, unit, kind),
+        (true, false) => {
+            let separates = |c: char| !c.is_ascii_alphanumeric() && c != ':' && c != '_';
+            let parts: Vec<&str> = name.split(separates).filter(|part| !part.is_empty()).collect();
+            not_digit_first(parts.join("_"))
+        }
+        (false, true) => with_words(name, unit, kind),
+        (false, false) => name.to_owned(),
+    }
+}
+
+/// The name as it is, then the words for unit and kind that it does not end in; those it ends in keep that order.
+fn with_words(name: &str, unit: &str, kind: MetricKind) -> String {
+    let (main, per) = unit_words(unit);
+    let per = per.map(|per| format!("per_{per}")).unwrap_or_default();
+    let ratio = if kind == MetricKind::Gauge && unit == "1" { "ratio" } else { "" };
+    let total = if kind == MetricKind::Counter { "total" } else { "" };
+    let mut rest = name;
+    for word in [total, ratio, per.as_str(), main] {
+        // With the character that parts it from the rest, of which something must be left.
+        let shorter = rest.strip_suffix(word).filter(|_| !word.is_empty());
+        let mut shorter = shorter.unwrap_or_default().chars();
+        if shorter.next_back().is_some() && !shorter.as_str().is_empty() {
+            rest = shorter.as_str();
+        }
+    }
+    let mut out = rest.to_owned();
+    for word in [main, per.as_str(), ratio, total].into_iter().filter(|word| !word.is_empty()) {
+        out.push('_');
+        out.push_str(word);
+    }
+    out
+}
+
+fn escaped_with_words(name: &str, unit: &str, kind: MetricKind) -> String {
     let mut tokens = tokens(name);
     if tokens.is_empty() {
         return String::new();
@@ -66,19 +108,30 @@ pub(crate) fn metric_name(name: &str, unit: &str, kind: MetricKind) -> String {
         MetricKind::Gauge if unit == "1" => move_to_end(&mut tokens, "ratio"),
         _ => {}
     }
-    let joined = tokens.join("_");
-    if joined.starts_with(|c: char| c.is_ascii_digit()) { format!("_{joined}") } else { joined }
+    not_digit_first(tokens.join("_"))
+}
+
+fn not_digit_first(name: String) -> String {
+    if name.starts_with(|c: char| c.is_ascii_digit()) { format!("_{name}") } else { name }
 }
 
 /// The kind under which a sum is named: monotonic ones are counters. A sum that is neither is a gauge without the
 /// gauge's `_ratio`.
-pub(crate) fn sum_name(name: &str, unit: &str, monotonic: bool) -> String {
-    let kind = if monotonic { MetricKind::Counter } else { MetricKind::Unknown };
-    metric_name(name, unit, kind)
+pub(crate) fn sum_name(
+    strategy: TranslationStrategy,
+    name_and_unit: (&str, &str),
+    kind: MetricKind,
+) -> String {
+    let is_monotonic = kind == MetricKind::Counter;
+    let kind = if is_monotonic { MetricKind::Counter } else { MetricKind::Unknown };
+    metric_name(strategy, name_and_unit, kind)
 }
 
 /// The Prometheus name of a label; empty for an empty key.
-pub(crate) fn label_name(key: &str) -> String {
+pub(crate) fn label_name(strategy: TranslationStrategy, key: &str) -> String {
+    if !strategy.escapes() {
+        return key.to_owned();
+    }
     let valid = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let name: String = key.chars().map(valid).collect();
     if name.starts_with(|c: char| c.is_ascii_digit()) {
@@ -92,11 +145,14 @@ pub(crate) fn label_name(key: &str) -> String {
 
 /// The labels with translated names, and how many were joined into another with `;` since both translate to one name.
 /// `__name__` is the metric's and is left out.
-pub(crate) fn translate(labels: &Labels) -> (Vec<(String, String)>, usize) {
+pub(crate) fn translate(
+    strategy: TranslationStrategy,
+    labels: &Labels,
+) -> (Vec<(String, String)>, usize) {
     let mut out: Vec<(String, String)> = Vec::with_capacity(labels.len() + 4);
     let mut joined = 0;
     for (key, value) in labels.iter() {
-        let name = label_name(key);
+        let name = label_name(strategy, key);
         if name == "__name__" || name.is_empty() {
             continue;
         }
@@ -124,22 +180,29 @@ fn tokens(name: &str) -> Vec<String> {
 
 /// The words of `a/b` as `a` and `per b`; a part in braces is an annotation and says nothing.
 fn unit_tokens(unit: &str) -> (Vec<String>, Vec<String>) {
-    let (main, per) = unit.split_once('/').map_or((unit, None), |(main, per)| (main, Some(per)));
-    let main = tokens(&word(main, &UNIT_WORDS));
-    let mut per = per.map(|per| tokens(&word(per, &PER_UNIT_WORDS))).unwrap_or_default();
+    let (main, per) = unit_words(unit);
+    let main = tokens(main);
+    let mut per = per.map(tokens).unwrap_or_default();
     if !per.is_empty() {
         per.insert(0, "per".to_owned());
     }
     (main, per)
 }
 
-fn word(unit: &str, words: &[(&str, &str)]) -> String {
+/// The words of `a/b`; none for an annotation.
+fn unit_words(unit: &str) -> (&str, Option<&str>) {
+    let (main, per) = unit.split_once('/').map_or((unit, None), |(main, per)| (main, Some(per)));
+    let per = per.map(|per| word(per, &PER_UNIT_WORDS)).filter(|word| !word.is_empty());
+    (word(main, &UNIT_WORDS), per)
+}
+
+fn word<'a>(unit: &'a str, words: &[(&str, &'static str)]) -> &'a str {
     let unit = unit.trim();
     if unit.contains(['{', '}']) {
-        return String::new();
+        return "";
     }
     let known = words.iter().find(|(ucum, _)| *ucum == unit);
-    known.map_or(unit, |(_, word)| word).to_owned()
+    known.map_or(unit, |(_, word)| word)
 }
 
 fn contains(tokens: &[String], words: &[String]) -> bool {
@@ -154,6 +217,8 @@ fn move_to_end(tokens: &mut Vec<String>, word: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const ESCAPED: TranslationStrategy = TranslationStrategy::UnderscoreEscapingWithSuffixes;
 
     #[test]
     fn metric_names_follow_the_table() {
@@ -189,10 +254,50 @@ mod tests {
             ("...", "s", gauge, ""),
         ];
         for (name, unit, kind, expected) in cases {
-            assert_eq!(metric_name(name, unit, kind), expected, "{name} in {unit}");
+            assert_eq!(metric_name(ESCAPED, (name, unit), kind), expected, "{name} in {unit}");
         }
-        assert_eq!(sum_name("queue.size", "1", false), "queue_size");
-        assert_eq!(sum_name("queue.puts", "1", true), "queue_puts_total");
+        assert_eq!(sum_name(ESCAPED, ("queue.size", "1"), gauge), "queue_size");
+        assert_eq!(sum_name(ESCAPED, ("queue.puts", "1"), counter), "queue_puts_total");
+    }
+
+    #[test]
+    fn each_strategy_names_metrics_in_its_way() {
+        use TranslationStrategy as S;
+        let (counter, gauge) = (MetricKind::Counter, MetricKind::Gauge);
+        let all = [
+            S::UnderscoreEscapingWithSuffixes,
+            S::UnderscoreEscapingWithoutSuffixes,
+            S::NoUtf8EscapingWithSuffixes,
+            S::NoTranslation,
+        ];
+        let cases = [
+            (
+                ("http.time", "s"),
+                counter,
+                "http_time_seconds_total http_time http.time_seconds_total http.time",
+            ),
+            (("a__b.c", ""), gauge, "a_b_c a__b_c a__b.c a__b.c"),
+            (("2xx", ""), counter, "_2xx_total _2xx 2xx_total 2xx"),
+            (
+                ("disk.io", "By/s"),
+                gauge,
+                "disk_io_bytes_per_second disk_io disk.io_bytes_per_second disk.io",
+            ),
+            (("use", "1"), gauge, "use_ratio use use_ratio use"),
+            (("x.total", "s"), counter, "x_seconds_total x_total x_seconds_total x.total"),
+            (("wait.seconds", "s"), gauge, "wait_seconds wait_seconds wait_seconds wait.seconds"),
+            (("total", ""), counter, "total total total_total total"),
+            (("größe", "{x}"), gauge, "gr_e gr_e größe größe"),
+        ];
+        for (named, kind, expected) in cases {
+            let names = all.map(|strategy| metric_name(strategy, named, kind));
+            assert_eq!(names.join(" "), expected, "{named:?}");
+        }
+        let pairs = [("a.b", "1"), ("a_b", "2"), ("1", "3")];
+        let labels = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let (out, joined) = translate(S::NoTranslation, &labels);
+        assert_eq!((out.len(), joined), (3, 0));
+        assert_eq!(translate(S::UnderscoreEscapingWithoutSuffixes, &labels).1, 1);
     }
 
     #[test]
@@ -207,7 +312,7 @@ mod tests {
             ("", ""),
         ];
         for (key, expected) in cases {
-            assert_eq!(label_name(key), expected);
+            assert_eq!(label_name(ESCAPED, key), expected);
         }
     }
 
@@ -215,7 +320,7 @@ mod tests {
     fn labels_that_share_a_name_are_joined_in_key_order() {
         let pairs = [("a_b", "2"), ("a.b", "1"), ("c", "3"), ("__name__", "x")];
         let labels = pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let (out, joined) = translate(&labels);
+        let (out, joined) = translate(ESCAPED, &labels);
         let out: Vec<(&str, &str)> = out.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         assert_eq!(out, [("a_b", "1;2"), ("c", "3")]);
         assert_eq!(joined, 1);

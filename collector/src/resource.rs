@@ -23,6 +23,7 @@ use crate::prometheus;
 use crate::proto::{Message, shape};
 use crate::records::Scope;
 use crate::sparse::Texts;
+use crate::translation::TranslationStrategy;
 use crate::value;
 
 /// Keys of `columns::EMITTER_TEXTS`, in that order; the first key present wins.
@@ -191,7 +192,7 @@ impl Admission<'_> {
         Emitter {
             id,
             key,
-            target_info: target_info(id, &texts, &identity),
+            target_info: target_info(config.translation_strategy, id, &texts, &identity),
             identity,
             promoted,
             last_interval: AtomicI64::new(i64::MIN),
@@ -217,10 +218,12 @@ fn identity(text: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
 
 fn promoted(config: &Config, text: &dyn Fn(&str) -> Option<String>) -> Vec<(String, String)> {
     let keys = config.promote_resource_attributes.iter();
-    keys.filter_map(|key| text(key).map(|value| (prometheus::label_name(key), value))).collect()
+    let named = |key: &String| prometheus::label_name(config.translation_strategy, key);
+    keys.filter_map(|key| text(key).map(|value| (named(key), value))).collect()
 }
 
 fn target_info(
+    strategy: TranslationStrategy,
     resource_id: ResourceId,
     texts: &[(&str, String)],
     identity: &[(String, String)],
@@ -230,7 +233,7 @@ fn target_info(
     if others.is_empty() || identity.is_empty() {
         return None;
     }
-    let (mut labels, _) = prometheus::translate(&others);
+    let (mut labels, _) = prometheus::translate(strategy, &others);
     labels.extend_from_slice(identity);
     Some(SeriesDef {
         metric: "target_info".to_owned(),

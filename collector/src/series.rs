@@ -16,6 +16,7 @@ use crate::prometheus;
 use crate::proto::{Fault, Field, Fields, Message, shape};
 use crate::recent::KeyHasher;
 use crate::resource::Emitter;
+use crate::translation::TranslationStrategy;
 use crate::value;
 
 /// How deep an attribute stands in a request: one below its point.
@@ -214,13 +215,13 @@ impl<'a> MetricContext<'a> {
         self.metric.nature.temporality
     }
 
-    fn prom_name(&self) -> &str {
+    fn prom_name(&self, strategy: TranslationStrategy) -> &str {
         self.prom_name.get_or_init(|| {
             let Described { name, unit, nature, .. } = self.metric;
             if nature.is_sum {
-                prometheus::sum_name(name, unit, nature.kind == MetricKind::Counter)
+                prometheus::sum_name(strategy, (name, unit), nature.kind)
             } else {
-                prometheus::metric_name(name, unit, nature.kind)
+                prometheus::metric_name(strategy, (name, unit), nature.kind)
             }
         })
     }
@@ -303,13 +304,14 @@ impl Admission<'_> {
         attributes: &Decoded,
         part: Part,
     ) -> Result<SeriesDef, Refusal> {
+        let strategy = self.shared.config.translation_strategy;
         let mut labels = self.labels(attributes)?;
         labels.splice(..0, context.scope.labels.iter().cloned());
         if let Part::Quantile(quantile) = part {
             labels.push(("quantile".to_owned(), value::double(quantile)));
         }
         let labels = Labels::new(labels);
-        let (mut prom_labels, joined) = prometheus::translate(&labels);
+        let (mut prom_labels, joined) = prometheus::translate(strategy, &labels);
         for _ in 0..joined {
             self.tally.adjust(Reason::LabelsMerged);
         }
@@ -325,7 +327,7 @@ impl Admission<'_> {
             metric: format!("{}{}", context.metric.name, part.suffix()),
             labels,
             resource_id: emitter.id,
-            prom_name: format!("{}{}", context.prom_name(), part.suffix()),
+            prom_name: format!("{}{}", context.prom_name(strategy), part.suffix()),
             prom_labels: Labels::new(prom_labels),
             kind: context.metric.nature.kind,
             temporality: context.metric.nature.temporality,

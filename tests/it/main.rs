@@ -50,5 +50,6 @@ mod server;
 mod shop;
 #[cfg(test)]
 mod telemetry;
+mod translation;
 #[cfg(test)]
 mod webdriver;

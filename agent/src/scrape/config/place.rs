@@ -19,7 +19,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("remote_write", "samples go to `write_url` alone; take this out"),
     ("remote_read", "queries read Headrope's own store; take this out"),
     ("storage", "the store is set up under `[store]` in Headrope's configuration; take this out"),
-    ("otlp", "OTLP is set up under `[collector]` in Headrope's configuration; take this out"),
+    (
+        "otlp",
+        "OTLP is set up under `[collector]` in Headrope's configuration, `translation_strategy` too; take this out",
+    ),
     (
         "oauth2",
         "not supported yet: use `authorization` with a `credentials_file` that is kept fresh",
