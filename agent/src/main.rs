@@ -153,6 +153,7 @@ async fn work(args: &Args, config: Config) -> Result<(), Failure> {
     // Before anything else: from now on a signal stops the agent instead of killing it.
     let signals = Signals::new().map_err(Failure::System)?;
     let scrape = agent::Scrape::load(&config.scrape).map_err(Failure::Agent)?;
+    let reloading = reload_at(Signals::hangup().map_err(Failure::System)?, scrape.reloader());
     let agent = agent::run(config, Arc::clone(&clock), stop.clone());
     // Either that fails ends the other: an agent that does half of its work would look well.
     let scraping = async { end_with(&stop, scrape.run(clock, stop.clone()).await) };
@@ -160,8 +161,24 @@ async fn work(args: &Args, config: Config) -> Result<(), Failure> {
     tokio::select! {
         biased; // An agent that has ended needs no more signals.
         (watched, scraped) = work => watched.and(scraped).map_err(Failure::Agent),
+        () = reloading => Ok(()),
         outcome = signals.stop(stop.clone()) => Err(Failure::System(outcome)),
     }
+}
+
+/// Reads the files of scrapes anew at each signal; never ends.
+async fn reload_at(mut hangup: Signal, reloader: agent::ScrapeReloader) {
+    while hangup.recv().await.is_some() {
+        let reading = reloader.clone();
+        match tokio::task::spawn_blocking(move || reading.read()).await {
+            Ok(Ok(plan)) => reloader.follow(plan).await,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the files of scrapes were not taken, those before stay in force");
+            }
+            Err(error) => tracing::error!(%error, "the files of scrapes could not be read"),
+        }
+    }
+    std::future::pending().await
 }
 
 /// Stops everything after a failure.
@@ -175,6 +192,11 @@ struct Signals(Signal, Signal);
 impl Signals {
     fn new() -> std::io::Result<Self> {
         Ok(Self(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    }
+
+    /// SIGHUP.
+    fn hangup() -> std::io::Result<Signal> {
+        signal(SignalKind::hangup())
     }
 
     /// Cancels `stop` at the first signal and returns at the second: whoever asks twice does not want to wait for the

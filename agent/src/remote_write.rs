@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -76,6 +76,9 @@ impl Default for Policy {
     }
 }
 
+/// Labels of the sender itself; may change while it works.
+pub(crate) type External = Arc<RwLock<Labels>>;
+
 /// Different complaints that are logged; texts of a receiver may differ without end.
 const COMPLAINTS_MAX: usize = 64;
 
@@ -108,7 +111,7 @@ pub(crate) struct Sender {
     client: Client,
     policy: Policy,
     /// Added to every series that has no label of the name.
-    external: Labels,
+    external: External,
     /// Whether the receiver has said that it knows only 1.0.
     is_old: AtomicBool,
     seed: AtomicU64,
@@ -124,7 +127,7 @@ impl Sender {
     pub(crate) fn new(
         client: Client,
         policy: Policy,
-        external: Labels,
+        external: External,
         queue: Arc<Queue>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -232,7 +235,8 @@ impl Sender {
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         let mut backoff = Backoff::new(self.policy.backoff_min, self.policy.backoff_max, seed);
         let mut version = self.version();
-        let mut body = encode::body(version, points, &self.external);
+        let external = self.external.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut body = encode::body(version, points, &external);
         let (mut tries, begun) = (0_u32, Instant::now());
         loop {
             match self.request(version, &body, tries).await {
@@ -254,7 +258,7 @@ impl Sender {
                         );
                     }
                     version = Version::V1;
-                    body = encode::body(version, points, &self.external);
+                    body = encode::body(version, points, &external);
                 }
                 Answer::TooLarge { message } => return Err(TooLarge(message)),
                 Answer::OtherVersion { message } => {

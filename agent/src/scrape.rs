@@ -3,16 +3,17 @@
 //! Files in Prometheus' format say what to scrape. Each job is a pool, each target a loop; samples keep the identity
 //! Prometheus gives them, stale markers included. Source: Prometheus' documentation, version 3.14.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use model::time::Clock;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::Error;
 use crate::http_client::{HttpClient, HttpOptions, redacted};
-use crate::remote_write::{Client, Policy, Queue, Sender};
+use crate::remote_write::{Client, External, Policy, Queue, Sender};
 
 pub(crate) mod config;
 mod cycle;
@@ -33,16 +34,46 @@ pub use state::{
     ActiveTarget, DroppedTarget, Health, RelabelStep, ScrapeCounter, ScrapeHandle, TargetMetadata,
 };
 
-use config::{Job, Plan};
+use config::Plan;
+use state::Pool;
 use watch::Shared;
 
 /// Everything that is to be scraped, read and checked.
 pub struct Scrape {
     config: ScrapeConfig,
-    plan: Plan,
-    jobs: Vec<Arc<Job>>,
+    plan: ScrapePlan,
     handle: ScrapeHandle,
     queue: Arc<Queue>,
+    reloader: ScrapeReloader,
+    plans: mpsc::Receiver<ScrapePlan>,
+}
+
+/// What the files say, checked.
+pub struct ScrapePlan(Plan);
+
+/// Plans on their way to the one that scrapes; who reloads waits when there are more.
+const PLANS_MAX: usize = 1;
+
+/// Reads the files anew while they are worked by.
+#[derive(Clone)]
+pub struct ScrapeReloader {
+    config: ScrapeConfig,
+    plans: mpsc::Sender<ScrapePlan>,
+}
+
+impl ScrapeReloader {
+    /// Reads the files that were named at the start. Blocks on the disk.
+    ///
+    /// # Errors
+    /// As [`Scrape::load`]; what is scraped stays as it is.
+    pub fn read(&self) -> Result<ScrapePlan, Error> {
+        config::load(&self.config).map(ScrapePlan)
+    }
+
+    /// From now on `plan` is followed: jobs that did not change go on undisturbed. Nothing happens where nothing scrapes.
+    pub async fn follow(&self, plan: ScrapePlan) {
+        drop(self.plans.send(plan).await); // Err: nothing scrapes any more.
+    }
 }
 
 impl Scrape {
@@ -52,26 +83,27 @@ impl Scrape {
     /// The first thing in them that cannot work, with file, line and column.
     pub fn load(config: &ScrapeConfig) -> Result<Self, Error> {
         config.check()?;
-        let mut plan = config::load(config)?;
-        let jobs: Vec<Arc<Job>> =
-            std::mem::take(&mut plan.jobs).into_iter().map(Arc::new).collect();
-        let mut handle = ScrapeHandle::new(&jobs);
+        let plan = ScrapePlan(config::load(config)?);
+        let mut handle = ScrapeHandle::default();
         let queue =
             Arc::new(Queue::new(config.queue_bytes_max, Arc::clone(&handle.counters.write)));
         handle.queue = Some(Arc::clone(&queue));
-        Ok(Self { config: config.clone(), plan, jobs, handle, queue })
-    }
-
-    /// Whether there is nothing to scrape.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.jobs.is_empty()
+        handle.set_pools(plan.0.jobs.iter().cloned().map(Arc::new).map(Pool::new).collect());
+        let (sender, plans) = mpsc::channel(PLANS_MAX);
+        let reloader = ScrapeReloader { config: config.clone(), plans: sender };
+        Ok(Self { config: config.clone(), plan, handle, queue, reloader, plans })
     }
 
     /// A view of what is scraped, for whoever shows it.
     #[must_use]
     pub fn handle(&self) -> ScrapeHandle {
         self.handle.clone()
+    }
+
+    /// For whoever lets the files be read anew.
+    #[must_use]
+    pub fn reloader(&self) -> ScrapeReloader {
+        self.reloader.clone()
     }
 
     /// Sends samples to `url` instead of the configured one.
@@ -85,34 +117,35 @@ impl Scrape {
     ///
     /// # Errors
     /// A client that cannot be set up. Targets and collectors that cannot be reached are no errors.
-    pub async fn run(self, clock: Arc<dyn Clock>, stop: CancellationToken) -> Result<(), Error> {
-        if self.is_empty() {
+    pub async fn run(
+        mut self,
+        clock: Arc<dyn Clock>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
+        if self.config.config_files.is_empty() {
             return Ok(());
         }
-        let sender = self.sender(&clock)?;
-        let seed = seed(&self.plan);
-        let mut pools = JoinSet::new();
-        for (job, pool) in self.jobs.iter().zip(self.handle.pools()) {
-            let shared = Shared {
-                pool: Arc::clone(pool),
-                client: HttpClient::new(&job.http(), &job.folder)
-                    .map_err(|reason| self.failed(reason))?,
-                queue: Arc::clone(&self.queue),
-                clock: Arc::clone(&clock),
-                counters: Arc::clone(&self.handle.counters),
-                seed,
-                refusal: std::sync::Mutex::default(),
-                stop: stop.clone(),
-            };
-            pools.spawn(pool::run(Arc::new(shared)));
-        }
+        let external = External::default();
+        let sender = self.sender(&clock, &external)?;
+        let mut running = Running {
+            handle: self.handle.clone(),
+            queue: Arc::clone(&self.queue),
+            clock,
+            seed: seed(&self.plan.0),
+            stop: stop.clone(),
+            external,
+            jobs: Vec::new(),
+            pools: JoinSet::new(),
+        };
+        let plan = std::mem::replace(&mut self.plan, ScrapePlan(Plan::default()));
+        running.follow(plan.0).map_err(|reason| self.failed(reason))?;
         info!(
-            jobs = self.jobs.len(),
+            jobs = running.jobs.len(),
             write_url = &*redacted(&self.config.write_url),
             "scraping started"
         );
         let scraping = async {
-            while pools.join_next().await.is_some() {}
+            running.work(&mut self.plans).await;
             self.queue.close();
         };
         tokio::join!(scraping, sender.run(stop.clone()));
@@ -120,7 +153,7 @@ impl Scrape {
         Ok(())
     }
 
-    fn sender(&self, clock: &Arc<dyn Clock>) -> Result<Sender, Error> {
+    fn sender(&self, clock: &Arc<dyn Clock>, external: &External) -> Result<Sender, Error> {
         let options = HttpOptions {
             bearer_token_file: self.config.write_token_file.clone(),
             follow_redirects: Some(false),
@@ -128,11 +161,10 @@ impl Scrape {
         };
         let http = HttpClient::new(&options, "".as_ref()).map_err(|reason| self.failed(reason))?;
         let client = Client::new(http, self.config.write_url.clone());
-        let external = self.plan.external.clone();
         Ok(Sender::new(
             client,
             Policy::default(),
-            external,
+            Arc::clone(external),
             Arc::clone(&self.queue),
             Arc::clone(clock),
         ))
@@ -140,6 +172,83 @@ impl Scrape {
 
     fn failed(&self, reason: String) -> Error {
         Error::Export { endpoint: redacted(&self.config.write_url).into_owned(), reason }
+    }
+}
+
+/// The pools at work.
+struct Running {
+    handle: ScrapeHandle,
+    queue: Arc<Queue>,
+    clock: Arc<dyn Clock>,
+    seed: u64,
+    stop: CancellationToken,
+    external: External,
+    /// The pool of each job, and what ends it.
+    jobs: Vec<(Arc<Pool>, CancellationToken)>,
+    pools: JoinSet<()>,
+}
+
+impl Running {
+    /// Follows one plan after the other until everything stops.
+    async fn work(&mut self, plans: &mut mpsc::Receiver<ScrapePlan>) {
+        loop {
+            tokio::select! {
+                biased; // Stop wins.
+                () = self.stop.cancelled() => break,
+                Some(plan) = plans.recv() => match self.follow(plan.0) {
+                    Ok(()) => info!(jobs = self.jobs.len(), "scraping goes on by new files"),
+                    // Its files were just checked: a certificate went away meanwhile, say.
+                    Err(reason) => warn!(reason, "a job of the new files cannot be scraped"),
+                },
+                Some(_) = self.pools.join_next() => {} // Of a job that is gone.
+            }
+        }
+        while self.pools.join_next().await.is_some() {}
+    }
+
+    /// Begins jobs that are new or changed, ends those that are gone or changed, and lets the others be.
+    fn follow(&mut self, plan: Plan) -> Result<(), String> {
+        *self.external.write().unwrap_or_else(PoisonError::into_inner) = plan.external;
+        let mut before = std::mem::take(&mut self.jobs);
+        let mut outcome = Ok(());
+        let mut fresh = Vec::new();
+        for job in plan.jobs {
+            if let Some(at) = before.iter().position(|(pool, _)| *pool.job == job) {
+                self.jobs.push(before.swap_remove(at));
+                continue;
+            }
+            match HttpClient::new(&job.http(), &job.folder) {
+                Ok(client) => {
+                    let (pool, ended) = (Pool::new(Arc::new(job)), self.stop.child_token());
+                    self.jobs.push((Arc::clone(&pool), ended.clone()));
+                    fresh.push((pool, ended, client));
+                }
+                Err(reason) => outcome = Err(format!("job {:?}: {reason}", job.job_name)),
+            }
+        }
+        // Before any of them begins or ends: whoever ends looks whether it has a successor.
+        self.handle.set_pools(self.jobs.iter().map(|(pool, _)| Arc::clone(pool)).collect());
+        for (pool, ended, client) in fresh {
+            let shared = self.shared(pool, ended, client);
+            self.pools.spawn(pool::run(Arc::new(shared)));
+        }
+        before.iter().for_each(|(_, ended)| ended.cancel());
+        outcome
+    }
+
+    fn shared(&self, pool: Arc<Pool>, ended: CancellationToken, client: HttpClient) -> Shared {
+        Shared {
+            pool,
+            client,
+            queue: Arc::clone(&self.queue),
+            clock: Arc::clone(&self.clock),
+            counters: Arc::clone(&self.handle.counters),
+            seed: self.seed,
+            refusal: std::sync::Mutex::default(),
+            handle: self.handle.clone(),
+            ended,
+            stop: self.stop.clone(),
+        }
     }
 }
 

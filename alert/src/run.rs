@@ -94,6 +94,12 @@ impl Alerts {
         }))
     }
 
+    /// The groups it was set up with.
+    #[must_use]
+    pub fn groups(&self) -> Vec<Group> {
+        self.watches.iter().map(|watch| (*watch.group).clone()).collect()
+    }
+
     /// What all rules are doing.
     #[must_use]
     pub fn status(&self) -> Status {

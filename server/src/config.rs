@@ -27,6 +27,8 @@ pub struct Config {
     /// Whether deletes and backups may be asked for over HTTP. Default: only where `listen` is an address of this host
     /// alone, as there is no login yet.
     pub admin: Option<bool>,
+    /// Whether `POST /-/reload` reads rule files and scrape files anew; SIGHUP always does. Default false.
+    pub lifecycle: bool,
     /// File that every PromQL query is written to, a line of JSON each, as Prometheus writes them; unset: none.
     pub query_log: Option<PathBuf>,
     /// Memory this process may take: a size as `512MiB`, at least 256 MiB, or `auto`: 60 % of the smaller of the host's
@@ -57,6 +59,7 @@ impl Default for Config {
             otlp_http: SocketAddr::from(([127, 0, 0, 1], 4318)),
             hosts: Vec::new(),
             admin: None,
+            lifecycle: false,
             query_log: None,
             memory_limit: store::MemoryLimit::Auto,
             watch_host: true,

@@ -38,6 +38,7 @@ use crate::listen::Addresses;
 use crate::query_log::Dropped;
 use crate::settings::Settings;
 use crate::wire::telemetry::Rate;
+use crate::wire::{Reloader, Rules};
 
 /// Largest request body of the query APIs, in bytes; a query is text. What axum takes by default is no less.
 const BODY_MAX: usize = 2 << 20;
@@ -56,7 +57,7 @@ pub struct App {
     /// Counts what came in.
     pub collector: Arc<collector::Collector>,
     /// Rules and their states.
-    pub alerts: Arc<alert::Alerts>,
+    pub alerts: Arc<Rules>,
     /// Webhook deliveries.
     pub notifier: Arc<action::Notifier>,
     /// Notifications of groups.
@@ -81,6 +82,10 @@ pub struct App {
     pub notices: Notices,
     /// Lines that the query log lost.
     pub log_dropped: Arc<Dropped>,
+    /// Reads rule files and scrape files anew.
+    pub reloader: Arc<Reloader>,
+    /// Whether that may be asked for over HTTP.
+    pub lifecycle: bool,
     /// Cancelled when the server stops: streams end then.
     pub stop: CancellationToken,
 }
@@ -116,7 +121,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/prometheus/federate", get(prometheus::federate::federate))
         .route("/-/healthy", get(health::healthy))
         .route("/-/ready", get(health::ready))
-        .route("/-/reload", post(health::fixed).put(health::fixed))
+        .route("/-/reload", post(health::reload).put(health::reload))
         .route("/-/quit", post(health::fixed).put(health::fixed))
         .route("/graph", get(assets::home))
         .route("/prometheus", get(assets::home))
@@ -124,7 +129,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/prometheus/graph", get(assets::home))
         .route("/prometheus/-/healthy", get(health::healthy))
         .route("/prometheus/-/ready", get(health::ready))
-        .route("/prometheus/-/reload", post(health::fixed).put(health::fixed))
+        .route("/prometheus/-/reload", post(health::reload).put(health::reload))
         .fallback(assets::serve)
         .layer(middleware::from_fn(compress::compress))
         .layer(middleware::from_fn_with_state(Arc::clone(&app), guard::whole_body))

@@ -46,6 +46,16 @@ pub fn samples(app: &App) -> Vec<Sample> {
         Sample::new("process_resident_memory_bytes", resident_bytes()),
         Sample { value: cpu_seconds(), ..Sample::new("process_cpu_seconds_total", 0) },
     ];
+    let reloader = &app.reloader;
+    out.push(Sample::new(
+        "headrope_config_last_reload_successful",
+        u64::from(reloader.is_successful()),
+    ));
+    let at = reloader.succeeded_at().s();
+    out.push(Sample::new(
+        "headrope_config_last_reload_success_timestamp_seconds",
+        u64::try_from(at).unwrap_or(0),
+    ));
     store(&mut out, &app.store.stats());
     out.push(Sample::new("headrope_query_running", app.engine.running().len() as u64));
     out.push(Sample::new("headrope_query_log_dropped_total", app.log_dropped.total()));

@@ -42,7 +42,7 @@ impl Settings {
             ("storage.tsdb.retention.size", text("store", "retain_samples_bytes_max")),
             ("storage.tsdb.retention.time", retention.clone()),
             ("web.enable-admin-api", admin.to_string()),
-            ("web.enable-lifecycle", "false".to_owned()),
+            ("web.enable-lifecycle", config.lifecycle.to_string()),
             ("web.enable-otlp-receiver", "true".to_owned()),
             ("web.enable-remote-write-receiver", "true".to_owned()),
             ("web.listen-address", config.listen.to_string()),

@@ -5,6 +5,7 @@
 
 pub mod notify;
 mod record;
+mod reload;
 mod rules;
 pub(crate) mod telemetry;
 mod watch;
@@ -27,7 +28,8 @@ use crate::query_log;
 use crate::serve::serve;
 use crate::settings::Settings;
 use notify::Notify;
-pub use rules::groups as rule_groups;
+pub use reload::Reloader;
+pub use rules::{Rules, groups as rule_groups};
 use watch::Watchers;
 
 /// Connections at once of each door, where the system allows as many files.
@@ -85,11 +87,9 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
             stop: stop.clone(),
         },
     )?;
-    let log_dropped = Arc::default();
-    if let Some(path) = &config.query_log {
-        let log = query_log::open(path, &engine, Arc::clone(&clock), &log_dropped)?;
-        tasks.spawn(log.run(stop.clone()));
-    }
+    let reloader =
+        Reloader::new(config.clone(), Arc::clone(&alerts), scrape.reloader(), Arc::clone(&clock));
+    let log_dropped = log_queries(&mut tasks, &config, &engine, (&clock, &stop))?;
     let app = Arc::new(App {
         store: Arc::clone(&store),
         engine,
@@ -106,7 +106,9 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         rate: telemetry::Rate::default(),
         settings,
         notices: Notices::default(),
-        log_dropped: Arc::clone(&log_dropped),
+        log_dropped,
+        reloader: Arc::clone(&reloader),
+        lifecycle: config.lifecycle,
         stop: stop.clone(),
     });
     tasks.spawn(telemetry::run(Arc::clone(&app), stop.clone()));
@@ -116,7 +118,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     announce(&addresses, &config.data_dir)?;
     let host = config.watch_host.then_some(config.agent);
     let watchers = Watchers::start(host, scrape, &addresses, &clock);
-    let outcome = until_told(&mut tasks).await;
+    let outcome = until_told(&mut tasks, &reloader).await;
     tracing::info!("stopping");
     watchers.stop().await;
     drain(&mut tasks, &stop).await;
@@ -139,6 +141,21 @@ fn open_notifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<action::
     let dir = config.data_dir.join("action");
     let notifier = action::Notifier::open(config.action.clone(), &dir, Arc::clone(clock));
     notifier.map_err(|error| anyhow!("{error}"))
+}
+
+/// Starts the log of queries if there is to be one; how many of its lines were lost.
+fn log_queries(
+    tasks: &mut JoinSet<Result<()>>,
+    config: &Config,
+    engine: &query::Engine,
+    (clock, stop): (&Arc<dyn Clock>, &CancellationToken),
+) -> Result<Arc<query_log::Dropped>> {
+    let dropped = Arc::default();
+    if let Some(path) = &config.query_log {
+        let log = query_log::open(path, engine, Arc::clone(clock), &dropped)?;
+        tasks.spawn(log.run(stop.clone()));
+    }
+    Ok(dropped)
 }
 
 /// Opens the store with every part's files below its folder, and withdraws addresses that an earlier server left.
@@ -227,13 +244,16 @@ fn announce(addresses: &Addresses, data_dir: &Path) -> Result<()> {
     ))
 }
 
-/// Waits for a signal, or for a part that failed.
-async fn until_told(tasks: &mut JoinSet<Result<()>>) -> Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+/// Waits for a signal to stop, or for a part that failed; files are read anew at SIGHUP.
+async fn until_told(tasks: &mut JoinSet<Result<()>>, reloader: &Arc<Reloader>) -> Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => return Ok(()),
             _ = terminate.recv() => return Ok(()),
+            _ = hangup.recv() => drop(reloader.reload().await), // An error is told there.
             ended = tasks.join_next() => match ended {
                 Some(Ok(Ok(()))) => {}
                 Some(Ok(Err(error))) => return Err(error),

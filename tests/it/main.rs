@@ -41,6 +41,8 @@ mod python_sdk;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod remote_write;
 #[cfg(test)]
 mod scrape;
@@ -50,6 +52,7 @@ mod server;
 mod shop;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
 mod translation;
 #[cfg(test)]
 mod webdriver;

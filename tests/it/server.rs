@@ -178,11 +178,20 @@ impl Server {
         self.child.kill().await.unwrap();
     }
 
-    /// Asks it to stop, and waits until it has.
-    pub(crate) async fn stop(mut self) {
+    /// Asks it to read its files anew.
+    pub(crate) fn hang_up(&self) {
+        self.signal(rustix::process::Signal::HUP);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
         let pid = rustix::process::Pid::from_raw(id).expect("a process has a number");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.signal(rustix::process::Signal::TERM);
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status =
             status.unwrap_or_else(|_| panic!("does not stop:\n{}", self.stderr())).unwrap();

@@ -28,7 +28,7 @@ pub(crate) struct HttpOptions {
 macro_rules! with_http {
     ($(#[$meta:meta])* pub(crate) struct $name:ident { $($(#[$inner:meta])* pub $field:ident: $type:ty,)* }) => {
         $(#[$meta])*
-        #[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize)]
+        #[derive(Clone, Debug, Default, serde::Deserialize, serde::Serialize, PartialEq)]
         #[serde(deny_unknown_fields, default)]
         pub(crate) struct $name {
             $($(#[$inner])* pub $field: $type,)*
@@ -68,7 +68,7 @@ macro_rules! with_http {
 pub(crate) use with_http;
 
 /// `basic_auth`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct BasicAuth {
     pub username: Option<String>,
@@ -78,7 +78,7 @@ pub(crate) struct BasicAuth {
 }
 
 /// `authorization`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Authorization {
     #[serde(rename = "type")]
@@ -88,7 +88,7 @@ pub(crate) struct Authorization {
 }
 
 /// `tls_config`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsOptions {
     pub ca: Option<String>,
@@ -103,7 +103,7 @@ pub(crate) struct TlsOptions {
 }
 
 /// Versions our TLS speaks.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq)]
 pub(crate) enum TlsVersion {
     #[serde(rename = "TLS12")]
     V12,
@@ -112,7 +112,7 @@ pub(crate) enum TlsVersion {
 }
 
 /// One of `http_headers`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Header {
     pub values: Vec<String>,

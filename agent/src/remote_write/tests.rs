@@ -168,7 +168,7 @@ impl Receiver {
         let sender = Sender::new(
             Client::new(http, self.url.clone()),
             policy,
-            Labels::default(),
+            External::default(),
             queue,
             clock,
         );
@@ -250,7 +250,7 @@ async fn what_is_refused_or_not_written_is_lost_and_counted() {
     queue.close();
     let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
-    Sender::new(Client::new(http, receiver.url), old, Labels::default(), queue, clock)
+    Sender::new(Client::new(http, receiver.url), old, External::default(), queue, clock)
         .run(CancellationToken::new())
         .await;
     assert_eq!(tally.read().2["too_old"], 1);
@@ -271,7 +271,7 @@ async fn a_backlog_goes_in_several_requests_at_once_and_each_series_stays_in_ord
     let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
     let policy = Policy { samples_max: 40, shards_max: 4, ..quick() };
     let client = Client::new(http, receiver.url.clone());
-    Sender::new(client, policy, Labels::default(), queue, clock)
+    Sender::new(client, policy, External::default(), queue, clock)
         .run(CancellationToken::new())
         .await;
     assert_eq!(tally.read().0, 300);
@@ -306,7 +306,7 @@ async fn requests_of(
     let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
     let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
     let client = Client::new(http, receiver.url.clone());
-    let sender = Sender::new(client, policy, Labels::default(), queue, clock);
+    let sender = Sender::new(client, policy, External::default(), queue, clock);
     sender.run(CancellationToken::new()).await;
     let requests = receiver.requests.lock().unwrap();
     let names = |(_, body): &(String, Vec<u8>)| {

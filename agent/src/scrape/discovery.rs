@@ -66,7 +66,7 @@ pub(crate) fn start(
             job: Arc::clone(job),
             number: n - 1,
             updates: updates.clone(),
-            stop: shared.stop.clone(),
+            stop: shared.ended.clone(),
             counters: Arc::clone(&shared.counters),
         }
     };

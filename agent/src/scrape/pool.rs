@@ -30,11 +30,11 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             biased; // Stop wins, or a flood of updates would delay it.
-            () = shared.stop.cancelled() => break,
+            () = shared.ended.cancelled() => break,
             Some(_) = pool.loops.join_next() => {} // The loop of a target that is gone.
             update = incoming.recv() => {
                 let Some(Update { discovery, targets }) = update else {
-                    shared.stop.cancelled().await; // Nothing but static targets.
+                    shared.ended.cancelled().await; // Nothing but static targets.
                     break;
                 };
                 found[discovery] = targets;
@@ -44,6 +44,9 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 pool.sync(&found);
             }
         }
+    }
+    if !shared.stop.is_cancelled() {
+        pool.sync(&[]); // The job is gone: its series end, but for those another job goes on with.
     }
     while discoveries.join_next().await.is_some() {}
     while pool.loops.join_next().await.is_some() {}

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub(crate) type LabelSet = BTreeMap<String, String>;
 
 /// One of `relabel_configs`.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rule {
     pub source_labels: Vec<String>,
@@ -106,6 +106,12 @@ pub(crate) struct Pattern {
     written: String,
     /// `None` for `(.*)`, which matches everything and is what most rules have.
     regex: Option<Regex>,
+}
+
+impl PartialEq for Pattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.written == other.written
+    }
 }
 
 impl Default for Pattern {

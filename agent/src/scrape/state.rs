@@ -1,7 +1,7 @@
 //! What is scraped and how it went: written by pools and loops, read by whoever serves `/api/v1/targets`.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use model::metric::Labels;
 use model::time::Timestamp;
@@ -15,7 +15,7 @@ use crate::remote_write::{Meta, Queue, Tally};
 /// A view of everything that is scraped. Cheap to clone; empty when nothing is.
 #[derive(Clone, Default)]
 pub struct ScrapeHandle {
-    pools: Arc<[Arc<Pool>]>,
+    pools: Arc<RwLock<Vec<Arc<Pool>>>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) queue: Option<Arc<Queue>>,
 }
@@ -165,20 +165,25 @@ pub struct RelabelStep {
 }
 
 impl ScrapeHandle {
-    pub(crate) fn new(jobs: &[Arc<Job>]) -> Self {
-        let pool =
-            |job: &Arc<Job>| Arc::new(Pool { job: Arc::clone(job), found: Mutex::default() });
-        Self { pools: jobs.iter().map(pool).collect(), ..Self::default() }
+    /// All pools, in the order of the files.
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn pools(&self) -> &[Arc<Pool>] {
-        &self.pools
+    /// From now on these.
+    pub(crate) fn set_pools(&self, pools: Vec<Arc<Pool>>) {
+        *self.pools.write().unwrap_or_else(PoisonError::into_inner) = pools;
+    }
+
+    /// Whether a target with these labels is being scraped.
+    pub(crate) fn has(&self, labels: &Labels) -> bool {
+        self.pools().iter().any(|pool| pool.has(labels))
     }
 
     /// Names of the jobs, sorted.
     #[must_use]
     pub fn pool_names(&self) -> Vec<String> {
-        let mut names: Vec<_> = self.pools.iter().map(|pool| pool.job.job_name.clone()).collect();
+        let mut names: Vec<_> = self.pools().iter().map(|pool| pool.job.job_name.clone()).collect();
         names.sort();
         names
     }
@@ -188,6 +193,7 @@ impl ScrapeHandle {
     pub fn active(&self, pool: Option<&str>) -> Vec<ActiveTarget> {
         let mut targets: Vec<_> = self
             .of(pool)
+            .iter()
             .flat_map(|pool| {
                 let found = pool.lock();
                 found.active.iter().map(|state| state.view(&pool.job.job_name)).collect::<Vec<_>>()
@@ -200,7 +206,8 @@ impl ScrapeHandle {
     /// What relabelling dropped, of one job or of all; no more than `keep_dropped_targets` of each.
     #[must_use]
     pub fn dropped(&self, pool: Option<&str>) -> Vec<DroppedTarget> {
-        let dropped = self.of(pool).flat_map(|pool| {
+        let pools = self.of(pool);
+        let dropped = pools.iter().flat_map(|pool| {
             let view = |discovered: &LabelSet| DroppedTarget {
                 pool: pool.job.job_name.clone(),
                 discovered: discovered.clone(),
@@ -213,7 +220,8 @@ impl ScrapeHandle {
     /// How many were dropped, by job.
     #[must_use]
     pub fn dropped_counts(&self) -> BTreeMap<String, usize> {
-        self.pools.iter().map(|pool| (pool.job.job_name.clone(), pool.lock().n_dropped)).collect()
+        let count = |pool: &Arc<Pool>| (pool.job.job_name.clone(), pool.lock().n_dropped);
+        self.pools().iter().map(count).collect()
     }
 
     /// What the targets that `wanted` accepts say of their metrics, by target and metric.
@@ -241,7 +249,7 @@ impl ScrapeHandle {
         pool: &str,
         labels: &BTreeMap<String, String>,
     ) -> Option<Vec<RelabelStep>> {
-        let pool = self.of(Some(pool)).next()?;
+        let pool = self.of(Some(pool)).pop()?;
         let mut set = target::discovered(&pool.job, labels);
         let mut keep = true;
         let mut steps = Vec::new();
@@ -269,7 +277,7 @@ impl ScrapeHandle {
     /// such job.
     #[must_use]
     pub fn config(&self, pool: &str) -> Option<serde_json::Value> {
-        let pool = self.of(Some(pool)).next()?;
+        let pool = self.of(Some(pool)).pop()?;
         serde_json::to_value(&*pool.job).ok().map(|mut config| {
             tidy(&mut config);
             config
@@ -279,7 +287,9 @@ impl ScrapeHandle {
     /// Counters since the start and levels now.
     #[must_use]
     pub fn counters(&self) -> Vec<ScrapeCounter> {
-        if self.pools.is_empty() {
+        let pools = self.pools();
+        if pools.is_empty() && self.queue.as_ref().is_none_or(|queue| queue.len_and_bytes().0 == 0)
+        {
             return Vec::new();
         }
         let mut out = Vec::new();
@@ -298,13 +308,15 @@ impl ScrapeHandle {
             out.push(ScrapeCounter::new("headrope_scrape_queue_samples", samples as u64));
             out.push(ScrapeCounter::new("headrope_scrape_queue_bytes", bytes as u64));
         }
-        let targets: usize = self.pools.iter().map(|pool| pool.lock().active.len()).sum();
+        let targets: usize = pools.iter().map(|pool| pool.lock().active.len()).sum();
         out.push(ScrapeCounter::new("headrope_scrape_targets", targets as u64));
         out
     }
 
-    fn of<'a>(&'a self, pool: Option<&'a str>) -> impl Iterator<Item = &'a Arc<Pool>> {
-        self.pools.iter().filter(move |own| pool.is_none_or(|name| own.job.job_name == name))
+    fn of(&self, pool: Option<&str>) -> Vec<Arc<Pool>> {
+        let mut pools = self.pools();
+        pools.retain(|own| pool.is_none_or(|name| own.job.job_name == name));
+        pools
     }
 }
 
@@ -329,6 +341,10 @@ fn tidy(value: &mut serde_json::Value) {
 }
 
 impl Pool {
+    pub(crate) fn new(job: Arc<Job>) -> Arc<Self> {
+        Arc::new(Self { job, found: Mutex::default() })
+    }
+
     /// What a sync found; `dropped` is cut to what the job keeps.
     pub(crate) fn set(&self, active: Vec<Arc<TargetState>>, mut dropped: Vec<LabelSet>) {
         let n_dropped = dropped.len();

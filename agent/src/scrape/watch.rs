@@ -10,7 +10,7 @@ use super::config::Job;
 use super::cycle::{Memory, Refusal, Round};
 use super::fetch::{self, Body, Failure};
 use super::report::{Extra, Report, ReportSeries};
-use super::state::{Counters, Pool, TargetState};
+use super::state::{Counters, Pool, ScrapeHandle, TargetState};
 use super::target::Target;
 use super::tick::Grid;
 use crate::http_client::HttpClient;
@@ -27,6 +27,10 @@ pub(crate) struct Shared {
     pub seed: u64,
     /// Why no target may be scraped, if so: there are more than `target_limit`.
     pub refusal: Mutex<Option<String>>,
+    /// All that is scraped: a target may have its successor in another pool.
+    pub handle: ScrapeHandle,
+    /// The end of the job, or of everything.
+    pub ended: CancellationToken,
     /// The end of everything; no markers are written then, as we may be back soon.
     pub stop: CancellationToken,
 }
@@ -162,7 +166,7 @@ impl Watch {
             () = self.shared.stop.cancelled() => return,
             () = tokio::time::sleep(patience) => {}
         }
-        if self.shared.pool.has(&self.state.target.labels) {
+        if self.shared.handle.has(&self.state.target.labels) {
             return; // Its successor goes on with the same series.
         }
         let mut points = memory.end_all(at.ms());

@@ -28,11 +28,28 @@ pub(crate) async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static 
     (StatusCode::OK, "Headrope is ready.\n")
 }
 
-/// What upstream's lifecycle doors would do, this server does at its start and at a signal only.
+/// What upstream's other lifecycle door would do, this server does at a signal only.
 pub(crate) async fn fixed() -> (StatusCode, &'static str) {
-    let words = "Lifecycle API is not enabled: rules and configuration are read at the start. \
-                 Restart the server to change them, end it with SIGTERM.\n";
-    (StatusCode::FORBIDDEN, words)
+    (StatusCode::FORBIDDEN, "This server is not ended over HTTP: send it SIGTERM.\n")
+}
+
+/// Reads rule files and scrape files anew, where that is allowed over HTTP.
+pub(crate) async fn reload(State(app): State<Arc<App>>) -> (StatusCode, String) {
+    if !app.lifecycle {
+        let words = "Lifecycle API is not enabled: set `lifecycle = true`, or send SIGHUP.\n";
+        return (StatusCode::FORBIDDEN, words.to_owned());
+    }
+    // A client that goes away does not stop it half way.
+    let reloader = Arc::clone(&app.reloader);
+    let reloading = tokio::spawn(async move { reloader.reload().await });
+    match reloading.await {
+        Ok(Ok(())) => (StatusCode::OK, String::new()),
+        Ok(Err(error)) => {
+            let words = format!("failed to reload config: {error:#}\n");
+            (StatusCode::INTERNAL_SERVER_ERROR, words)
+        }
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed to reload config\n".to_owned()),
+    }
 }
 
 /// Our own telemetry, text format 0.0.4.

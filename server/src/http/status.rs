@@ -46,7 +46,14 @@ pub(super) fn present_problems(app: &App) -> Vec<Problem> {
     let collector = app.collector.stats();
     let signals = [&collector.metrics, &collector.logs, &collector.traces];
     let rejected = signals.iter().flat_map(|signal| &signal.rejected).map(|(_, count)| count).sum();
-    problems(&app.store.stats(), rejected)
+    let mut found = problems(&app.store.stats(), rejected);
+    if !app.reloader.is_successful() {
+        let reason = super::error::bounded(app.reloader.error());
+        let message = format!("changed files were not taken, those before stay in force: {reason}");
+        let remedy = "mend the file, then reload again".to_owned();
+        found.insert(0, Problem { severity: Severity::Error, message, remedy });
+    }
+    found
 }
 
 /// What a person should look at, worst first.

@@ -1,17 +1,18 @@
 //! Rules: files in, evaluation on a task, transitions to `action`, recorded series to the store.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use action::Notifier;
 use alert::route::Held;
 use alert::rule::Group;
-use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir};
+use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir, Status};
 use anyhow::{Context, Result, anyhow, bail};
 use model::alert::{AlertState, Transition};
 use model::metric::MetricKind;
 use model::time::Clock;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -24,7 +25,7 @@ const HANDOVERS_MAX: usize = 1_000;
 /// Batches of recorded samples on their way to the store; likewise.
 const RECORDED_MAX: usize = 1_000;
 /// Between two comparisons of what fires with what the router holds.
-const AGREE_EVERY: std::time::Duration = std::time::Duration::from_secs(60);
+const AGREE_EVERY: Duration = Duration::from_secs(60);
 
 /// Reads every rule file the configuration names.
 ///
@@ -75,23 +76,121 @@ pub(super) struct Parts {
     pub(super) stop: CancellationToken,
 }
 
+/// The rules at work, which may be exchanged.
+pub struct Rules {
+    present: RwLock<Arc<Alerts>>,
+    source: Source,
+    changes: mpsc::Sender<Change>,
+}
+
+/// What evaluation is made of besides the groups.
+struct Source {
+    engine: Arc<query::Engine>,
+    clock: Arc<dyn Clock>,
+    config: alert::Config,
+    dir: PathBuf,
+}
+
+/// Groups to go on with, and where to tell how that went.
+struct Change {
+    groups: Vec<Group>,
+    done: oneshot::Sender<Result<()>>,
+}
+
+impl Source {
+    /// The rules of `groups` with the state that was stored for them. Blocks on the disk.
+    fn alerts(&self, groups: Vec<Group>, config: alert::Config) -> Result<Arc<Alerts>> {
+        let dir = StateDir::open(&self.dir)?;
+        let (engine, clock) = (Arc::clone(&self.engine), Arc::clone(&self.clock));
+        Ok(Alerts::new(groups, engine, clock, dir, config)?)
+    }
+}
+
+impl Rules {
+    fn new(groups: Vec<Group>, source: Source, changes: mpsc::Sender<Change>) -> Result<Arc<Self>> {
+        let present = RwLock::new(source.alerts(groups, source.config.clone())?);
+        Ok(Arc::new(Self { present, source, changes }))
+    }
+
+    /// What all rules are doing.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.present().status()
+    }
+
+    /// Goes on with other groups; alerts of rules that stay keep their state.
+    ///
+    /// # Errors
+    /// When there are too many groups or one twice: those before stay.
+    pub(super) async fn follow(&self, groups: Vec<Group>) -> Result<()> {
+        let (done, outcome) = oneshot::channel();
+        let stopped = || anyhow!("rules are no longer evaluated");
+        self.changes.send(Change { groups, done }).await.map_err(|_| stopped())?;
+        outcome.await.map_err(|_| stopped())?
+    }
+
+    fn present(&self) -> Arc<Alerts> {
+        Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Evaluates until `stop`, with other groups after each change.
+    async fn run(
+        self: Arc<Self>,
+        mut changes: mpsc::Receiver<Change>,
+        outlets: Outlets,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let ending = stop.child_token();
+            let evaluating = tokio::spawn(self.present().run(outlets.clone(), ending.clone()));
+            let change = tokio::select! {
+                biased; // Stop wins.
+                () = stop.cancelled() => None,
+                change = changes.recv() => change,
+            };
+            ending.cancel();
+            drop(evaluating.await); // A panic was told by its hook. From here on all states are on the disk.
+            let Some(Change { groups, done }) = change else { return };
+            drop(done.send(self.exchange(groups).await)); // Err: nobody waits any more.
+        }
+    }
+
+    async fn exchange(self: &Arc<Self>, groups: Vec<Group>) -> Result<()> {
+        let before = self.present().groups();
+        let own = Arc::clone(self);
+        let resume = move || {
+            // Nothing was missed meanwhile: what is not seen any more has ended.
+            let restore_grace = Duration::ZERO;
+            let config = alert::Config { restore_grace, ..own.source.config.clone() };
+            match own.source.alerts(groups, config.clone()) {
+                Ok(alerts) => (Ok(()), Ok(alerts)),
+                Err(error) => (Err(error), own.source.alerts(before, config)),
+            }
+        };
+        let (outcome, alerts) = tokio::task::spawn_blocking(resume).await?;
+        *self.present.write().unwrap_or_else(PoisonError::into_inner) = alerts?;
+        outcome
+    }
+}
+
 /// Starts evaluation, journal and deliveries.
 ///
 /// # Errors
 /// When a setting makes no sense or the kept alert states cannot be read.
-pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc<Alerts>> {
+pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc<Rules>> {
     let Parts { groups, config, engine, notifier, store, clock, dir, stop, notify } = parts;
     let (handovers, handed) = mpsc::channel(HANDOVERS_MAX);
     let (recorded, to_store) = mpsc::channel(RECORDED_MAX);
-    let alerts = Alerts::new(groups, engine, clock, StateDir::open(&dir)?, config)?;
+    let (changes, changed) = mpsc::channel(1);
+    let rules = Rules::new(groups, Source { engine, clock, config, dir }, changes)?;
     let outlets = Outlets { handover: handovers, recorded };
-    let evaluating = Arc::clone(&alerts).run(outlets, stop.clone());
+    let evaluating = Arc::clone(&rules).run(changed, outlets, stop.clone());
     tasks.spawn(async move {
         evaluating.await;
         Ok(())
     });
     let takers = Takers { notifier: Arc::clone(&notifier), notify: Arc::clone(&notify) };
-    tasks.spawn(agree(Arc::clone(&alerts), takers.clone(), stop.clone()));
+    tasks.spawn(agree(Arc::clone(&rules), takers.clone(), stop.clone()));
     tasks.spawn(hand_over(handed, takers));
     let routing = Arc::clone(&notify.dispatcher)
         .run(Arc::new(Outbox(Arc::clone(&notify.channels))), stop.clone());
@@ -104,7 +203,7 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
         notifier.run(stop).await;
         Ok(())
     });
-    Ok(alerts)
+    Ok(rules)
 }
 
 /// Who takes transitions over: signed webhooks, and the router of notifications.
@@ -145,7 +244,7 @@ async fn hand_over(mut handed: mpsc::Receiver<Handover>, takers: Takers) -> Resu
 }
 
 /// Now and then: texts of firing alerts as they are now, and whatever lost files made rules and router disagree about.
-async fn agree(alerts: Arc<Alerts>, takers: Takers, stop: CancellationToken) -> Result<()> {
+async fn agree(alerts: Arc<Rules>, takers: Takers, stop: CancellationToken) -> Result<()> {
     let mut ticks = tokio::time::interval(AGREE_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks.reset(); // What was handed over before a restart is still to come.

@@ -22,7 +22,7 @@ pub(super) use message::records as read_answer;
 pub(super) use message::{Data, Record};
 
 /// One of `dns_sd_configs`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct DnsConfig {
     pub names: Vec<String>,

@@ -11,7 +11,7 @@ use crate::scrape::config::{Span, StaticGroup, files};
 use crate::scrape::relabel::LabelSet;
 
 /// One of `file_sd_configs`.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FileConfig {
     pub files: Vec<PathBuf>,

@@ -47,7 +47,7 @@ pub(crate) enum Role {
 }
 
 /// Where to look; everywhere by default.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Namespaces {
     pub own_namespace: bool,
@@ -55,7 +55,7 @@ pub(crate) struct Namespaces {
 }
 
 /// Which objects of a kind to look at.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Selector {
     pub role: Role,
