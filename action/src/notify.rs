@@ -4,9 +4,13 @@
 //! goes back to the router, which decides about repeating. Within its deadline a message is tried again here.
 
 mod channel;
+mod chat;
 mod http;
 mod message;
+mod pager;
+mod render;
 mod settings;
+mod slack;
 mod webhook;
 
 #[cfg(test)]
@@ -17,7 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::time::Clock;
+use render::Render;
 use serde_json::Value;
+use template::Template;
 use tokio::sync::Semaphore;
 
 use crate::address::Allowed;
@@ -45,6 +51,8 @@ pub struct Integration<'a> {
 pub struct Surroundings<'a> {
     /// The section `global` of the configuration.
     pub global: &'a Value,
+    /// Files of templates: name and text, the later over the earlier.
+    pub templates: Vec<(String, String)>,
     /// Address under which people reach this server, for links.
     pub external_url: String,
 }
@@ -67,6 +75,7 @@ type Place = (String, String, usize);
 /// Every channel there is.
 pub struct Channels {
     channels: HashMap<Place, Line>,
+    library: Vec<Template>,
     external_url: Arc<str>,
     clock: Arc<dyn Clock>,
     wait_min: Duration,
@@ -100,6 +109,7 @@ impl Channels {
             Allowed::default()
         });
         let global = settings::Global::read(surroundings.global, &mut problems);
+        let library = render::library(&surroundings.templates, &mut problems);
         let mut channels = HashMap::new();
         for (i, integration) in integrations.iter().enumerate() {
             let made = Channel::new(integration, &global, &allowed);
@@ -121,6 +131,7 @@ impl Channels {
         }
         Ok(Arc::new(Self {
             channels,
+            library,
             external_url: surroundings.external_url.into(),
             clock,
             wait_min: config.retry_wait_min,
@@ -168,6 +179,7 @@ impl Channels {
     }
 
     async fn try_long(&self, line: &Line, message: &Message) -> Result<(), String> {
+        let render = Render::new(&self.library, message, &self.external_url)?;
         let seed = u64::try_from(message.idempotency >> 64).unwrap_or(0);
         for attempt in 1.. {
             if attempt > 1 {
@@ -176,7 +188,7 @@ impl Channels {
             let Ok(permit) = line.permits.acquire().await else { break };
             let left = message.deadline.0.saturating_sub(self.clock.now().0);
             let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
-            let made = line.channel.attempt(message, &self.external_url, left).await;
+            let made = line.channel.attempt(message, &render, left).await;
             drop(permit);
             let (why, asked) = match made {
                 Attempt::Taken => return Ok(()),

@@ -1,6 +1,7 @@
 //! The command line. Exit status: 0 success, 1 failure, 2 wrong usage.
 
 mod admin;
+mod alertmanager;
 mod chart;
 mod client;
 mod files;
@@ -47,6 +48,9 @@ enum Command {
     /// Work with rule files
     #[command(subcommand)]
     Rules(files::RulesCommand),
+    /// Work with a configuration of notifications in Alertmanager's format
+    #[command(subcommand)]
+    Alertmanager(alertmanager::AlertmanagerCommand),
     /// Look into a data folder that no server is using, mend it, or delete rows from a running one
     #[command(subcommand)]
     Store(files::StoreCommand),
@@ -122,6 +126,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Some(Command::Query(args)) => on_runtime(client::query(&args)),
         Some(Command::Promql(command)) => files::promql(&command),
         Some(Command::Rules(command)) => files::rules(&command),
+        Some(Command::Alertmanager(command)) => alertmanager::run(&command),
         Some(Command::Store(command)) => admin::store(&command),
         Some(Command::Backup(args)) => admin::backup(&args),
         Some(Command::Restore(args)) => admin::restore(&args),

@@ -11,7 +11,7 @@ use crate::function::{Refusal, expected, text};
 use crate::quote::{html_escape, js_escape, query_escape};
 use crate::sink::Sink;
 use crate::value::{NESTING_MAX, Value};
-use crate::{duration, printf};
+use crate::{collection, duration, printf};
 
 /// Largest compiled regular expression, in bytes.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
@@ -42,6 +42,8 @@ pub(crate) fn call(name: &str, args: &[Value]) -> Option<Result<Value, Refusal>>
         "js" => escaped(args, js_escape),
         "urlquery" => escaped(args, query_escape),
         "args" => arguments(args),
+        "list" | "stringSlice" => listed(args),
+        "append" | "dict" | "join" | "date" | "toJson" => collection::call(name, args),
         "call" => Err(format!("non-function of type {}", args[0].type_name()).into()),
         _ => return None,
     })
@@ -108,6 +110,13 @@ fn escaped(args: &[Value], escape: fn(&str) -> String) -> Result<Value, Refusal>
     let mut out = Sink::default();
     print(&mut out, args)?;
     Ok(Value::text(escape(out.as_str())))
+}
+
+fn listed(args: &[Value]) -> Result<Value, Refusal> {
+    if args.iter().any(|value| value.nesting() >= NESTING_MAX) {
+        return Err(format!("values nest deeper than {NESTING_MAX}").into());
+    }
+    Ok(Value::list(args.to_vec()))
 }
 
 fn arguments(args: &[Value]) -> Result<Value, Refusal> {

@@ -4,21 +4,31 @@ use std::fmt::Write;
 
 use crate::calendar::{self, Civil};
 use crate::function::{Refusal, call, check_count};
+use crate::kv;
+use crate::quote::html_escape;
 use crate::sink::Sink;
 use crate::tree::{Binding, Branch, Command, Node, Operand, Pipeline, Span, Term};
 use crate::value::Value;
-use crate::{Context, DEPTH_MAX, Fault, OUTPUT_BYTES_MAX, STEPS_MAX, Template};
+use crate::{Context, DEPTH_MAX, Escape, Fault, OUTPUT_BYTES_MAX, STEPS_MAX, Template};
 
 /// The text `template` makes of `context`.
-pub(crate) fn execute(template: &Template, context: &Context<'_>) -> Result<String, Fault> {
+pub(crate) fn execute(
+    template: &Template,
+    library: &[Template],
+    context: &Context<'_>,
+    escape: Escape,
+) -> Result<String, Fault> {
     let mut variables = vec![("$".to_owned(), context.data.clone())];
     for (i, name) in template.variables.iter().enumerate() {
         let value = context.variables.get(i).cloned().unwrap_or(Value::Nil);
         variables.push((name.clone(), value));
     }
     let mut run = Run {
+        main: template,
         template,
+        library,
         context,
+        escape,
         name: template.name(),
         variables,
         out: Sink::default(),
@@ -38,8 +48,14 @@ enum Flow {
 }
 
 struct Run<'a> {
+    /// The one that is executed.
+    main: &'a Template,
+    /// The one that holds the nodes being walked.
     template: &'a Template,
+    /// More definitions; the last one of a name counts.
+    library: &'a [Template],
     context: &'a Context<'a>,
+    escape: Escape,
     /// The template being executed: the outermost, or one called by name.
     name: &'a str,
     /// Innermost last.
@@ -120,7 +136,14 @@ impl<'a> Run<'a> {
     fn action(&mut self, pipeline: &'a Pipeline, dot: &Value) -> Result<Flow, Fault> {
         let value = self.pipeline(pipeline, dot)?;
         if pipeline.variables.is_empty() {
-            value.print(&mut self.out).map_err(|_| self.full(pipeline.span))?;
+            if self.escape == Escape::Html && !matches!(value, Value::Html(_)) {
+                let mut plain = Sink::default();
+                value.print(&mut plain).map_err(|_| self.full(pipeline.span))?;
+                let escaped = html_escape(plain.as_str());
+                self.out.write_str(&escaped).map_err(|_| self.full(pipeline.span))?;
+            } else {
+                value.print(&mut self.out).map_err(|_| self.full(pipeline.span))?;
+            }
         }
         Ok(Flow::Next)
     }
@@ -208,8 +231,9 @@ impl<'a> Run<'a> {
         span: Span,
         dot: &Value,
     ) -> Result<(), Fault> {
-        let template = self.template;
-        let Some(body) = template.defined.get(name) else {
+        let places = std::iter::once(self.main).chain(self.library.iter().rev());
+        let mut found = places.filter_map(|place| Some((place, place.defined.get(name)?)));
+        let Some((place, body)) = found.next() else {
             return Err(self.fault(span, format!("template {name:?} not defined")));
         };
         self.deeper(span)?;
@@ -218,7 +242,18 @@ impl<'a> Run<'a> {
         let outer =
             std::mem::replace(&mut self.variables, vec![("$".to_owned(), argument.clone())]);
         let caller = std::mem::replace(&mut self.name, name);
-        self.nodes(body, &argument)?;
+        let home = std::mem::replace(&mut self.template, place);
+        let done = self.nodes(body, &argument);
+        self.template = home;
+        if let Err(fault) = done {
+            if std::ptr::eq(home, place) {
+                return Err(fault);
+            }
+            // Its place is one in another source: told in words.
+            let kind = fault.kind;
+            let text = fault.into_error(&place.name, &place.source).to_string();
+            return Err(Fault { at: span.start, text, kind });
+        }
         self.name = caller;
         self.variables = outer;
         self.depth -= 1;
@@ -388,7 +423,11 @@ impl<'a> Run<'a> {
         for name in fields {
             self.step(span, 1)?;
             let next = match &at {
-                Value::Map(map) => map.field(name),
+                Value::Map(map) => match kv::member(&at, name, &[]) {
+                    Some(Ok(value)) => Some(value),
+                    Some(Err(text)) => return Err(self.fault(span, text)),
+                    None => map.field(name),
+                },
                 Value::Nil => {
                     return Err(self.fault(span, format!("nil data; no entry for key {name:?}")));
                 }
@@ -418,6 +457,7 @@ fn member(host: &Value, name: &str, args: &[Value]) -> Option<Result<Value, Stri
         }
         (Value::Time(ns), _, []) => time_part(*ns, name)?,
         (Value::Duration(ns), _, []) => duration_part(*ns, name)?,
+        (Value::Map(_) | Value::List(_), ..) => return kv::member(host, name, args),
         _ => return None,
     };
     Some(Ok(value))

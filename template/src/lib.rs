@@ -5,11 +5,13 @@
 
 mod builtin;
 mod calendar;
+mod collection;
 mod compare;
 pub mod duration;
 mod exec;
 mod function;
 mod humanize;
+mod kv;
 mod lex;
 mod number;
 mod parse;
@@ -114,6 +116,16 @@ pub struct Context<'a> {
     pub query: &'a Query<'a>,
 }
 
+/// What becomes of the values a template writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Escape {
+    /// They stand as they are.
+    #[default]
+    None,
+    /// They are escaped for HTML, but for those that are marked as safe.
+    Html,
+}
+
 /// A parsed template with the templates it defines.
 #[derive(Clone, Debug)]
 pub struct Template {
@@ -147,7 +159,21 @@ impl Template {
     /// # Errors
     /// The first operation that fails, or the bound that was hit.
     pub fn execute(&self, context: &Context<'_>) -> Result<String, Error> {
-        exec::execute(self, context).map_err(|fault| fault.into_error(&self.name, &self.source))
+        self.execute_with(&[], context, Escape::None)
+    }
+
+    /// Executes it with the templates that `library` defines: its own come first, then those of the last in the list.
+    ///
+    /// # Errors
+    /// The first operation that fails, or the bound that was hit.
+    pub fn execute_with(
+        &self,
+        library: &[Self],
+        context: &Context<'_>,
+        escape: Escape,
+    ) -> Result<String, Error> {
+        let done = exec::execute(self, library, context, escape);
+        done.map_err(|fault| fault.into_error(&self.name, &self.source))
     }
 
     /// Name given to [`Template::parse`].

@@ -284,3 +284,58 @@ proptest! {
         prop_assert_eq!(text.parse::<f64>().expect("a number").to_bits(), value.to_bits());
     }
 }
+
+#[test]
+fn a_library_defines_templates_for_others() {
+    use crate::Escape;
+    let library = |source: &str| Template::parse("lib.tmpl", source, &[]).unwrap();
+    let first = library(
+        "{{ define \"a\" }}one {{ . }}{{ end }}{{ define \"b\" }}{{ template \"a\" . }}!{{ end }}",
+    );
+    let second = library(
+        "{{ define \"a\" }}two {{ . }}{{ end }}{{ define \"bad\" }}\n {{ .Nope }}{{ end }}",
+    );
+    let alert = |status: &str| Value::record("template.Alert", [("Status", Value::text(status))]);
+    let data = Value::record(
+        "template.Data",
+        [
+            ("Labels", Value::pairs([("b", "2"), ("alertname", "Slow"), ("a", "<1>")])),
+            ("Alerts", Value::list(vec![alert("firing"), alert("resolved"), alert("firing")])),
+            ("At", Value::Time(1_000_000_000)),
+        ],
+    );
+    let run = |source: &str, escape| {
+        let template = Template::parse("t", source, &[]).unwrap();
+        let context = Context {
+            data: data.clone(),
+            variables: Vec::new(),
+            now_ns: 61_000_000_000,
+            external_url: "",
+            query: &|_| Err("none here".to_owned()),
+        };
+        let library = [first.clone(), second.clone()];
+        template.execute_with(&library, &context, escape).unwrap_or_else(|error| error.to_string())
+    };
+    for (source, wanted) in [
+        ("{{ template \"b\" 1 }}", "two 1!"),
+        ("{{ define \"a\" }}own{{ end }}{{ template \"a\" }}", "own"),
+        ("{{ .Labels.SortedPairs.Names | join \",\" }}", "alertname,a,b"),
+        ("{{ (.Labels.Remove (stringSlice \"a\" \"b\")).Values }}", "[Slow]"),
+        (
+            "{{ range .Labels.SortedPairs }}{{ .Name }}={{ .Value }} {{ end }}",
+            "alertname=Slow a=<1> b=2 ",
+        ),
+        ("{{ .Labels.missing }}|{{ .Labels.a }}", "|<1>"),
+        ("{{ len .Alerts.Firing }} {{ .Alerts.Resolved | len }} {{ len .Alerts }}", "2 1 3"),
+        ("{{ .At | date \"15:04:05\" }} {{ since .At | humanizeDuration }}", "00:00:01 1m 0s"),
+        ("{{ toJson .Labels }}", "{\"a\":\"\\u003c1\\u003e\",\"alertname\":\"Slow\",\"b\":\"2\"}"),
+        ("{{ (dict \"x\" (list 1 2)).x }} {{ append (list 1) 2 }}", "[1 2] [1 2]"),
+    ] {
+        assert_eq!(run(source, Escape::None), wanted, "{source}");
+    }
+    assert_eq!(run("<b>{{ .Labels.a }}{{ safeHtml \"<i>\" }}", Escape::Html), "<b>&lt;1&gt;<i>");
+    let told = run("{{ template \"bad\" . }}", Escape::None);
+    assert!(told.contains("template: lib.tmpl:2:"), "{told}");
+    let told = run("{{ template \"nobody\" . }}", Escape::None);
+    assert!(told.contains("template \"nobody\" not defined"), "{told}");
+}

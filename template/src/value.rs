@@ -82,6 +82,11 @@ impl Map {
         &self.entries
     }
 
+    /// Whether it is a notification's labels.
+    pub(crate) fn has_methods(&self) -> bool {
+        self.kind == PAIRS
+    }
+
     /// The value of `name`; for a name that is absent what this kind of map answers, `None` meaning an error.
     pub(crate) fn field(&self, name: &str) -> Option<Value> {
         match (self.entries.get(name), self.absent) {
@@ -113,6 +118,15 @@ impl Value {
     ) -> Self {
         let entries = pairs.into_iter().map(|(k, v)| (k.into(), Self::Text(v.into()))).collect();
         Map::value(entries, Absent::EmptyText, "map[string]string")
+    }
+
+    /// A map of texts with the methods of a notification's labels: `SortedPairs`, `Names`, `Values`, `Remove`.
+    #[must_use]
+    pub fn pairs<K: Into<String>, V: Into<Arc<str>>>(
+        pairs: impl IntoIterator<Item = (K, V)>,
+    ) -> Self {
+        let entries = pairs.into_iter().map(|(k, v)| (k.into(), Self::Text(v.into()))).collect();
+        Map::value(entries, Absent::EmptyText, PAIRS)
     }
 
     /// A map of anything: an absent name is nil.
@@ -223,6 +237,8 @@ impl Value {
     }
 }
 
+/// Type name of labels of a notification.
+pub(crate) const PAIRS: &str = "template.KV";
 const SAMPLE: &str = "template.sample";
 
 impl Map {

@@ -7,9 +7,13 @@ use reqwest::Url;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
 
 use super::Integration;
+use super::chat::{self, Chat};
 use super::http::Sender;
 use super::message::Message;
+use super::pager::{Opsgenie, PagerDuty};
+use super::render::Render;
 use super::settings::{Global, Problem};
+use super::slack::Slack;
 use super::webhook::Webhook;
 use crate::address::Allowed;
 use crate::journal::record::Verdict;
@@ -37,10 +41,18 @@ pub(crate) struct Outgoing {
     pub(crate) body: Vec<u8>,
 }
 
+impl Outgoing {
+    /// A document in JSON.
+    pub(crate) fn json(url: Url, body: &serde_json::Value) -> Self {
+        let body = body.to_string().into_bytes();
+        Self { url, headers: HeaderMap::new(), content_type: "application/json", body }
+    }
+}
+
 /// What is known about a service that takes messages over HTTP.
 pub(crate) trait Service: Send + Sync {
     /// The request that tells of `message`.
-    fn request(&self, message: &Message, external_url: &str) -> Result<Outgoing, String>;
+    fn request(&self, message: &Message, render: &Render<'_>) -> Result<Outgoing, String>;
 
     /// How long one request may take.
     fn timeout(&self) -> Option<Duration> {
@@ -70,6 +82,12 @@ impl Channel {
             Sender::new(settings.get("http_config"), global.http_config.as_ref(), allowed)?;
         let service: Box<dyn Service> = match integration.kind {
             "webhook" => Box::new(Webhook::new(settings, &sender)?),
+            "slack" => Box::new(Slack::new(settings, global, &sender)?),
+            "pagerduty" => Box::new(PagerDuty::new(settings, global, &sender)?),
+            "opsgenie" => Box::new(Opsgenie::new(settings, global, &sender)?),
+            kind if let Some(chat) = chat::Kind::of(kind) => {
+                Box::new(Chat::new(chat, settings, global, &sender)?)
+            }
             kind => {
                 let text = format!(
                     "{kind}_configs are not supported yet: remove them, or use webhook_configs"
@@ -84,10 +102,10 @@ impl Channel {
     pub(crate) async fn attempt(
         &self,
         message: &Message,
-        external_url: &str,
+        render: &Render<'_>,
         left: Duration,
     ) -> Attempt {
-        let outgoing = match self.service.request(message, external_url) {
+        let outgoing = match self.service.request(message, render) {
             Ok(outgoing) => outgoing,
             Err(why) => return Attempt::Refused(why),
         };

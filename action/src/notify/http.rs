@@ -126,13 +126,18 @@ impl Sender {
 
     /// Reads a URL; what is wrong is told without the URL, which may hold a token.
     pub(crate) fn url(&self, text: &str) -> Result<Url, String> {
-        let url = Url::parse(text.trim()).map_err(|error| format!("no URL: {error}"))?;
-        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err("unsupported scheme: only http and https can be sent to".to_owned());
-        }
-        self.allowed.check(&url)?;
-        Ok(url)
+        checked(text, &self.allowed)
     }
+}
+
+/// Reads a URL that may be sent to.
+pub(crate) fn checked(text: &str, allowed: &Allowed) -> Result<Url, String> {
+    let url = Url::parse(text.trim()).map_err(|error| format!("no URL: {error}"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("unsupported scheme: only http and https can be sent to".to_owned());
+    }
+    allowed.check(&url)?;
+    Ok(url)
 }
 
 fn tls(

@@ -16,6 +16,7 @@ use super::*;
 
 /// What a receiver got.
 struct Got {
+    uri: String,
     headers: HeaderMap,
     body: Value,
 }
@@ -26,12 +27,12 @@ async fn receiver(answers: Vec<(u16, &'static str)>) -> (String, mpsc::Receiver<
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (tx, rx) = mpsc::channel(100);
     let n_asked = Arc::new(AtomicUsize::new(0));
-    let handler = move |headers: HeaderMap, body: Bytes| {
+    let handler = move |uri: axum::http::Uri, headers: HeaderMap, body: Bytes| {
         let (tx, n_asked, answers) = (tx.clone(), Arc::clone(&n_asked), answers.clone());
         async move {
             let n = n_asked.fetch_add(1, Ordering::SeqCst).min(answers.len() - 1);
             let body = serde_json::from_slice(&body).unwrap();
-            tx.send(Got { headers, body }).await.unwrap();
+            tx.send(Got { headers, body, uri: uri.to_string() }).await.unwrap();
             (StatusCode::from_u16(answers[n].0).unwrap(), answers[n].1)
         }
     };
@@ -74,7 +75,11 @@ fn message(kind: &str, alerts: Vec<MessageAlert>) -> Message {
 
 fn open(kind: &str, settings: &Value, global: &Value) -> Result<Arc<Channels>, Vec<Problem>> {
     let config = Config { retry_wait_min: Duration::from_millis(1), ..Config::default() };
-    let surroundings = Surroundings { global, external_url: "http://headrope.example".to_owned() };
+    let surroundings = Surroundings {
+        global,
+        templates: Vec::new(),
+        external_url: "http://headrope.example".to_owned(),
+    };
     let integrations = [Integration { receiver: "team", kind, index: 0, settings }];
     Channels::open(&config, surroundings, &integrations, Arc::new(|| Timestamp::from_s(0)))
 }
@@ -186,4 +191,241 @@ fn wrong_settings_are_told_with_their_field_and_without_secrets() {
         assert!(told.contains(wanted) && !told.contains("hunter2"), "{settings}: {told}");
     }
     assert!(wrong("jira", json!({})).contains("jira_configs are not supported yet"));
+}
+
+/// What a channel of this kind posts for one firing alert, and for its end.
+async fn posts(kind: &str, settings: &Value, answer: &'static str) -> [Got; 2] {
+    let (url, mut got) = receiver(vec![(200, answer)]).await;
+    let settings = serde_json::from_str(&settings.to_string().replace("URL", &url)).unwrap();
+    let global = json!({"slack_api_url": url.clone() + "/global", "pagerduty_url": url.clone() + "/v2/enqueue",
+        "telegram_api_url": url, "opsgenie_api_url": url, "opsgenie_api_key": "hunter2"});
+    let channels = open(kind, &settings, &global).unwrap_or_else(|p| panic!("{p:?}"));
+    let firing = message(kind, vec![alert("Slow", "a", None)]);
+    channels.deliver(firing).await.unwrap();
+    let resolved = message(kind, vec![alert("Slow", "a", Some(1_700_000_060))]);
+    channels.deliver(resolved).await.unwrap();
+    [got.recv().await.unwrap(), got.recv().await.unwrap()]
+}
+
+const SUBJECT: &str = "[FIRING:1] Slow (a page)";
+
+#[tokio::test]
+async fn slack_gets_an_attachment() {
+    let settings = json!({"channel": "#ops-{{ .CommonLabels.severity }}", "title": "{{ .Labels }}", "text": "x"});
+    let channels =
+        open("slack", &settings, &json!({"slack_api_url": "http://127.0.0.1:9/"})).unwrap();
+    let error =
+        channels.deliver(message("slack", vec![alert("Slow", "a", None)])).await.unwrap_err();
+    assert!(error.starts_with("template: title:1:"), "{error}");
+    let settings = json!({
+        "channel": "#ops-{{ .CommonLabels.severity }}",
+        "fields": [{"title": "Host", "value": "{{ .CommonLabels.host }}"}],
+        "short_fields": true,
+    });
+    let [firing, resolved] = posts("slack", &settings, "ok").await;
+    assert_eq!(firing.uri, "/global");
+    let wanted = json!({
+        "channel": "#ops-page",
+        "username": "Headrope",
+        "attachments": [{
+            "title": SUBJECT,
+            "title_link": "http://headrope.example/alerts",
+            "text": "a is slow\n",
+            "fallback": format!("{SUBJECT} | http://headrope.example/alerts"),
+            "color": "danger",
+            "fields": [{"title": "Host", "value": "a", "short": true}],
+            "mrkdwn_in": ["fallback", "pretext", "text"],
+        }],
+    });
+    assert_eq!(firing.body, wanted);
+    assert_eq!(resolved.body["attachments"][0]["color"], "good");
+    assert_eq!(resolved.body["attachments"][0]["title"], "[RESOLVED] Slow (a page)");
+    assert!(wrong("slack", json!({})).contains("no Slack API URL nor App token set"));
+}
+
+#[tokio::test]
+async fn pagerduty_gets_events_of_one_incident() {
+    let settings = json!({"routing_key": "hunter2", "severity": "{{ .CommonLabels.severity }}",
+        "details": {"team": "db"}, "links": [{"href": "http://{{ .Receiver }}", "text": "here"}]});
+    let [firing, resolved] = posts("pagerduty", &settings, "{}").await;
+    assert_eq!(firing.uri, "/v2/enqueue");
+    let body = &firing.body;
+    assert_eq!(
+        (&body["routing_key"], &body["event_action"]),
+        (&"hunter2".into(), &"trigger".into())
+    );
+    assert_eq!(body["payload"]["summary"], SUBJECT);
+    assert_eq!(body["payload"]["severity"], "page");
+    assert_eq!(body["payload"]["source"], "Headrope");
+    let details = &body["payload"]["custom_details"];
+    assert_eq!((&details["num_firing"], &details["team"]), (&"1".into(), &"db".into()));
+    assert!(details["firing"].as_str().unwrap().contains(" - host = a\n"), "{details}");
+    assert_eq!(body["links"], json!([{"href": "http://team", "text": "here"}]));
+    assert_eq!(body["client_url"], "http://headrope.example/alerts");
+    assert_eq!(body["dedup_key"].as_str().unwrap().len(), 64);
+    assert_eq!(resolved.body["event_action"], "resolve");
+    assert_eq!(resolved.body["dedup_key"], body["dedup_key"]);
+    let told = wrong("pagerduty", json!({}));
+    assert!(told.contains("missing service or routing key in PagerDuty config"), "{told}");
+}
+
+#[tokio::test]
+async fn opsgenie_gets_an_alert_and_its_close() {
+    let settings = json!({"tags": "a, {{ .CommonLabels.host }},", "priority": "P2",
+        "message": "{{ range (list 1 2 3 4 5 6 7 8 9) }}fifteen letters {{ end }}",
+        "responders": [{"name": "{{ .Receiver }}", "type": "team"}]});
+    let [firing, resolved] = posts("opsgenie", &settings, "{}").await;
+    assert_eq!(
+        (firing.uri.as_str(), &firing.headers["authorization"]),
+        ("/v2/alerts", &"GenieKey hunter2".parse().unwrap())
+    );
+    let body = &firing.body;
+    let message = body["message"].as_str().unwrap();
+    assert!(message.chars().count() == 130 && message.ends_with('…'), "{message}");
+    assert_eq!(body["tags"], json!(["a", "a"]));
+    assert_eq!(body["priority"], "P2");
+    assert_eq!(body["responders"], json!([{"name": "team", "type": "team"}]));
+    assert_eq!(body["details"], json!({"alertname": "Slow", "host": "a", "severity": "page"}));
+    assert!(body["description"].as_str().unwrap().starts_with("Firing:\na is slow\n"));
+    let alias = body["alias"].as_str().unwrap();
+    assert_eq!(resolved.uri, format!("/v2/alerts/{alias}/close?identifierType=alias"));
+    assert_eq!(resolved.body, json!({"source": "http://headrope.example/alerts"}));
+}
+
+#[tokio::test]
+async fn telegram_and_discord_get_their_documents() {
+    let settings = json!({"bot_token": "1:hunter2", "chat_id": -100, "message_thread_id": 7, "message": "{{ .Status }}"});
+    let [firing, _] = posts("telegram", &settings, "{\"ok\":true}").await;
+    assert_eq!(firing.uri, "/bot1:hunter2/sendMessage");
+    let wanted = json!({"chat_id": -100, "text": "firing", "parse_mode": "HTML", "message_thread_id": 7,
+        "disable_web_page_preview": true, "disable_notification": false});
+    assert_eq!(firing.body, wanted);
+    let told = wrong("telegram", json!({"bot_token": "x", "chat_id": 1, "parse_mode": "y"}));
+    assert!(told.contains("unknown parse_mode on telegram_config"), "{told}");
+    assert!(wrong("telegram", json!({"bot_token": "x"})).contains("missing chat_id"));
+
+    let [firing, resolved] =
+        posts("discord", &json!({"webhook_url": "URL/hook", "content": "hey"}), "").await;
+    assert_eq!((firing.uri.as_str(), &firing.body["content"]), ("/hook", &"hey".into()));
+    assert_eq!(firing.body["embeds"][0]["title"], SUBJECT);
+    assert!(
+        firing.body["embeds"][0]["description"].as_str().unwrap().starts_with("**a is slow**\n")
+    );
+    assert_ne!(firing.body["embeds"][0]["color"], resolved.body["embeds"][0]["color"]);
+    assert!(
+        wrong("discord", json!({"webhook_url": "http://h/", "secret": "x"}))
+            .contains("unknown field `secret`")
+    );
+}
+
+#[tokio::test]
+async fn teams_gets_a_card() {
+    let settings = json!({"webhook_url": "URL/flow"});
+    let [firing, resolved] = posts("msteamsv2", &settings, "").await;
+    let attachment = &firing.body["attachments"][0];
+    assert_eq!(firing.body["type"], "message");
+    assert_eq!(attachment["contentType"], "application/vnd.microsoft.card.adaptive");
+    let card = &attachment["content"];
+    assert_eq!((&card["type"], &card["version"]), (&"AdaptiveCard".into(), &"1.4".into()));
+    assert_eq!(
+        (&card["body"][0]["text"], &card["body"][0]["color"]),
+        (&SUBJECT.into(), &"Attention".into())
+    );
+    assert_eq!(resolved.body["attachments"][0]["content"]["body"][0]["color"], "Good");
+    let [firing, _] = posts("msteams", &settings, "1").await;
+    assert_eq!(
+        (&firing.body["@type"], &firing.body["summary"]),
+        (&"MessageCard".into(), &SUBJECT.into())
+    );
+}
+
+#[tokio::test]
+async fn robots_are_signed_and_their_code_decides() {
+    let settings = json!({"webhook_url": "URL/robot/send?access_token=t", "secret": "SEC1", "mentions": ["138"]});
+    let [firing, _] = posts("dingtalk", &settings, "{\"errcode\":0,\"errmsg\":\"ok\"}").await;
+    // Of an independent tool: printf '0\nSEC1' | openssl dgst -sha256 -hmac SEC1 -binary | base64
+    assert_eq!(
+        firing.uri,
+        "/robot/send?access_token=t&timestamp=0&sign=zebZx8rtBKd9IsQjaS%2FrZRNPmiigdiVuil5Kd9xYBm4%3D"
+    );
+    assert_eq!(firing.body["msgtype"], "markdown");
+    assert_eq!(firing.body["markdown"]["title"], SUBJECT);
+    assert!(firing.body["markdown"]["text"].as_str().unwrap().ends_with(" @138"));
+    assert_eq!(firing.body["at"], json!({"atMobiles": ["138"], "isAtAll": false}));
+
+    let settings = json!({"webhook_url": "URL/hook/x", "secret": "SEC1"});
+    let [firing, resolved] = posts("feishu", &settings, "{\"code\":0}").await;
+    // printf '' | openssl dgst -sha256 -hmac $'0\nSEC1' -binary | base64
+    assert_eq!(
+        (&firing.body["timestamp"], &firing.body["sign"]),
+        (&"0".into(), &"0Zyg08ZRjC7n0Z+gsgHBDNQ2bMJA5TG9Kp1yD5rgcHM=".into())
+    );
+    assert_eq!(
+        firing.body["card"]["header"]["title"],
+        json!({"tag": "plain_text", "content": SUBJECT})
+    );
+    assert_eq!(firing.body["card"]["header"]["template"], "red");
+    assert_eq!(resolved.body["card"]["header"]["template"], "green");
+
+    let long = json!({"webhook_url": "URL/cgi-bin/webhook/send?key=k",
+        "text": format!("{{{{ .Status }}}} {}", "文".repeat(2_000))});
+    let [firing, _] = posts("wecom", &long, "{\"errcode\":0}").await;
+    let content = firing.body["markdown"]["content"].as_str().unwrap();
+    assert!(content.len() <= 4_096 && content.len() > 4_090 && content.ends_with('…'));
+
+    for (kind, answer, retries) in [
+        ("dingtalk", "{\"errcode\":310000,\"errmsg\":\"sign not match\"}", false),
+        ("dingtalk", "{\"errcode\":130101,\"errmsg\":\"too fast\"}", true),
+        ("feishu", "{\"code\":19021,\"msg\":\"sign match fail\"}", false),
+        ("wecom", "{\"errcode\":93000,\"errmsg\":\"invalid webhook url\"}", false),
+        ("wecom", "not a document", false),
+    ] {
+        let (url, _got) = receiver(vec![(200, answer)]).await;
+        let channels = open(kind, &json!({"webhook_url": url}), &Value::Null).unwrap();
+        let mut told = message(kind, vec![alert("Slow", "a", None)]);
+        told.deadline = Timestamp(5_000_000);
+        let error = channels.deliver(told).await.unwrap_err();
+        assert!(error.contains("answered"), "{error}");
+        assert_eq!(channels.counts()[kind].retries > 0, retries, "{kind} {answer}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn webhooks_may_be_templates_of_people() {
+    let (url, mut got) = receiver(vec![(200, "")]).await;
+    let settings = json!({"url": url.clone() + "/{{ .RouteLabels.team }}",
+        "payload": {"said": "{{ template \"mine\" . }}", "n": 3, "list": ["{{ .Status }}"]}});
+    let surroundings = Surroundings {
+        global: &Value::Null,
+        templates: vec![(
+            "mine.tmpl".to_owned(),
+            "{{ define \"mine\" }}{{ len .Alerts }} for {{ .Receiver }}{{ end }}".to_owned(),
+        )],
+        external_url: String::new(),
+    };
+    let integrations =
+        [Integration { receiver: "team", kind: "webhook", index: 0, settings: &settings }];
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(0));
+    let channels =
+        Channels::open(&Config::default(), surroundings, &integrations, Arc::clone(&clock))
+            .unwrap();
+    let mut told = message("webhook", vec![alert("Slow", "a", None)]);
+    told.route_labels.insert("team".to_owned(), "{{ .CommonLabels.host }}-x".to_owned());
+    channels.deliver(told.clone()).await.unwrap();
+    let got = got.recv().await.unwrap();
+    assert_eq!(got.uri, "/a-x");
+    assert_eq!(got.body, json!({"said": "1 for team", "n": 3, "list": ["firing"]}));
+    // A label of an alert cannot lead the message to where it may not go.
+    let settings = json!({"url": "http://{{ .CommonLabels.host }}/"});
+    let channels = open("webhook", &settings, &Value::Null).unwrap();
+    let error =
+        channels.deliver(message("webhook", vec![alert("Slow", "169.254.169.254", None)])).await;
+    assert!(error.unwrap_err().contains("link-local"));
+    let surroundings = Surroundings {
+        global: &Value::Null,
+        templates: vec![("bad.tmpl".to_owned(), "{{ define }}".to_owned())],
+        external_url: String::new(),
+    };
+    let problems = Channels::open(&Config::default(), surroundings, &[], clock).err().unwrap();
+    assert!(problems[0].text.starts_with("template: bad.tmpl:1:"), "{problems:?}");
 }

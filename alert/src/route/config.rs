@@ -176,6 +176,12 @@ impl Config {
         Self::parse(text, "", &Reading::default()).expect("the text is a configuration")
     }
 
+    /// Name of the file, as given.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// The file as it was read.
     #[must_use]
     pub fn source(&self) -> &str {

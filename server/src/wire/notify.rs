@@ -77,7 +77,9 @@ pub fn channels(
             settings: &one.settings,
         })
         .collect();
-    let surroundings = Surroundings { global: &routes.global, external_url: external_url(config) };
+    let templates = templates(routes)?;
+    let surroundings =
+        Surroundings { global: &routes.global, templates, external_url: external_url(config) };
     let opened = Channels::open(&config.action, surroundings, &integrations, clock);
     opened.map_err(|problems| {
         let told = problems.into_iter().map(|problem| {
@@ -86,6 +88,26 @@ pub fn channels(
         });
         anyhow!("{}", told.collect::<Vec<_>>().join("\n"))
     })
+}
+
+/// The files of templates that `routes` names; relative paths start at its folder. A pattern may fit none.
+fn templates(routes: &route::Config) -> Result<Vec<(String, String)>> {
+    let folder = Path::new(routes.file()).parent().unwrap_or(Path::new("."));
+    let mut found = Vec::new();
+    for glob in &routes.templates {
+        let path = folder.join(glob);
+        let files = match super::rules::matching(&path) {
+            Ok(files) => files,
+            Err(_) if glob.contains('*') => continue,
+            Err(error) => return Err(error),
+        };
+        for file in files {
+            let name = file.display().to_string();
+            let text = std::fs::read_to_string(&file);
+            found.push((name.clone(), text.with_context(|| format!("cannot read {name}"))?));
+        }
+    }
+    Ok(found)
 }
 
 /// Address under which people reach this server, for links.

@@ -41,7 +41,7 @@ pub fn groups(config: &Config) -> Result<Vec<Group>> {
 }
 
 /// The path itself, or with a `*` in its last part every file that fits, sorted.
-fn matching(path: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn matching(path: &Path) -> Result<Vec<PathBuf>> {
     let pattern = path.file_name().unwrap_or_default().to_string_lossy();
     let Some((before, after)) = pattern.split_once('*') else { return Ok(vec![path.to_owned()]) };
     let dir = path.parent().unwrap_or(Path::new("."));

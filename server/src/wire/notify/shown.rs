@@ -79,6 +79,11 @@ fn mask(value: &mut Value, section: &str) {
 fn hide(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::String(text) if text.starts_with("http") => {
+            // Of a URL its host may be seen.
+            let origin = reqwest::Url::parse(text).map(|url| url.origin().ascii_serialization());
+            *text = origin.map_or_else(|_| MASK.to_owned(), |origin| format!("{origin}/{MASK}"));
+        }
         other => *other = MASK.into(),
     }
 }
@@ -90,15 +95,16 @@ mod tests {
     #[test]
     fn no_secret_is_shown() {
         let shown = yaml(
-            "global: {smtp_auth_password: hunter2, slack_api_url: 'https://hunter2/', opsgenie_api_key: hunter2}\n\
+            "global: {smtp_auth_password: hunter2, slack_api_url: 'https://h/hunter2', opsgenie_api_key: hunter2}\n\
              receivers:\n- name: a\n  webhook_configs:\n  - url: http://h/hunter2\n    http_config:\n      \
              basic_auth: {username: u, password: hunter2}\n      authorization: {credentials: hunter2}\n      \
-             http_headers: {X: {secrets: [hunter2], values: [open]}}\n  slack_configs: [{api_url: 'http://hunter2'}]\n  \
+             http_headers: {X: {secrets: [hunter2], values: [open]}}\n  slack_configs: [{api_url: 'http://u:hunter2@h/x'}]\n  \
              opsgenie_configs: [{api_url: 'http://open/', api_key: hunter2}]\n  telegram_configs: [{bot_token: hunter2}]\n  \
              pagerduty_configs: [{routing_key: hunter2, url: 'http://open/'}]\n",
         );
         assert!(!shown.contains("hunter2"), "{shown}");
         assert!(shown.contains("username: \"u\"") && shown.contains("http://open/"), "{shown}");
+        assert!(shown.contains("\"https://h/<secret>\""), "{shown}");
         assert_eq!(shown.matches("<secret>").count(), 11, "{shown}");
     }
 }
