@@ -359,4 +359,16 @@ mod tests {
         assert!(!holds("a=~\"pa\"") && !holds("b=~\".+\"") && !holds("a=page,b=x"));
         assert!(parse("b!=x").unwrap()[0].takes_empty());
     }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn whatever_is_read_prints_and_reads_the_same(text in "[a-c{}=!~\"\\\\,. \n'é`]{0,24}") {
+            if let Ok(found) = parse(&text) {
+                let printed = braces(&found);
+                proptest::prop_assert_eq!(read(&printed), printed);
+            }
+        }
+    }
 }

@@ -369,6 +369,40 @@ fn a_message_under_way_is_not_overtaken() {
 }
 
 #[test]
+fn what_rules_fire_and_what_is_held_are_made_to_agree() {
+    let mut world = World::new(PLAIN);
+    world.fire("alertname=A cluster=x");
+    world.fire("alertname=B cluster=x");
+    let posted = Posted { labels: World::labels("alertname=P cluster=y"), ..Posted::default() };
+    let held = posted.check(world.now, 3_600 * NS_PER_S).unwrap();
+    world.router.post(held, world.now).unwrap();
+    world.until(20);
+    assert_eq!(world.told(), ["10 team A,B/", "10 team P/"]);
+    let since = world.now;
+    let firing = |name: &str, summary: &str| Held {
+        labels: Labels::new(World::labels(&format!("alertname={name} cluster=x"))),
+        annotations: Labels::new(vec![("summary".to_owned(), summary.to_owned())]),
+        starts_at: since,
+        ends_at: None,
+        updated_at: since,
+        timeout: false,
+        generator_url: String::new(),
+    };
+    // A has another text now, B was forgotten by its rule, C by us; P is not ours.
+    world.router.agree(vec![firing("A", "now 7"), firing("C", "")], world.now);
+    let a = &world.router.alerts[&firing("A", "").labels].held;
+    assert_eq!(
+        (a.annotations.value("summary"), a.starts_at),
+        (Some("now 7"), Timestamp::from_s(START))
+    );
+    world.until(100);
+    assert_eq!(world.told(), ["70 team A,C/B"]);
+    world.journal.clear();
+    world.router.agree(vec![firing("A", "now 7"), firing("C", "")], world.now);
+    assert_eq!(world.router.take_records(), [], "nothing is written when nothing is new");
+}
+
+#[test]
 fn bounds_hold_and_are_counted() {
     let config = Arc::new(Config::none());
     let limits = Limits { alerts_max: 2, groups_max: 1 };
