@@ -219,6 +219,80 @@ async fn alerts_of_other_servers_are_routed_inhibited_silenced_and_kept() {
     server.stop().await;
 }
 
+/// Whatever is acknowledged is told, although the server is killed right after it said so, time and again; and what is
+/// told twice for that has the same key and says the same.
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_over_crashes() {
+    let (home, mut receiver) = (Home::new(), Receiver::start().await);
+    let mut server = start(&home, &receiver).await;
+    let mut said: BTreeMap<String, Value> = BTreeMap::new();
+    for round in 0..4 {
+        let name = format!("Round{round}");
+        let starts_at = json!("2026-01-01T00:00:00Z");
+        for (status, ends_at) in
+            [("firing", json!("2200-01-01T00:00:00Z")), ("resolved", json!("2026-01-02T00:00:00Z"))]
+        {
+            let alert =
+                json!({"labels": {"alertname": name}, "startsAt": starts_at, "endsAt": ends_at});
+            assert_eq!(post(&server, json!([alert])).await, 200);
+            server.kill().await;
+            server = start(&home, &receiver).await;
+            loop {
+                let got =
+                    tokio::time::timeout(std::time::Duration::from_secs(90), receiver.got.recv());
+                let got =
+                    got.await.unwrap_or_else(|_| panic!("{name} {status}:\n{}", server.stderr()));
+                let got = got.expect("the receiver runs");
+                let alerts = got.body["alerts"].clone();
+                let is_it =
+                    alerts[0]["labels"]["alertname"] == *name && alerts[0]["status"] == status;
+                assert_eq!(*said.entry(got.key).or_insert_with(|| alerts.clone()), alerts);
+                if is_it {
+                    break;
+                }
+            }
+        }
+    }
+    until("all to be forgotten", async || {
+        (server.get("/api/v2/alerts").await == json!([])).then_some(())
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_prometheus_tells_us_of_its_alerts() {
+    let (home, mut receiver) = (Home::new(), Receiver::start().await);
+    let server = start(&home, &receiver).await;
+    home.write(
+        "foreign.yml",
+        "groups: [{name: g, rules: [{alert: Foreign, expr: vector(1) > 0, labels: {severity: page}}]}]",
+    );
+    let address = &server.addresses.http;
+    let config = home.write(
+        "prometheus.yml",
+        &format!(
+            "global: {{evaluation_interval: 1s, external_labels: {{site: far}}}}\nrule_files: [foreign.yml]\n\
+             alerting: {{alertmanagers: [{{path_prefix: /alertmanager, static_configs: [{{targets: ['{address}']}}]}}]}}\n"
+        ),
+    );
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut prometheus = tokio::process::Command::new("prometheus");
+    prometheus.arg(format!("--config.file={}", config.display()));
+    prometheus.arg(format!("--storage.tsdb.path={}", home.path().join("tsdb").display()));
+    prometheus.arg(format!("--web.listen-address={port}")).kill_on_drop(true);
+    prometheus.arg("--rules.alert.resend-delay=1s"); // The first time it may not know us yet.
+    prometheus.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let mut prometheus = prometheus.spawn().expect("prometheus is installed");
+    let got = receiver.next(&server).await;
+    assert_eq!((got.path.as_str(), names(&got)), ("/pager", vec![("Foreign", "firing")]));
+    let alert = &got.body["alerts"][0];
+    assert_eq!(alert["labels"], json!({"alertname": "Foreign", "severity": "page", "site": "far"}));
+    assert!(alert["generatorURL"].as_str().unwrap().contains("/graph?"), "{alert:#}");
+    prometheus.kill().await.unwrap();
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn a_wrong_configuration_is_told_with_its_place() {
     let home = Home::new();
