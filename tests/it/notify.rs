@@ -261,6 +261,26 @@ async fn nothing_acknowledged_is_lost_over_crashes() {
 }
 
 #[tokio::test]
+async fn templates_of_files_stand_in_messages() {
+    let (home, mut receiver) = (Home::new(), Receiver::start().await);
+    std::fs::create_dir(home.path().join("texts")).unwrap();
+    home.write("texts/ours.tmpl", "{{ define \"slack.default.title\" }}{{ .Status }}: {{ .GroupLabels.alertname }} at {{ .RouteLabels.site }}{{ end }}");
+    home.write("url", &format!("{}/slack\n", receiver.url));
+    let routes = format!(
+        "templates: ['texts/*.tmpl']\nroute: {{receiver: chat, group_by: [alertname], group_wait: 0s, labels: {{site: north}}}}\n\
+         receivers: [{{name: chat, slack_configs: [{{api_url_file: '{}'}}]}}]\n",
+        home.path().join("url").display()
+    );
+    home.write("alertmanager.yml", &routes);
+    let server = home.start("[alert]\nalertmanager_config = \"alertmanager.yml\"\n").await;
+    assert_eq!(post(&server, json!([{"labels": {"alertname": "Slow"}}])).await, 200);
+    let got = receiver.next(&server).await;
+    assert_eq!(got.path, "/slack");
+    assert_eq!(got.body["attachments"][0]["title"], "firing: Slow at north");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn a_prometheus_tells_us_of_its_alerts() {
     let (home, mut receiver) = (Home::new(), Receiver::start().await);
     let server = start(&home, &receiver).await;

@@ -15,7 +15,7 @@ use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::Sha256;
-use template::Template;
+use template::{Escape, Template};
 
 use super::channel::{Attempt, Outgoing, Service};
 use super::http::Sender;
@@ -229,9 +229,12 @@ impl Chat {
     }
 
     fn telegram(&self, render: &Render<'_>) -> Result<Value, String> {
+        let is_html = self.settings["parse_mode"] == "HTML";
+        // A label with a `<` would be a tag, and refused.
+        let escape = if is_html { Escape::Html } else { Escape::None };
         let mut body = json!({
             "chat_id": self.settings["chat_id"],
-            "text": render.short(&self.text, 4_096)?,
+            "text": shortened(render.escaped(&self.text, escape)?, 4_096),
             "disable_web_page_preview": true,
             "disable_notification": self.settings["disable_notification"],
         });

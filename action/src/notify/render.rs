@@ -73,6 +73,11 @@ impl<'a> Render<'a> {
 
     /// What `template` says.
     pub(crate) fn text(&self, template: &Template) -> Result<String, String> {
+        self.escaped(template, Escape::None)
+    }
+
+    /// The same, with its values escaped as `escape` asks.
+    pub(crate) fn escaped(&self, template: &Template, escape: Escape) -> Result<String, String> {
         let context = Context {
             data: self.data.clone(),
             variables: Vec::new(),
@@ -80,7 +85,7 @@ impl<'a> Render<'a> {
             external_url: self.external_url,
             query: &|_| Err("queries are for rules, not for notifications".to_owned()),
         };
-        let done = template.execute_with(self.library, &context, Escape::None);
+        let done = template.execute_with(self.library, &context, escape);
         done.map_err(|error| error.to_string())
     }
 

@@ -294,10 +294,10 @@ async fn opsgenie_gets_an_alert_and_its_close() {
 
 #[tokio::test]
 async fn telegram_and_discord_get_their_documents() {
-    let settings = json!({"bot_token": "1:hunter2", "chat_id": -100, "message_thread_id": 7, "message": "{{ .Status }}"});
+    let settings = json!({"bot_token": "1:hunter2", "chat_id": -100, "message_thread_id": 7, "message": "<b>{{ .Status }}</b> {{ \"1<2\" }}"});
     let [firing, _] = posts("telegram", &settings, "{\"ok\":true}").await;
     assert_eq!(firing.uri, "/bot1:hunter2/sendMessage");
-    let wanted = json!({"chat_id": -100, "text": "firing", "parse_mode": "HTML", "message_thread_id": 7,
+    let wanted = json!({"chat_id": -100, "text": "<b>firing</b> 1&lt;2", "parse_mode": "HTML", "message_thread_id": 7,
         "disable_web_page_preview": true, "disable_notification": false});
     assert_eq!(firing.body, wanted);
     let told = wrong("telegram", json!({"bot_token": "x", "chat_id": 1, "parse_mode": "y"}));
