@@ -177,6 +177,25 @@ impl Peer {
         Ok(())
     }
 
+    /// Waits until it has nothing to do any more.
+    ///
+    /// # Errors
+    ///
+    /// When it has ended, or works for ever.
+    pub fn settle(&self) -> Result<()> {
+        let (begin, mut quiet, mut before) = (clock::now(), 0, self.cpu_seconds()?);
+        while quiet < 4 {
+            clock::pause(Duration::from_millis(500));
+            let now = self.cpu_seconds()?;
+            quiet = if now - before < 0.05 { quiet + 1 } else { 0 };
+            before = now;
+            if begin.elapsed() > 5 * PATIENCE {
+                bail!("{} is busy for ever", self.kind.name());
+            }
+        }
+        Ok(())
+    }
+
     /// Asks it to end, and waits.
     ///
     /// # Errors
@@ -201,6 +220,7 @@ fn ours(program: &Path, data: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["run", "--no-agent", "--listen", any, "--otlp-grpc", any, "--otlp-http", any]);
     command.arg("--data-dir").arg(data);
+    command.env("HEADROPE_COLLECTOR__SAMPLE_AGE_MAX", "90d"); // As long as the peers.
     command
 }
 
@@ -208,8 +228,8 @@ fn victoria_metrics(http: &str, data: &Path) -> Command {
     let mut command = Command::new("victoria-metrics");
     command.arg(format!("-storageDataPath={}", data.display()));
     command.arg(format!("-httpListenAddr={http}"));
-    // A month is its shortest retention; queries see the newest samples.
-    command.args(["-retentionPeriod=1", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]);
+    // In months; queries see the newest samples.
+    command.args(["-retentionPeriod=3", "-search.latencyOffset=0s", "-loggerLevel=ERROR"]);
     command
 }
 
@@ -220,7 +240,8 @@ fn prometheus(http: &str, data: &Path, home: &Path) -> Result<Command> {
     command.arg(format!("--config.file={}", config.display()));
     command.arg(format!("--storage.tsdb.path={}", data.display()));
     command.arg(format!("--web.listen-address={http}"));
-    command.args(["--web.enable-remote-write-receiver", "--log.level=error"]);
+    command.args(["--storage.tsdb.retention.time=90d", "--web.enable-remote-write-receiver"]);
+    command.arg("--log.level=error");
     Ok(command)
 }
 

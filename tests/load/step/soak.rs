@@ -194,7 +194,7 @@ impl Soaking<'_> {
     }
 
     fn promql(&self, asked: &Asked) -> Result<()> {
-        for (expression, form, _) in query::PROMQL.iter().cycle() {
+        for (expression, form, _) in query::questions::HOUR.iter().cycle() {
             let now_s = clock::epoch_ms() / 1_000;
             let hour_s = (now_s - 3_600, now_s);
             asked.ask(expression, || query::send_query(self.peer, expression, *form, hour_s))?;
