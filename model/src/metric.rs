@@ -1,5 +1,7 @@
 //! Metrics and series: kinds, temporality, labels, the stale marker, and what defines a series.
 
+use std::cmp::Ordering;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::id::ResourceId;
@@ -75,8 +77,40 @@ impl Temporality {
 /// Label pairs, sorted by name in byte order, names unique.
 ///
 /// Cheap to clone: pairs and texts are shared.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, Default, Eq)]
 pub struct Labels(Arc<[(Arc<str>, Arc<str>)]>);
+
+impl PartialEq for Labels {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.cmp(other).is_eq()
+    }
+}
+
+impl Hash for Labels {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
+
+impl PartialOrd for Labels {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Labels {
+    /// Pair by pair. Most texts of two series of a metric are shared: those are not looked at.
+    fn cmp(&self, other: &Self) -> Ordering {
+        let order = |a: &Arc<str>, b: &Arc<str>| {
+            if Arc::ptr_eq(a, b) { Ordering::Equal } else { a.cmp(b) }
+        };
+        let pairs = self.0.iter().zip(&*other.0);
+        pairs
+            .map(|(a, b)| order(&a.0, &b.0).then_with(|| order(&a.1, &b.1)))
+            .find(|order| order.is_ne())
+            .unwrap_or_else(|| self.len().cmp(&other.len()))
+    }
+}
 
 impl Labels {
     /// Sorts `pairs`; of equal names the last one wins; empty values are dropped, as Prometheus does.
@@ -164,6 +198,25 @@ mod tests {
         assert_eq!(labels.iter().collect::<Vec<_>>(), [("a", "x"), ("b", "2")]);
         assert_eq!(labels.value("b"), Some("2"));
         assert_eq!(labels.value("c"), None);
+    }
+
+    #[test]
+    fn labels_compare_pair_by_pair_whoever_owns_the_texts() {
+        let of = |pairs: &[(&str, &str)]| -> Labels {
+            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        };
+        let (a, b) = (of(&[("x", "1"), ("y", "2")]), of(&[("x", "1"), ("y", "2")]));
+        assert_eq!((&a, a.cmp(&b)), (&b, Ordering::Equal));
+        assert_eq!(a.cmp(&a.clone()), Ordering::Equal);
+        for (less, more) in [
+            (of(&[("x", "1")]), a.clone()),
+            (of(&[("x", "1"), ("y", "1")]), a.clone()),
+            (of(&[("w", "9")]), a.clone()),
+            (of(&[]), a),
+        ] {
+            assert_eq!((less.cmp(&more), more.cmp(&less)), (Ordering::Less, Ordering::Greater));
+            assert_ne!(less, more);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use model::matcher::{MatchOp, Matcher};
 use model::time::TimeRange;
 use store::scan::{ScanLimit, TakeBytes};
 use store::schema::Table;
-use store::{Series, Snapshot};
+use store::{Kinds, Series, Snapshot};
 
 use crate::runtime::QueryMemory;
 
@@ -105,7 +105,17 @@ impl View {
         matchers: &[Matcher],
         range: TimeRange,
     ) -> std::result::Result<Vec<Arc<Series>>, store::Error> {
-        self.snapshot.select_in(self.tenant, matchers, range, &self.limit())
+        self.select_kinds(matchers, range, Kinds::All)
+    }
+
+    /// Likewise of some kinds alone.
+    pub(crate) fn select_kinds(
+        &self,
+        matchers: &[Matcher],
+        range: TimeRange,
+        kinds: Kinds,
+    ) -> std::result::Result<Vec<Arc<Series>>, store::Error> {
+        self.snapshot.select_in(self.tenant, matchers, (range, kinds), &self.limit())
     }
 }
 

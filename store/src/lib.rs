@@ -1,6 +1,7 @@
 //! The columns: durable, immutable, compacted. Called by `collector` (ingest) and `query` (snapshots).
 
 pub mod backup;
+pub mod parallel;
 pub mod scan;
 pub mod schema;
 
@@ -50,7 +51,7 @@ pub use memory::{Held, LIMIT_MIN, Memory, MemoryLimit, ParseMemoryLimitError, Pr
 pub use promote::with_promoted;
 pub use quarantine::Missing;
 pub use rebuild::Rebuilt;
-pub use registry::{Resource, ResourceDef, Series, resource_id};
+pub use registry::{Kinds, Resource, ResourceDef, Series, resource_id};
 pub use sample::{Resolved, Samples, SeriesRef};
 pub use snapshot::Snapshot;
 pub use stats::{MemoryStats, Retained, ShareStats, Stats, TableStats};

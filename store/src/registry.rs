@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::registry::identity::series_hash;
 use crate::registry::known::Known;
 use crate::registry::select::Filter;
+pub use crate::registry::select::Kinds;
 use crate::sample::Resolved;
 use crate::scan::ScanLimit;
 
@@ -505,7 +506,8 @@ impl Registry {
         matchers: &[model::matcher::Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
         let limit = ScanLimit::default();
-        let mut selected = self.select_active(tenant, &Filter::new(matchers)?, &limit)?;
+        let mut selected =
+            self.select_active(tenant, &Filter::new(matchers, Kinds::All)?, &limit)?;
         sort(&mut selected);
         Ok(selected)
     }

@@ -64,8 +64,6 @@ pub struct SeriesSamples {
     pub v: Vec<f64>,
     /// Start times in ms, `i64::MIN` where unknown; as long as `t`, or `None` when all are unknown.
     pub start_t: Option<Vec<i64>>,
-    /// Flags (see `schema::columns::FLAGS`); as long as `t`.
-    pub flags: Vec<u8>,
 }
 
 /// Series with samples in the range, in the order asked for; series without any are left out.

@@ -14,7 +14,7 @@ use crate::head::drafts::head_batches;
 use crate::head::records::Sought;
 use crate::live::Version;
 use crate::quarantine::Missing;
-use crate::registry::{Past, Registry, Resource, Series};
+use crate::registry::{Kinds, Past, Registry, Resource, Series};
 use crate::rollup::Resolution;
 use crate::scan::{
     BucketScan, HistogramScan, SampleScan, ScanLimit, SegmentScan, histograms, rollup, samples,
@@ -52,10 +52,10 @@ impl Snapshot {
         tenant: TenantId,
         matchers: &[Matcher],
     ) -> Result<Vec<Arc<Series>>, Error> {
-        self.select_in(tenant, matchers, TimeRange::ALL, &ScanLimit::default())
+        self.select_in(tenant, matchers, (TimeRange::ALL, Kinds::All), &ScanLimit::default())
     }
 
-    /// Likewise those that had rows on a day of `range`; active ones are given whenever their rows were. Their memory is
+    /// Likewise those of some kinds that had rows on a day of `range`; active ones are given whenever their rows were. Their memory is
     /// taken as `limit` says.
     ///
     /// Blocks on disk reads when it meets a day for the first time: call it on a blocking pool.
@@ -67,10 +67,10 @@ impl Snapshot {
         &self,
         tenant: TenantId,
         matchers: &[Matcher],
-        range: TimeRange,
+        (range, kinds): (TimeRange, Kinds),
         limit: &ScanLimit,
     ) -> Result<Vec<Arc<Series>>, Error> {
-        let wanted = (tenant, matchers, range);
+        let wanted = (tenant, matchers, kinds, range);
         self.past.select(&self.registry, &self.version.segments, wanted, limit)
     }
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use model::id::SeriesId;
 use model::matcher::Matcher;
 use model::time::{TimeRange, Timestamp};
-use store::Series;
+use store::{Kinds, Series};
 
 use super::StoreSource;
 use super::virtual_series::{self, Part, labels};
@@ -138,10 +138,8 @@ fn wanted(
 ) -> Result<HashMap<u64, Wanted>, Error> {
     let mut wanted = HashMap::new();
     for matchers in sets {
-        for series in view.select_in(matchers, range)? {
-            if virtual_series::is_plain(&series) {
-                wanted.insert(series.id.0, Wanted { series, shown: Shown::Plain });
-            }
+        for series in view.select_kinds(matchers, range, Kinds::Others)? {
+            wanted.insert(series.id.0, Wanted { series, shown: Shown::Plain });
         }
         let selected = virtual_series::select(view, matchers, range)?;
         for histogram in &selected.histograms {

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use model::matcher::Matcher;
 use model::metric::MetricKind;
 use model::time::{TimeRange, Timestamp};
-use store::Series;
 use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples};
 use store::schema::Table;
+use store::{Kinds, Series};
 
 use super::Metadata;
 use super::cut::{Cut, bound_text, classic, native};
 use super::rolled::{self, Rolled};
 use super::twins;
-use super::virtual_series::{self, Part, Selected, is_plain, labels};
+use super::virtual_series::{self, Part, Selected, labels};
 use crate::catalog::View;
 use crate::error::{Error, ErrorKind};
 use crate::promql::histogram::Histogram;
@@ -26,6 +26,12 @@ use crate::runtime::QueryMemory;
 /// The tables series are read from.
 const METRIC_TABLES: [Table; 5] =
     [Table::Samples, Table::HistPoints, Table::HistBuckets, Table::Samples5m, Table::Samples1h];
+
+/// Samples, and series, above which a stream ends and another begins: enough to be worth a thread.
+const STREAM_SAMPLES: usize = 65_536;
+const STREAM_SERIES: usize = 2_048;
+/// Floats a native histogram is as much work as.
+const HISTOGRAM_SAMPLES: usize = 32;
 
 /// How much too old the last time of a series may be after a restart.
 const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
@@ -47,11 +53,9 @@ impl StoreSource {
         ScanLimit { samples_max, ..self.view.limit() }
     }
 
-    /// Series shown as they are.
+    /// Series shown as they are: explicit histograms are shown in parts only.
     fn plain(&self, matchers: &[Matcher], range: TimeRange) -> Result<Vec<Arc<Series>>, Error> {
-        let mut series = self.view.select_in(matchers, range)?;
-        series.retain(|series| is_plain(series));
-        Ok(series)
+        Ok(self.view.select_kinds(matchers, range, Kinds::Others)?)
     }
 
     /// Hands `take` the labels of every series selected, buckets of explicit histograms without their bound.
@@ -211,13 +215,9 @@ impl SeriesSource for StoreSource {
             let floats = snapshot.samples(&series, select.range_ms, &limit).map_err(store_error)?;
             let histograms =
                 snapshot.histograms(&native, select.range_ms, &limit).map_err(store_error)?;
-            streams.push(Box::new(PlainStream {
-                floats: floats.peekable(),
-                histograms: histograms.peekable(),
-                order: series.into_iter().peekable(),
-                remark,
-                current: None,
-            }));
+            for stream in plain_streams(series, floats, histograms)? {
+                streams.push(Box::new(PlainStream { remark, ..stream }));
+            }
         }
         let selected =
             virtual_series::select(&self.view, select.matchers, range).map_err(refused)?;
@@ -255,11 +255,49 @@ pub(super) fn store_error(error: store::Error) -> SourceError {
     refused(Error::from(error))
 }
 
-/// Series as the store holds them, floats and native histograms side by side.
+/// Streams of about as many samples each; how many follows from the data alone, so that answers do too.
+fn plain_streams(
+    mut series: Vec<Arc<Series>>,
+    floats: SampleScan,
+    histograms: HistogramScan,
+) -> Result<Vec<PlainStream>, SourceError> {
+    let floats: Vec<_> = floats.collect::<Result<_, _>>().map_err(store_error)?;
+    let mut floats = floats.into_iter().peekable();
+    let histograms: Vec<_> = histograms.collect::<Result<_, _>>().map_err(store_error)?;
+    let mut histograms = histograms.into_iter().peekable();
+    let mut streams = Vec::new();
+    while !series.is_empty() {
+        let mut stream = PlainStream::default();
+        let (mut n_series, mut n_samples) = (0, 0);
+        let mut before: Option<&Arc<Series>> = None;
+        for next in &series {
+            let is_full = n_samples > STREAM_SAMPLES || n_series > STREAM_SERIES;
+            if is_full && before.is_some_and(|before| !twins::are(before, next)) {
+                break;
+            }
+            if let Some(found) = floats.next_if(|found| found.series.id == next.id) {
+                n_samples += found.t.len();
+                stream.floats.push_back(found);
+            }
+            if let Some(found) = histograms.next_if(|found| found.series.id == next.id) {
+                n_samples += found.points.len() * HISTOGRAM_SAMPLES;
+                stream.histograms.push_back(found);
+            }
+            (n_series, before) = (n_series + 1, Some(next));
+        }
+        let rest = series.split_off(n_series);
+        stream.order = std::mem::replace(&mut series, rest).into();
+        streams.push(stream);
+    }
+    Ok(streams)
+}
+
+/// Series as the store holds them, floats and native histograms side by side, in the order of their labels.
+#[derive(Default)]
 struct PlainStream {
-    order: Peekable<std::vec::IntoIter<Arc<Series>>>,
-    floats: Peekable<SampleScan>,
-    histograms: Peekable<HistogramScan>,
+    order: VecDeque<Arc<Series>>,
+    floats: VecDeque<SeriesSamples>,
+    histograms: VecDeque<SeriesHistograms>,
     remark: Option<&'static str>,
     current: Option<Plain>,
 }
@@ -286,9 +324,9 @@ impl Plain {
 
 impl PlainStream {
     fn advance(&mut self) -> Result<Option<Plain>, SourceError> {
-        while let Some(series) = self.order.next() {
+        while let Some(series) = self.order.pop_front() {
             let mut found = self.samples_of(&series)?;
-            while let Some(twin) = self.order.next_if(|next| twins::are(next, &series)) {
+            while let Some(twin) = pop_if(&mut self.order, |next| twins::are(next, &series)) {
                 found = twins::joined(found, self.samples_of(&twin)?, Plain::join);
             }
             if found.is_some() {
@@ -298,21 +336,19 @@ impl PlainStream {
         Ok(None)
     }
 
-    /// Both scans give series in the order they were asked for, without the empty ones.
+    /// Both scans gave series in the order they were asked for, without the empty ones.
     fn samples_of(&mut self, series: &Series) -> Result<Option<Plain>, SourceError> {
-        let floats = taken(self.floats.next_if(|found| match found {
-            Ok(found) => found.series.id == series.id,
-            Err(_) => true,
-        }))?;
-        let histograms = taken(self.histograms.next_if(|found| match found {
-            Ok(found) => found.series.id == series.id,
-            Err(_) => true,
-        }))?;
+        let floats = pop_if(&mut self.floats, |found| found.series.id == series.id);
+        let histograms = pop_if(&mut self.histograms, |found| found.series.id == series.id);
         if floats.is_none() && histograms.is_none() {
             return Ok(None);
         }
         plain(series, floats, histograms).map(Some)
     }
+}
+
+fn pop_if<T>(queue: &mut VecDeque<T>, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
+    if queue.front().is_some_and(is_wanted) { queue.pop_front() } else { None }
 }
 
 fn taken<T>(found: Option<Result<T, store::Error>>) -> Result<Option<T>, SourceError> {

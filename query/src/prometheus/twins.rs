@@ -69,7 +69,6 @@ pub(super) fn samples(a: SeriesSamples, b: SeriesSamples) -> SeriesSamples {
         start_t: has_starts.then(|| order.of(&starts(&a), &starts(&b))),
         t: order.of(&a.t, &b.t),
         v: order.of(&a.v, &b.v),
-        flags: order.of(&a.flags, &b.flags),
         series: a.series,
     }
 }

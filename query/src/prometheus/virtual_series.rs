@@ -3,9 +3,8 @@
 use std::sync::Arc;
 
 use model::matcher::{MatchOp, Matcher};
-use model::metric::MetricKind;
 use model::time::TimeRange;
-use store::Series;
+use store::{Kinds, Series};
 
 use crate::catalog::View;
 use crate::error::Error;
@@ -78,11 +77,6 @@ impl Selected {
     }
 }
 
-/// Whether the store's series is shown as it is. Explicit histograms are shown in parts only.
-pub(super) fn is_plain(series: &Series) -> bool {
-    series.def.kind != MetricKind::Histogram
-}
-
 /// Applies `matchers` to the parts of every explicit histogram.
 pub(super) fn select(
     view: &View,
@@ -110,8 +104,8 @@ pub(super) fn select(
             tests.push(compiled(matcher)?);
         }
     }
-    let series = view.select_in(&rest, range)?;
-    let histograms = series.into_iter().filter(|series| !is_plain(series)).filter_map(|series| {
+    let series = view.select_kinds(&rest, range, Kinds::ExplicitHistograms)?;
+    let histograms = series.into_iter().filter_map(|series| {
         let is_selected = |part: &Part| {
             let name = format!("{}{}", series.def.prom_name, part.suffix());
             tests.iter().all(|test| test.matches(&name))

@@ -29,6 +29,18 @@ struct MendedRange {
     samples: usize,
 }
 
+impl MendedRange {
+    fn join(&mut self, other: Self) {
+        let (first, more) = (&mut self.first, other.first);
+        first.t_ms = first.t_ms.min(more.t_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+        first.low = first.low.min(more.low);
+        first.high = first.high.max(more.high);
+        first.max_diff = first.max_diff.max(more.max_diff);
+        self.samples += other.samples;
+    }
+}
+
 /// What was noticed so far, per distinct text and place.
 #[derive(Debug, Default)]
 pub(crate) struct Annotations {
@@ -54,15 +66,21 @@ impl Annotations {
 
     /// Notes that the buckets of `metric` were not monotonic.
     pub(crate) fn mended(&mut self, place: Place, metric: &str, mended: Mended) {
-        let fresh = MendedRange { first: mended, last_ms: mended.t_ms, samples: 0 };
+        let one = MendedRange { first: mended, last_ms: mended.t_ms, samples: 1 };
         let key = (place.start, metric.to_owned());
-        let (_, range) = self.mended.entry(key).or_insert((place, fresh));
-        range.first.t_ms = range.first.t_ms.min(mended.t_ms);
-        range.last_ms = range.last_ms.max(mended.t_ms);
-        range.first.low = range.first.low.min(mended.low);
-        range.first.high = range.first.high.max(mended.high);
-        range.first.max_diff = range.first.max_diff.max(mended.max_diff);
-        range.samples += 1;
+        self.mended.entry(key).and_modify(|(_, range)| range.join(one)).or_insert((place, one));
+    }
+
+    /// Takes in what was noticed elsewhere in the same query.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.plain.extend(other.plain);
+        for ((start, metric), (place, count)) in other.overlaps {
+            self.overlaps.entry((start, metric)).or_insert((place, 0)).1 += count;
+        }
+        for (key, (place, more)) in other.mended {
+            let range = self.mended.entry(key);
+            range.and_modify(|(_, range)| range.join(more)).or_insert((place, more));
+        }
     }
 
     /// The rendered warnings and infos.

@@ -372,6 +372,26 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// One that works on some series of a selector, beside others.
+    fn part(&self) -> Self {
+        Self {
+            annotations: Annotations::default(),
+            stats: EvalStats::default(),
+            profile: None,
+            tally: self.tally.part(),
+            ..*self
+        }
+    }
+
+    /// Takes in what a part found.
+    fn join(&mut self, part: Self) {
+        self.annotations.join(part.annotations);
+        self.stats.series += part.stats.series;
+        self.stats.samples += part.stats.samples;
+        self.stats.samples_peak = self.stats.samples_peak.max(part.stats.samples_peak);
+        self.tally.join(&part.tally);
+    }
+
     fn answer(self, value: Value, query: &Query, grid: Grid) -> Answer {
         let (warnings, infos) = self.annotations.render(&query.text);
         let total = self.tally.total();

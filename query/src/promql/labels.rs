@@ -13,54 +13,56 @@ pub const NAME: &str = "__name__";
 /// Labels that describe the metric and go with its name.
 const RESERVED: [&str; 3] = [NAME, "__type__", "__unit__"];
 
-/// Name and value.
-pub type Pair = (Arc<str>, Arc<str>);
-
 /// Label pairs sorted by name in byte order; names unique, values not empty.
 #[derive(Clone)]
 pub struct Labels(Arc<Inner>);
 
+/// Three allocations, however many labels there are.
 struct Inner {
     hash: u64,
-    pairs: Box<[Pair]>,
+    /// Names and values, one after the other.
+    text: Box<str>,
+    /// Where each of them ends in `text`: name, value, name, ...
+    ends: Box<[u32]>,
 }
 
 impl Labels {
-    /// Sorts `pairs`; of equal names the last wins; empty values are dropped.
-    #[must_use]
-    pub fn new(mut pairs: Vec<Pair>) -> Self {
-        pairs.reverse();
-        pairs.sort_by(|a, b| a.0.cmp(&b.0));
-        pairs.dedup_by(|later, earlier| later.0 == earlier.0);
-        pairs.retain(|(_, value)| !value.is_empty());
-        Self::sorted(pairs)
-    }
-
-    fn sorted(pairs: Vec<Pair>) -> Self {
-        let hash = hash_of(&pairs);
-        Self(Arc::new(Inner { hash, pairs: pairs.into_boxed_slice() }))
+    /// Pairs whose names ascend and whose values are not empty.
+    fn sorted<'a>(pairs: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Self {
+        let texts = pairs.flat_map(|(name, value)| [name, value]);
+        let (n_texts, n_bytes) =
+            texts.clone().fold((0, 0), |(n, bytes), text| (n + 1, bytes + text.len()));
+        let (mut text, mut ends) = (String::with_capacity(n_bytes), Vec::with_capacity(n_texts));
+        for part in texts.clone() {
+            text.push_str(part);
+            ends.push(u32::try_from(text.len()).expect("labels of one series are below 4 GiB"));
+        }
+        let hash = hash_of(texts, n_bytes + n_texts);
+        let (text, ends) = (text.into_boxed_str(), ends.into_boxed_slice());
+        Self(Arc::new(Inner { hash, text, ends }))
     }
 
     /// No labels.
     #[must_use]
     pub fn empty() -> Self {
-        Self::sorted(Vec::new())
+        Self::sorted(std::iter::empty())
     }
 
-    /// From texts.
+    /// Sorts the pairs; of equal names the last wins; empty values are dropped.
     pub fn from_texts<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        Self::new(pairs.into_iter().map(|(name, value)| (name.into(), value.into())).collect())
+        let mut pairs: Vec<(&str, &str)> = pairs.into_iter().collect();
+        if !pairs.is_sorted_by(|a, b| a.0 < b.0) {
+            pairs.reverse();
+            pairs.sort_by(|a, b| a.0.cmp(b.0));
+            pairs.dedup_by(|later, earlier| later.0 == earlier.0);
+        }
+        Self::sorted(pairs.into_iter().filter(|(_, value)| !value.is_empty()))
     }
 
     /// The value of `name`; empty when there is no such label.
     #[must_use]
     pub fn value(&self, name: &str) -> &str {
-        self.pair(name).map_or("", |(_, value)| value)
-    }
-
-    fn pair(&self, name: &str) -> Option<&Pair> {
-        let pairs = &self.0.pairs;
-        pairs.binary_search_by(|(key, _)| key.as_ref().cmp(name)).ok().map(|i| &pairs[i])
+        self.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
     }
 
     /// The metric name; empty when there is none.
@@ -70,20 +72,26 @@ impl Labels {
     }
 
     /// The pairs in name order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        self.0.pairs.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + Clone {
+        let Inner { text, ends, .. } = &*self.0;
+        let mut from = 0;
+        ends.chunks_exact(2).map(move |pair| {
+            let (name, value) = (from..pair[0] as usize, pair[0] as usize..pair[1] as usize);
+            from = value.end;
+            (&text[name], &text[value])
+        })
     }
 
     /// Number of labels.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.pairs.len()
+        self.0.ends.len() / 2
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.pairs.is_empty()
+        self.0.ends.is_empty()
     }
 
     /// xxHash64 of the sorted, length-prefixed labels.
@@ -95,10 +103,8 @@ impl Labels {
     /// Those labels for which `keep` holds.
     #[must_use]
     pub fn filter(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
-        if self.iter().all(|(name, _)| keep(name)) {
-            return self.clone();
-        }
-        Self::sorted(self.0.pairs.iter().filter(|(name, _)| keep(name)).cloned().collect())
+        let kept: Vec<(&str, &str)> = self.iter().filter(|(name, _)| keep(name)).collect();
+        if kept.len() == self.len() { self.clone() } else { Self::sorted(kept.into_iter()) }
     }
 
     /// Without `__name__`, `__type__` and `__unit__`.
@@ -113,9 +119,7 @@ impl Labels {
         if self.value(name) == value {
             return self.clone();
         }
-        let mut pairs: Vec<Pair> = self.0.pairs.to_vec();
-        pairs.push((name.into(), value.into()));
-        Self::new(pairs)
+        Self::from_texts(self.iter().chain([(name, value)]))
     }
 }
 
@@ -128,7 +132,9 @@ pub fn is_reserved(name: &str) -> bool {
 impl PartialEq for Labels {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.hash == other.0.hash && self.0.pairs == other.0.pairs)
+            || (self.0.hash == other.0.hash
+                && self.0.ends == other.0.ends
+                && self.0.text == other.0.text)
     }
 }
 
@@ -148,7 +154,7 @@ impl PartialOrd for Labels {
 
 impl Ord for Labels {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.0.pairs.cmp(&other.0.pairs)
+        self.iter().cmp(other.iter())
     }
 }
 
@@ -194,9 +200,10 @@ impl From<&Labels> for model::metric::Labels {
     }
 }
 
-fn hash_of(pairs: &[Pair]) -> u64 {
-    let mut bytes = Vec::with_capacity(64);
-    for text in pairs.iter().flat_map(|(name, value)| [name, value]) {
+/// Of texts that take so many bytes with their lengths, or a few more.
+fn hash_of<'a>(texts: impl Iterator<Item = &'a str>, n_bytes: usize) -> u64 {
+    let mut bytes = Vec::with_capacity(n_bytes);
+    for text in texts {
         match u8::try_from(text.len()) {
             Ok(len) if len < 255 => bytes.push(len),
             _ => {

@@ -5,7 +5,7 @@ mod histogram;
 use std::sync::Arc;
 
 use super::histogram::Histogram;
-use super::labels::{Labels, NAME, Pair};
+use super::labels::{Labels, NAME};
 use super::number::{parse_number, unquote};
 use super::value::Reading;
 use model::metric::STALE_NAN_BITS;
@@ -57,7 +57,7 @@ pub fn parse_metric(text: &str) -> Result<(Labels, &str), String> {
         .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':')))
         .unwrap_or(text.len());
     let (name, mut rest) = text.split_at(name_len);
-    let mut pairs: Vec<Pair> = Vec::new();
+    let mut pairs: Vec<(String, String)> = Vec::new();
     if !name.is_empty() {
         pairs.push((NAME.into(), name.into()));
     }
@@ -66,10 +66,14 @@ pub fn parse_metric(text: &str) -> Result<(Labels, &str), String> {
     } else if name.is_empty() {
         return Err(format!("series description starts with neither a name nor {{: {text:?}"));
     }
-    Ok((Labels::new(pairs), rest))
+    let pairs = pairs.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    Ok((Labels::from_texts(pairs), rest))
 }
 
-fn parse_pairs<'a>(mut rest: &'a str, pairs: &mut Vec<Pair>) -> Result<&'a str, String> {
+fn parse_pairs<'a>(
+    mut rest: &'a str,
+    pairs: &mut Vec<(String, String)>,
+) -> Result<&'a str, String> {
     loop {
         rest = rest.trim_start();
         if let Some(after) = rest.strip_prefix('}') {
@@ -79,10 +83,10 @@ fn parse_pairs<'a>(mut rest: &'a str, pairs: &mut Vec<Pair>) -> Result<&'a str, 
         rest = after.trim_start();
         if let Some(after) = rest.strip_prefix('=') {
             let (value, after, _) = parse_word(after.trim_start())?;
-            pairs.push((name.into(), value.into()));
+            pairs.push((name, value));
             rest = after.trim_start();
         } else if quoted {
-            pairs.push((NAME.into(), name.into()));
+            pairs.push((NAME.into(), name));
         } else {
             return Err(format!("label {name} has no value"));
         }

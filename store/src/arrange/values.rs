@@ -1,5 +1,6 @@
 //! The value columns `scale`, `v_ctr`, `v_int`, `v_f64`: filled series by series, read row by row.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -101,6 +102,28 @@ impl<'a> Values<'a> {
             int: column(columns::V_INT)?.as_primitive_opt::<Int64Type>()?,
             float: column(columns::V_F64)?.as_primitive_opt::<Float64Type>()?,
         })
+    }
+
+    /// Appends the values of `rows`, NaN where no column has one.
+    pub(crate) fn extend(&self, rows: Range<usize>, out: &mut Vec<f64>) {
+        let nulls = |array: &dyn Array| {
+            array.nulls().map_or(0, |nulls| nulls.slice(rows.start, rows.len()).null_count())
+        };
+        let n_null_floats = nulls(self.float);
+        if n_null_floats == 0 {
+            out.extend_from_slice(&self.float.values()[rows]);
+            return;
+        }
+        // Most series are integers of one scale from end to end.
+        let whole = [self.ctr, self.int].into_iter().find(|whole| nulls(*whole) == 0);
+        match (whole, self.scale) {
+            (Some(whole), Some(scale)) if n_null_floats == rows.len() && nulls(scale) == 0 => {
+                let scales = &scale.values()[rows.clone()];
+                let joined = whole.values()[rows].iter().zip(scales);
+                out.extend(joined.map(|(whole, scale)| join(*whole, *scale)));
+            }
+            _ => out.extend(rows.map(|row| self.value(row).unwrap_or(f64::NAN))),
+        }
     }
 
     /// The value of a row; `None` when no column has one.

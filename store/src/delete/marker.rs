@@ -10,7 +10,7 @@ use crate::core::Core;
 use crate::delete::matching::Conditions;
 use crate::delete::{DeleteFrom, DeleteRecord};
 use crate::error::Error;
-use crate::registry::Resource;
+use crate::registry::{Kinds, Resource};
 use crate::rollup::Resolution;
 use crate::scan::ScanLimit;
 use crate::schema::{Table, columns, segment_schema};
@@ -40,7 +40,7 @@ impl Marker {
         let delete = &record.delete;
         let conditions = Conditions::new(&delete.matchers)?;
         let (registry, segments) = (&core.registry, core.live.segments());
-        let wanted = (delete.tenant, &delete.matchers[..], TimeRange::ALL);
+        let wanted = (delete.tenant, &delete.matchers[..], Kinds::All, TimeRange::ALL);
         let (series, resources) = match delete.from {
             DeleteFrom::Metrics => {
                 (core.past.select(registry, &segments, wanted, &ScanLimit::default())?, Vec::new())

@@ -380,6 +380,11 @@ impl Known {
         self.emitters.get(row.resource).1
     }
 
+    /// What the series in `slot` measures.
+    pub(super) fn kind(&self, slot: u32) -> MetricKind {
+        MetricKind::from_u8(self.metrics.get(self.rows.row(slot).metric).kind)
+    }
+
     /// The series in `slot`, its texts shared with the registry.
     pub(super) fn series(&self, slot: u32) -> Arc<Series> {
         let row = self.rows.row(slot);

@@ -14,7 +14,7 @@ use crate::definition::resource::read_resources;
 use crate::definition::{read_bounds, read_series};
 use crate::error::Error;
 use crate::registry::known::Known;
-use crate::registry::select::Filter;
+use crate::registry::select::{Filter, Kinds};
 use crate::registry::{IdMap, Registry, Resource, SERIES_BYTES, Series, sort};
 use crate::scan::ScanLimit;
 use crate::schema::Table;
@@ -62,10 +62,10 @@ impl Past {
         &self,
         registry: &Registry,
         segments: &[Arc<Segment>],
-        (tenant, matchers, range): (TenantId, &[Matcher], TimeRange),
+        (tenant, matchers, kinds, range): (TenantId, &[Matcher], Kinds, TimeRange),
         limit: &ScanLimit,
     ) -> Result<Vec<Arc<Series>>, Error> {
-        let filter = Filter::new(matchers)?;
+        let filter = Filter::new(matchers, kinds)?;
         loop {
             let n_evictions = registry.n_evictions.load(Ordering::Acquire);
             let pages = self.pages(registry, segments, (tenant, Table::Series, range))?;
@@ -305,7 +305,7 @@ mod tests {
         let mut known = Known::default();
         known.add(resolved.id.0, TenantId(0), &def, None);
         let pages = [Arc::new(Page::Series(Box::new(known)))];
-        let filter = Filter::new(&[]).unwrap();
+        let filter = Filter::new(&[], Kinds::All).unwrap();
         let selected = || -> Vec<(SeriesId, bool)> {
             let limit = ScanLimit::default();
             let series = select(&registry, &pages, (TenantId(0), &filter), &limit).unwrap();

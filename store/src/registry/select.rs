@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
+use model::metric::MetricKind;
 use regex::{Regex, RegexBuilder};
 use roaring::RoaringBitmap;
 
@@ -51,8 +52,22 @@ impl Test {
     }
 }
 
+/// Which kinds of series a selection is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kinds {
+    /// All of them.
+    All,
+    /// Histograms with explicit bounds.
+    ExplicitHistograms,
+    /// All the others.
+    Others,
+}
+
 /// Matchers with their expressions compiled.
-pub(super) struct Filter(Vec<(String, Test)>);
+pub(super) struct Filter {
+    tests: Vec<(String, Test)>,
+    kinds: Kinds,
+}
 
 /// A label as one registry knows it.
 struct Label<'a> {
@@ -63,19 +78,27 @@ struct Label<'a> {
 }
 
 impl Filter {
-    pub(super) fn new(matchers: &[Matcher]) -> Result<Self, Error> {
-        matchers
-            .iter()
-            .map(|matcher| Ok((matcher.name.clone(), Test::new(matcher)?)))
-            .collect::<Result<_, Error>>()
-            .map(Self)
+    pub(super) fn new(matchers: &[Matcher], kinds: Kinds) -> Result<Self, Error> {
+        let test = |matcher: &Matcher| Ok((matcher.name.clone(), Test::new(matcher)?));
+        let tests = matchers.iter().map(test).collect::<Result<_, Error>>()?;
+        Ok(Self { tests, kinds })
     }
 
-    /// Slots of `tenant`'s series that satisfy all matchers, visible or not.
+    /// Slots of `tenant`'s series of these kinds that satisfy all matchers, visible or not.
     pub(super) fn select(&self, known: &Known, tenant: TenantId) -> RoaringBitmap {
+        let mut slots = self.matching(known, tenant);
+        if self.kinds != Kinds::All {
+            let is_histogram = |slot: &u32| known.kind(*slot) == MetricKind::Histogram;
+            let wanted = self.kinds == Kinds::ExplicitHistograms;
+            slots = slots.iter().filter(|slot| is_histogram(slot) == wanted).collect();
+        }
+        slots
+    }
+
+    fn matching(&self, known: &Known, tenant: TenantId) -> RoaringBitmap {
         let Some(index) = known.index(tenant) else { return RoaringBitmap::new() };
         let mut found: Option<RoaringBitmap> = None;
-        for (name, test) in &self.0 {
+        for (name, test) in &self.tests {
             if let Test::Equal(value) = test
                 && !value.is_empty()
             {
@@ -85,7 +108,7 @@ impl Filter {
         }
         // What demands a value narrows; what an absent label satisfies only takes away, and comes last.
         for demands in [true, false] {
-            for (name, test) in &self.0 {
+            for (name, test) in &self.tests {
                 let is_done = matches!(test, Test::Equal(value) if !value.is_empty());
                 if is_done || test.holds("") == demands {
                     continue;

@@ -85,19 +85,19 @@ impl<'a> PageReader<'a> {
     pub(crate) fn new(
         segment: &'a Segment,
         wanted: &Wanted<'_>,
-        (names, kept): (&[&str], Option<Kept>),
+        (names, kept, share): (&[&str], Option<Kept>, Share),
     ) -> Result<Self, Error> {
         let blocks = segment.blocks()?;
-        let known = index::runs(segment).map(|runs| select_runs(&runs, wanted));
-        if known.as_ref().is_some_and(|(_, n_rows)| *n_rows == 0) {
+        let known = index::runs(segment).map(|runs| select_runs(&runs, wanted, share));
+        if known.as_ref().is_some_and(|selection| !selection.selects_any()) {
             return Ok(Self { segment, blocks, batches: None });
         }
         let builder = segment.reader(&blocks)?;
-        let (mut selection, n_rows) = known.unwrap_or_else(|| select(builder.metadata(), wanted));
+        let mut selection = known.unwrap_or_else(|| select(builder.metadata(), wanted, share));
         if let Some(kept) = kept {
             selection = selection.intersection(&kept.selection);
         }
-        if n_rows == 0 || !selection.selects_any() {
+        if !selection.selects_any() {
             return Ok(Self { segment, blocks, batches: None });
         }
         let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
@@ -120,28 +120,49 @@ impl Iterator for PageReader<'_> {
     }
 }
 
-/// Rows of the series wanted, and how many there are.
-fn select_runs(runs: &Runs, wanted: &Wanted<'_>) -> (RowSelection, usize) {
-    let ranges: Vec<Range<usize>> =
-        runs.ranges(wanted.range_ms, |id| wanted.place(id).is_some()).collect();
-    let n_rows = ranges.iter().map(Range::len).sum();
-    (RowSelection::from_consecutive_ranges(ranges.into_iter(), runs.rows()), n_rows)
+/// Which part of the rows that may be wanted a reader reads: the `nth` of so many of equal size.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Share {
+    pub(crate) nth: usize,
+    pub(crate) of: usize,
 }
 
-/// Rows of pages that may hold wanted rows, and how many there are.
-fn select(metadata: &ParquetMetaData, wanted: &Wanted<'_>) -> (RowSelection, usize) {
+impl Share {
+    pub(crate) const ALL: Self = Self { nth: 0, of: 1 };
+
+    /// The selection of this share of `ranges`, in a file of `n_rows` rows.
+    fn select(self, ranges: Vec<Range<usize>>, n_rows: usize) -> RowSelection {
+        let n_wanted: usize = ranges.iter().map(Range::len).sum();
+        let (first, end) = (n_wanted * self.nth / self.of, n_wanted * (self.nth + 1) / self.of);
+        let mut before = 0;
+        let cut = ranges.into_iter().filter_map(|rows| {
+            let from = rows.start + first.saturating_sub(before).min(rows.len());
+            let to = rows.start + end.saturating_sub(before).min(rows.len());
+            before += rows.len();
+            (from < to).then_some(from..to)
+        });
+        RowSelection::from_consecutive_ranges(cut, n_rows)
+    }
+}
+
+/// Rows of the series wanted.
+fn select_runs(runs: &Runs, wanted: &Wanted<'_>, share: Share) -> RowSelection {
+    let ranges = runs.ranges(wanted.range_ms, |id| wanted.place(id).is_some()).collect();
+    share.select(ranges, runs.rows())
+}
+
+/// Rows of pages that may hold wanted rows.
+fn select(metadata: &ParquetMetaData, wanted: &Wanted<'_>, share: Share) -> RowSelection {
     let mut ranges: Vec<Range<usize>> = Vec::new();
-    let mut n_rows = 0;
     let mut first_row = 0;
     for group in 0..metadata.num_row_groups() {
         let group_rows = usize::try_from(metadata.row_group(group).num_rows()).unwrap_or(0);
         for page in pages(metadata, group, group_rows, wanted) {
-            n_rows += page.len();
             ranges.push(first_row + page.start..first_row + page.end);
         }
         first_row += group_rows;
     }
-    (RowSelection::from_consecutive_ranges(ranges.into_iter(), first_row), n_rows)
+    share.select(ranges, first_row)
 }
 
 /// Row ranges, within the group, of pages that may hold wanted rows. Without an index the whole group may.

@@ -155,10 +155,16 @@ impl Evaluator<'_> {
     }
 
     fn absent_over_time(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {
-        let columns = self.windows(&call.args[0], "absent_over_time", grid, |_, _, window| {
-            let empty = window.floats.is_empty() && window.histograms.is_empty();
-            Ok(if empty { Cell::None } else { Cell::Float(1.0) })
-        })?;
+        let range = (&call.args[0], "absent_over_time");
+        let columns = self.windows(
+            range,
+            grid,
+            || (),
+            |_, (), _, window| {
+                let empty = window.floats.is_empty() && window.histograms.is_empty();
+                Ok(if empty { Cell::None } else { Cell::Float(1.0) })
+            },
+        )?;
         Ok(absent_column(&call.args[0], &columns, grid))
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::column::{Cell, Column, Grid};
 use super::rate::{Kindred, note_hints};
+use super::select::Made;
 use super::window::{Notes, Track, Window, plain_values};
 use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::{Edges, VectorSelector};
@@ -230,9 +231,9 @@ impl Evaluator<'_> {
         let lookback = self.options.lookback_ms;
         let from = first.saturating_sub(lookback).saturating_add(1);
         let range_ms = (from, last.saturating_add(lookback));
-        let mut columns = Vec::new();
+        let made = Made::default();
         self.each_series(selector, range_ms, Hints::default(), |evaluator, slices| {
-            evaluator.room(columns.len() + 1, grid)?;
+            evaluator.room(made.columns() + 1, grid)?;
             let track = Track::new(slices, false);
             let cells = grid.times().map(|t| {
                 let at = reference.time(t);
@@ -247,12 +248,12 @@ impl Evaluator<'_> {
                 }
             });
             let column = Column::new(track.labels.clone(), cells.collect());
-            if !column.is_empty() {
-                columns.push(column);
+            if column.is_empty() {
+                return Ok(None);
             }
-            Ok(())
-        })?;
-        Ok(columns)
+            made.add(&column);
+            Ok(Some(column))
+        })
     }
 }
 

@@ -11,7 +11,6 @@ use super::window::{Notes, Window};
 use super::{EvalError, Evaluator, execution, rate};
 use crate::promql::annotate::Annotations;
 use crate::promql::ast::{Call, ValueType};
-use crate::promql::labels::Labels;
 use crate::promql::number::{percent_g, quote};
 use crate::promql::place::Place;
 
@@ -68,32 +67,29 @@ impl Evaluator<'_> {
         }
         // Also of `quantile_over_time`, whose first argument is not the range.
         let place = call.args[0].place();
-        let mut now = vec![0.0; numbers.len()];
-        // A name is remarked on once a series, not once a step.
-        let mut remarked: Option<Labels> = None;
-        let remarks = matches!(name, "rate" | "increase");
-        let columns = self.windows(arg, name, grid, |evaluator, step, window| {
-            for (slot, values) in now.iter_mut().zip(&numbers) {
-                *slot = values[step];
-            }
-            if name == "double_exponential_smoothing" {
-                check_factors(&now)?;
-            }
-            let annotations = &mut evaluator.annotations;
-            let mut notes = Notes { annotations, labels: &window.track.labels, place };
-            let cell = match window.buckets.is_empty() {
-                true => function(window, &now, &mut notes),
-                false => rolled::cell(name, window),
-            };
-            if remarks
-                && matches!(cell, Cell::Float(_))
-                && remarked.as_ref() != Some(&window.track.labels)
-            {
-                rate::note_odd_name(&mut notes);
-                remarked = Some(window.track.labels.clone());
-            }
-            Ok(cell)
-        })?;
+        // The numbers of a step, and whether the name was remarked on: once a series, not once a step.
+        let state = || (vec![0.0; numbers.len()], !matches!(name, "rate" | "increase"));
+        let columns =
+            self.windows((arg, name), grid, state, |evaluator, state, step, window| {
+                let (now, is_remarked) = state;
+                for (slot, values) in now.iter_mut().zip(&numbers) {
+                    *slot = values[step];
+                }
+                if name == "double_exponential_smoothing" {
+                    check_factors(now)?;
+                }
+                let annotations = &mut evaluator.annotations;
+                let mut notes = Notes { annotations, labels: &window.track.labels, place };
+                let cell = match window.buckets.is_empty() {
+                    true => function(window, now, &mut notes),
+                    false => rolled::cell(name, window),
+                };
+                if !*is_remarked && matches!(cell, Cell::Float(_)) {
+                    rate::note_odd_name(&mut notes);
+                    *is_remarked = true;
+                }
+                Ok(cell)
+            })?;
         if matches!(name, "last_over_time" | "first_over_time") {
             return Ok(columns);
         }

@@ -1,9 +1,11 @@
 //! Instant selectors: the newest sample within lookback at each step.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use model::metric::is_stale;
+use store::parallel;
 use tokio::time::Instant;
 
 use super::column::{Cell, Column, Grid};
@@ -71,78 +73,115 @@ impl Evaluator<'_> {
         let (first, last) = reference.bounds(grid);
         let lookback = self.options.lookback_ms;
         let hints = Hints { need_start: aspect == Aspect::StartTime, ..Hints::default() };
-        let mut columns = Vec::new();
-        let mut held = 0;
+        let made = Made::default();
         let range_ms = (first.saturating_sub(lookback).saturating_add(1), last);
         self.each_series(selector, range_ms, hints, |evaluator, slices| {
-            evaluator.room(columns.len() + 1, grid)?;
+            evaluator.room(made.columns() + 1, grid)?;
             let mut walk = Newest::new(slices, lookback);
             let cells: Vec<Cell> =
                 grid.times().map(|t| walk.at(reference.time(t), aspect)).collect();
             let column = Column::new(slices.labels.clone(), cells);
-            if !column.is_empty() {
-                for (step, cell) in column.cells.iter().enumerate() {
-                    let samples = cell.samples();
-                    evaluator.tally.add(step, samples, samples);
-                }
-                held += column.samples();
-                evaluator.hold(held)?;
-                columns.push(column);
+            if column.is_empty() {
+                return Ok(None);
             }
-            Ok(())
-        })?;
-        Ok(columns)
+            for (step, cell) in column.cells.iter().enumerate() {
+                let samples = cell.samples();
+                evaluator.tally.add(step, samples, samples);
+            }
+            evaluator.hold(made.add(&column))?;
+            Ok(Some(column))
+        })
     }
 
-    /// Hands every series of a selector to `visit`.
-    pub(super) fn each_series(
+    /// What `visit` makes of each series of a selector, in their order. The streams of the source are read beside each
+    /// other, each by an evaluator of its own.
+    pub(super) fn each_series<T: Send>(
         &mut self,
         selector: &VectorSelector,
         range_ms: (i64, i64),
         hints: Hints<'_>,
-        mut visit: impl FnMut(&mut Self, SeriesSlices<'_>) -> Result<(), EvalError>,
-    ) -> Result<(), EvalError> {
+        visit: impl Fn(&mut Self, SeriesSlices<'_>) -> Result<Option<T>, EvalError> + Sync,
+    ) -> Result<Vec<T>, EvalError> {
         let matchers = selector.all_matchers();
         let hints = Hints { step_ms: self.times.step_ms, ..hints };
         let select = Select { matchers: &matchers, range_ms, hints };
         let source = self.source;
-        let (mut n_series, mut n_samples) = (0, 0);
         let watch = self.begin_reading(|| selector.to_string(), selector.place);
         let mut reading = Stopwatch::new(watch.is_watched());
         let streams = source.select(&select)?;
         reading.pause();
-        for mut stream in streams {
-            if let Some(remark) = stream.remark() {
-                self.annotations.warn(selector.place, remark.to_owned());
-            }
+        for remark in streams.iter().filter_map(|stream| stream.remark()) {
+            self.annotations.warn(selector.place, remark.to_owned());
+        }
+        let (whole, n_series) = (&*self, AtomicUsize::new(0));
+        let parts = parallel::map(streams, |mut stream| {
+            let (mut part, mut made) = (whole.part(), Vec::new());
+            let mut reading = Stopwatch::new(watch.is_watched());
             loop {
                 reading.resume();
                 let next = stream.next()?;
                 reading.pause();
                 let Some(slices) = next else { break };
-                self.options.stop.check()?;
-                n_series += 1;
-                if n_series > self.options.max_series {
-                    let max = self.options.max_series;
-                    return Err(execution(format!(
-                        "selector {selector} matches more than {max} series"
-                    )));
+                part.options.stop.check()?;
+                if n_series.fetch_add(1, Ordering::Relaxed) >= part.options.max_series {
+                    return Err(too_many_series(selector, part.options.max_series));
                 }
-                let samples = (slices.t.len() + slices.h_t.len() + slices.buckets.len()) as u64;
-                n_samples += samples;
-                self.stats.series += 1;
-                self.stats.samples += samples;
-                self.options.progress.add(samples);
-                if selector.statistics_only && !slices.h.is_empty() {
+                part.count(&slices);
+                made.extend(if selector.statistics_only && !slices.h.is_empty() {
                     let judged = with_judged_resets(slices.h);
-                    visit(self, SeriesSlices { h: &judged, ..slices })?;
+                    visit(&mut part, SeriesSlices { h: &judged, ..slices })?
                 } else {
-                    visit(self, slices)?;
-                }
+                    visit(&mut part, slices)?
+                });
             }
+            Ok((part, reading.spent, made))
+        })?;
+        let before = self.stats;
+        let mut all = Vec::new();
+        for (part, spent, made) in parts {
+            self.join(part);
+            reading.spent += spent;
+            all.extend(made);
         }
-        self.end_reading(selector.place, [n_series as u64, n_samples], reading.spent);
-        Ok(())
+        let read = [self.stats.series - before.series, self.stats.samples - before.samples];
+        self.end_reading(selector.place, read, reading.spent);
+        Ok(all)
+    }
+
+    /// Counts what is read.
+    fn count(&mut self, slices: &SeriesSlices<'_>) {
+        let samples = (slices.t.len() + slices.h_t.len() + slices.buckets.len()) as u64;
+        self.stats.series += 1;
+        self.stats.samples += samples;
+        self.options.progress.add(samples);
+    }
+}
+
+fn too_many_series(selector: &VectorSelector, max: usize) -> EvalError {
+    execution(format!("selector {selector} matches more than {max} series"))
+}
+
+/// What was made of the series of a selector so far, by all who work on them.
+#[derive(Default)]
+pub(super) struct Made {
+    columns: AtomicUsize,
+    samples: AtomicUsize,
+}
+
+impl Made {
+    pub(super) fn columns(&self) -> usize {
+        self.columns.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn samples(&self) -> usize {
+        self.samples.load(Ordering::Relaxed)
+    }
+
+    /// One more; returns the samples of all.
+    pub(super) fn add(&self, column: &Column) -> usize {
+        self.columns.fetch_add(1, Ordering::Relaxed);
+        let samples = column.samples();
+        self.samples.fetch_add(samples, Ordering::Relaxed) + samples
     }
 }
 

@@ -29,6 +29,19 @@ impl Tally {
         Self { steps: per_step.then(|| vec![StepSamples::default(); len]), ..Self::default() }
     }
 
+    /// An empty one for a part of the work at the same place.
+    pub(super) fn part(&self) -> Self {
+        let steps = self.steps.as_ref().map(|steps| vec![StepSamples::default(); steps.len()]);
+        Self { total: StepSamples::default(), steps, ..*self }
+    }
+
+    /// Takes in what a part counted.
+    pub(super) fn join(&mut self, part: &Self) {
+        self.total.add(part.total);
+        let steps = self.steps.iter_mut().flatten().zip(part.steps.iter().flatten());
+        steps.for_each(|(step, more)| step.add(*more));
+    }
+
     /// Samples looked at for `step`, of them `read` for the first time.
     pub(super) fn add(&mut self, step: usize, queryable: usize, read: usize) {
         if self.depth == 0 {

@@ -9,7 +9,7 @@ use model::metric::is_stale;
 
 use super::column::{Cell, Column, Grid};
 use super::rate::Breaks;
-use super::select::Reference;
+use super::select::{Made, Reference};
 use super::{EvalError, Evaluator};
 use crate::promql::annotate::Annotations;
 use crate::promql::ast::{Edges, Expr, MatrixSelector};
@@ -267,17 +267,19 @@ fn advance(range: &mut Range<usize>, t: &[i64], from: i64, to: i64) {
 
 impl Evaluator<'_> {
     /// Runs `visit` over all windows of all series of a range argument; series without any cell are left out.
-    pub(super) fn windows(
+    ///
+    /// `state` makes what `visit` keeps from window to window of one series.
+    pub(super) fn windows<S>(
         &mut self,
-        arg: &Expr,
-        function: &str,
+        (arg, function): (&Expr, &str),
         grid: Grid,
-        mut visit: impl FnMut(&mut Self, usize, &Window<'_>) -> Result<Cell, EvalError>,
+        state: impl Fn() -> S + Sync,
+        visit: impl Fn(&mut Self, &mut S, usize, &Window<'_>) -> Result<Cell, EvalError> + Sync,
     ) -> Result<Vec<Column>, EvalError> {
-        let mut columns = Vec::new();
-        let mut held = 0;
+        let made = Made::default();
         self.tracks(arg, function, grid, |evaluator, span, track| {
-            evaluator.room(columns.len() + 1, grid)?;
+            evaluator.room(made.columns() + 1, grid)?;
+            let (held, mut state) = (made.samples(), state());
             let (mut seen, mut unchecked) = (0, 0);
             let cells = span.walk(track, grid, |step, window| {
                 let samples = track.samples(window);
@@ -290,27 +292,26 @@ impl Evaluator<'_> {
                 seen = window.ends();
                 evaluator.tally.add(step, samples, fresh);
                 evaluator.hold(held + samples)?;
-                visit(evaluator, step, window)
+                visit(evaluator, &mut state, step, window)
             })?;
             let labels = track.labels.clone();
             let column = Column { labels, drop_name: track.drop_name, cells };
-            if !column.is_empty() {
-                held += column.samples();
-                columns.push(column);
+            if column.is_empty() {
+                return Ok(None);
             }
-            Ok(())
-        })?;
-        Ok(columns)
+            made.add(&column);
+            Ok(Some(column))
+        })
     }
 
-    /// Hands every series of a range argument to `visit`, with the windows to be laid over it.
-    fn tracks(
+    /// What `visit` makes of every series of a range argument and the windows to be laid over it.
+    fn tracks<T: Send>(
         &mut self,
         arg: &Expr,
         function: &str,
         grid: Grid,
-        mut visit: impl FnMut(&mut Self, Span, &Track<'_>) -> Result<(), EvalError>,
-    ) -> Result<(), EvalError> {
+        visit: impl Fn(&mut Self, Span, &Track<'_>) -> Result<Option<T>, EvalError> + Sync,
+    ) -> Result<Vec<T>, EvalError> {
         match arg.bare() {
             Expr::Matrix(matrix) => {
                 let span = self.span(matrix);
@@ -342,11 +343,12 @@ impl Evaluator<'_> {
                     edges: Edges::Plain,
                     lookback_ms: 0,
                 };
+                let mut made = Vec::new();
                 for track in self.subquery(subquery, grid)? {
-                    visit(self, span, &track)?;
+                    made.extend(visit(self, span, &track)?);
                 }
                 self.held = held;
-                Ok(())
+                Ok(made)
             }
             _ => Err(super::execution("the argument is not a range vector")),
         }
@@ -367,12 +369,11 @@ impl Evaluator<'_> {
         expr: &Expr,
         grid: Grid,
     ) -> Result<Vec<SeriesValues>, EvalError> {
-        let mut out = Vec::new();
         if matches!(expr.bare(), Expr::Subquery(_)) {
             self.tally.flatten();
         }
-        self.tracks(expr, "", grid, |evaluator, span, track| {
-            let mut series = None;
+        let mut out = self.tracks(expr, "", grid, |evaluator, span, track| {
+            let mut series: Option<SeriesValues> = None;
             span.walk(track, grid, |step, window| {
                 let samples = track.samples(window);
                 evaluator.tally.add(step, samples, samples);
@@ -380,15 +381,12 @@ impl Evaluator<'_> {
                 series = super::extended::bare(window)?;
                 Ok(Cell::None)
             })?;
-            if let Some(mut series) = series {
-                if track.drop_name {
-                    series.labels = series.labels.without_name();
-                }
-                out.push(series);
+            if let Some(series) = series.as_mut().filter(|_| track.drop_name) {
+                series.labels = series.labels.without_name();
             }
-            Ok(())
+            Ok(series)
         })?;
-        out.sort_by(|a: &SeriesValues, b| a.labels.cmp(&b.labels));
+        out.sort_by(|a, b| a.labels.cmp(&b.labels));
         Ok(out)
     }
 }

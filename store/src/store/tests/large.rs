@@ -70,12 +70,15 @@ async fn what_a_reader_selects_and_copies_is_taken_first() {
         ScanLimit { take: Some(Arc::new(take)), ..ScanLimit::default() }
     };
     let snapshot = store.snapshot();
-    let found = snapshot.select_in(TENANT, &[], TimeRange::ALL, &limit(u64::MAX)).unwrap();
+    let found = snapshot
+        .select_in(TENANT, &[], (TimeRange::ALL, crate::Kinds::All), &limit(u64::MAX))
+        .unwrap();
     let of_select = taken.swap(0, Ordering::Relaxed);
     assert!(of_select >= 50 * 300, "{of_select} bytes of 50 series");
     assert_eq!(snapshot.samples(&found, (0, i64::MAX), &limit(u64::MAX)).unwrap().count(), 50);
     assert!(taken.swap(0, Ordering::Relaxed) >= 50 * 100);
-    let refused = snapshot.select_in(TENANT, &[], TimeRange::ALL, &limit(of_select - 1));
+    let refused =
+        snapshot.select_in(TENANT, &[], (TimeRange::ALL, crate::Kinds::All), &limit(of_select - 1));
     assert!(matches!(refused, Err(Error::Full { .. })));
     taken.store(0, Ordering::Relaxed);
     let refused = snapshot.samples(&found, (0, i64::MAX), &limit(100)).map(|_| ()).unwrap_err();

@@ -101,10 +101,7 @@ fn seen(store: &Store) -> Vec<Vec<String>> {
     let samples = snapshot.samples(&series, all, &limit).unwrap().map(|slice| {
         let slice = slice.unwrap();
         let bits: Vec<u64> = slice.v.iter().map(|v| v.to_bits()).collect();
-        format!(
-            "{} {:?} {bits:?} {:?} {:?}",
-            slice.series.id.0, slice.t, slice.start_t, slice.flags
-        )
+        format!("{} {:?} {bits:?} {:?}", slice.series.id.0, slice.t, slice.start_t)
     });
     let histograms = snapshot.histograms(&series, all, &limit).unwrap().map(|slice| {
         let slice = slice.unwrap();
