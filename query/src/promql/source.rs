@@ -117,6 +117,8 @@ pub struct MemorySample {
 #[derive(Debug, Default)]
 pub struct MemorySource {
     series: BTreeMap<Labels, MemorySeries>,
+    /// Series in a stream; 0: all of them.
+    stream_len: usize,
 }
 
 #[derive(Debug, Default)]
@@ -137,6 +139,12 @@ impl MemorySource {
             series.remove(sample.t_ms);
             series.put(sample);
         }
+    }
+
+    /// A source that hands its series out in streams of so many.
+    #[must_use]
+    pub fn in_streams_of(stream_len: usize) -> Self {
+        Self { stream_len, ..Self::default() }
     }
 
     /// Forgets everything.
@@ -222,6 +230,11 @@ impl SeriesSource for MemorySource {
                 matchers.iter().all(|(name, matcher)| matcher.matches(labels.value(name)))
             })
             .collect();
-        Ok(vec![Box::new(MemoryStream { series: matching.into_iter(), range_ms: select.range_ms })])
+        let len = if self.stream_len == 0 { matching.len().max(1) } else { self.stream_len };
+        let stream = |series: &[(&'a Labels, &'a MemorySeries)]| -> Box<dyn SeriesStream + 'a> {
+            let series = series.to_vec();
+            Box::new(MemoryStream { series: series.into_iter(), range_ms: select.range_ms })
+        };
+        Ok(matching.chunks(len).map(stream).collect())
     }
 }

@@ -24,8 +24,12 @@ pub struct Report {
 /// Runs a test file; `file` is its name in messages.
 #[must_use]
 pub fn run(text: &str, file: &str) -> Report {
+    run_over(MemorySource::default(), text, file)
+}
+
+/// Likewise over a source that was chosen.
+pub(crate) fn run_over(mut source: MemorySource, text: &str, file: &str) -> Report {
     let mut report = Report::default();
-    let mut source = MemorySource::default();
     for (line, command) in read::commands(text) {
         let outcome = match command {
             Ok(Command::Clear) => {

@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use store::parallel;
+
 use super::call::string;
 use super::column::{Cell, Column, Grid};
-use super::over_time::{Mean, quantile_of, sum_of};
+use super::over_time::{Mean, quantile_of};
 use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::{Aggregate, AggregateOp};
-use crate::promql::histogram::{CompensatedHistogram, Histogram};
+use crate::promql::histogram::{CompensatedHistogram, Histogram, kahan};
 use crate::promql::labels::{Labels, is_reserved};
 use crate::promql::number::{decimal, is_label_name, quote};
 
@@ -73,21 +75,44 @@ impl Evaluator<'_> {
             }
         }
         let columns = self.vector(&aggregate.expr, grid)?;
+        let groups = groups(aggregate, &columns);
+        let floats = self.fold_columns(aggregate.op, &columns, &groups)?;
         let mut out = Vec::new();
-        for group in groups(aggregate, &columns) {
+        for (group, floats) in groups.into_iter().zip(floats) {
             self.options.stop.check()?;
-            let cells = (0..grid.len).map(|step| {
-                let q = numbers.get(step).copied().unwrap_or(f64::NAN);
-                let members = group.members.iter().map(|i| &columns[*i]);
-                self.fold(aggregate, q, step, members)
+            let cells = floats.unwrap_or_else(|| {
+                let cells = (0..grid.len).map(|step| {
+                    let q = numbers.get(step).copied().unwrap_or(f64::NAN);
+                    let members = group.members.iter().map(|i| &columns[*i]);
+                    self.fold(aggregate, q, step, members)
+                });
+                cells.collect()
             });
-            let cells = cells.collect();
             let column = Column { labels: group.labels, drop_name: group.drop_name, cells };
             if !column.is_empty() {
                 out.push(column);
             }
         }
         Ok(out)
+    }
+
+    /// The cells of each group, taken column by column; `None` of a group where that cannot be done.
+    fn fold_columns(
+        &self,
+        op: AggregateOp,
+        columns: &[Column],
+        groups: &[Group],
+    ) -> Result<Vec<Option<Vec<Cell>>>, EvalError> {
+        let Some(empty) = Fold::of(op) else { return Ok(vec![None; groups.len()]) };
+        let fold = |group: &Group| {
+            self.options.stop.check()?;
+            Ok(folded(&empty, group.members.iter().map(|i| &columns[*i])))
+        };
+        let n_cells = columns.first().map_or(0, |column| column.cells.len() * columns.len());
+        if n_cells < CELLS_A_THREAD {
+            return groups.iter().map(fold).collect();
+        }
+        parallel::map(groups.iter().collect(), fold)
     }
 
     /// One group at one step.
@@ -198,19 +223,85 @@ impl Evaluator<'_> {
     }
 }
 
+/// Cells that are worth a thread.
+const CELLS_A_THREAD: usize = 65_536;
+
+/// A fold of floats that takes one after the other.
+#[derive(Clone)]
+enum Fold {
+    Count(f64),
+    Group,
+    Sum { sum: f64, low: f64 },
+    Mean(Mean),
+    Least(f64),
+    Most(f64),
+}
+
+impl Fold {
+    /// Of nothing yet; `None` for what needs all values at once.
+    const fn of(op: AggregateOp) -> Option<Self> {
+        Some(match op {
+            AggregateOp::Count => Self::Count(0.0),
+            AggregateOp::Group => Self::Group,
+            AggregateOp::Sum => Self::Sum { sum: 0.0, low: 0.0 },
+            AggregateOp::Avg => Self::Mean(Mean::EMPTY),
+            AggregateOp::Min => Self::Least(f64::NAN),
+            AggregateOp::Max => Self::Most(f64::NAN),
+            _ => return None,
+        })
+    }
+
+    fn add(&mut self, value: f64) {
+        match self {
+            Self::Count(count) => *count += 1.0,
+            Self::Group => {}
+            Self::Sum { sum, low } => (*sum, *low) = kahan(value, *sum, *low),
+            Self::Mean(mean) => mean.add(value),
+            Self::Least(least) if value < *least || least.is_nan() => *least = value,
+            Self::Most(most) if value > *most || most.is_nan() => *most = value,
+            Self::Least(_) | Self::Most(_) => {}
+        }
+    }
+
+    fn value(&self) -> f64 {
+        match self {
+            Self::Count(count) => *count,
+            Self::Group => 1.0,
+            Self::Sum { sum, low } if sum.is_finite() || sum.is_nan() => sum + low,
+            Self::Sum { sum, .. } => *sum,
+            Self::Mean(mean) => mean.value(),
+            Self::Least(value) | Self::Most(value) => *value,
+        }
+    }
+}
+
+/// Folds columns of floats one after the other: the same order at every step as value by value. `None` when there is a
+/// histogram among them.
+fn folded<'c>(empty: &Fold, members: impl Iterator<Item = &'c Column>) -> Option<Vec<Cell>> {
+    let mut folds: Vec<Option<Fold>> = Vec::new();
+    for column in members {
+        folds.resize(column.cells.len(), None);
+        for (fold, cell) in folds.iter_mut().zip(&column.cells) {
+            match cell {
+                Cell::None => {}
+                Cell::Float(value) => fold.get_or_insert_with(|| empty.clone()).add(*value),
+                Cell::Histogram(_) => return None,
+            }
+        }
+    }
+    let cell = |fold: Option<Fold>| fold.map_or(Cell::None, |fold| Cell::Float(fold.value()));
+    Some(folds.into_iter().map(cell).collect())
+}
+
 fn fold_floats(op: AggregateOp, q: f64, values: impl Iterator<Item = f64>) -> f64 {
     match op {
-        AggregateOp::Sum => sum_of(values),
-        AggregateOp::Avg => {
-            let mut mean = Mean::default();
-            values.for_each(|value| mean.add(value));
-            mean.value()
-        }
-        AggregateOp::Min => values.fold(f64::NAN, |m, v| if v < m || m.is_nan() { v } else { m }),
-        AggregateOp::Max => values.fold(f64::NAN, |m, v| if v > m || m.is_nan() { v } else { m }),
         AggregateOp::Stdvar => variance(values),
         AggregateOp::Stddev => variance(values).sqrt(),
-        _ => quantile_of(q, &mut values.collect::<Vec<_>>()),
+        AggregateOp::Quantile => quantile_of(q, &mut values.collect::<Vec<_>>()),
+        _ => Fold::of(op).map_or(f64::NAN, |mut fold| {
+            values.for_each(|value| fold.add(value));
+            fold.value()
+        }),
     }
 }
 

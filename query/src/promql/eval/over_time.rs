@@ -52,7 +52,7 @@ pub(super) fn range_function(name: &str) -> Option<RangeFunction> {
 
 pub(super) use float::quantile_of;
 pub(super) use history::{Kind, Point, points};
-pub(super) use mean::{Mean, sum_of};
+pub(super) use mean::Mean;
 
 impl Evaluator<'_> {
     pub(super) fn range_call(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {

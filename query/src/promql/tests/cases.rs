@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::source::MemorySource;
 use super::super::testlang;
 
 /// Cases of the reference that pass, by file. Numbers may only grow.
@@ -36,9 +37,13 @@ fn the_references_cases_pass() {
     for (name, passing) in REFERENCE {
         let file = format!("{name}.test");
         let text = std::fs::read_to_string(folder.join(&file)).expect("the file is listed");
-        let report = testlang::run(&text, &file);
-        assert!(report.passed >= passing, "{} of {passing}: {:#?}", report.passed, report.failures);
-        assert_eq!(report.failures, [""; 0], "{file}");
+        // All series in one stream; and each in its own, evaluated side by side.
+        for source in [MemorySource::default(), MemorySource::in_streams_of(1)] {
+            let report = testlang::run_over(source, &text, &file);
+            let passed = report.passed;
+            assert!(passed >= passing, "{passed} of {passing}: {:#?}", report.failures);
+            assert_eq!(report.failures, [""; 0], "{file}");
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::promql::eval::column::Cell;
 use crate::promql::eval::window::{Notes, Window};
 
 /// Compensated mean that falls back to an incremental one when the sum would overflow.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(in crate::promql::eval) struct Mean {
     sum: f64,
     c: f64,
@@ -17,6 +17,10 @@ pub(in crate::promql::eval) struct Mean {
 }
 
 impl Mean {
+    /// Of nothing yet.
+    pub(in crate::promql::eval) const EMPTY: Self =
+        Self { sum: 0.0, c: 0.0, mean: 0.0, count: 0.0, incremental: false };
+
     pub(in crate::promql::eval) fn add(&mut self, value: f64) {
         self.count += 1.0;
         let n = self.count;
@@ -49,7 +53,7 @@ impl Mean {
 }
 
 /// Compensated sum of floats.
-pub(in crate::promql::eval) fn sum_of(values: impl IntoIterator<Item = f64>) -> f64 {
+fn sum_of(values: impl IntoIterator<Item = f64>) -> f64 {
     let (mut sum, mut c) = (0.0, 0.0);
     for value in values {
         (sum, c) = crate::promql::histogram::kahan(value, sum, c);
@@ -94,7 +98,7 @@ pub(super) fn avg(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Cell
         }
         (true, false) => fold(window, notes, true),
         (false, true) => {
-            let mut mean = Mean::default();
+            let mut mean = Mean::EMPTY;
             for value in window.v() {
                 mean.add(*value);
             }
