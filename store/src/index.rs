@@ -12,6 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use roaring::RoaringBitmap;
 
+use crate::scan::blocks::KEPT;
 use crate::schema::{Table, columns};
 use crate::segment::read::Segment;
 
@@ -47,15 +48,17 @@ const WORDS: &str = "headrope-words-v1";
 const IDS: &str = "headrope-ids-v1";
 const TRACES: &str = "headrope-trace-rows-v1";
 
-/// Changes how many bytes of indexes and footers are kept in memory between queries; what is above goes at once.
+/// Changes how many bytes of indexes, footers and decoded samples are kept in memory between queries; what is above goes
+/// at once. Half is for the samples.
 pub fn set_cache_limit(bytes: u64) {
-    cache::CACHE.set_limit(bytes);
+    KEPT.set_limit(bytes / 2);
+    cache::CACHE.set_limit(bytes - bytes / 2);
 }
 
-/// Bytes of indexes and footers kept in memory between queries.
+/// Bytes of indexes, footers and decoded samples kept in memory between queries.
 #[must_use]
 pub fn cache_bytes() -> u64 {
-    cache::CACHE.bytes()
+    cache::CACHE.bytes() + KEPT.bytes()
 }
 
 /// Bytes of memory that building the indexes of a segment of so many rows takes.

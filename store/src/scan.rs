@@ -19,6 +19,7 @@ use crate::registry::Series;
 use crate::schema::Table;
 use crate::segment::read::Segment;
 
+pub(crate) mod blocks;
 mod files;
 pub(crate) mod histograms;
 pub(crate) mod pages;

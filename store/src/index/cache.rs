@@ -17,7 +17,8 @@ pub(crate) struct Cache {
     state: Mutex<State>,
 }
 
-type Key = (PathBuf, &'static str);
+/// File, kind, and which of the kind.
+type Key = (PathBuf, &'static str, usize);
 
 #[derive(Default)]
 struct State {
@@ -35,7 +36,7 @@ struct Entry {
 }
 
 impl Cache {
-    fn new(limit: u64) -> Self {
+    pub(crate) fn new(limit: u64) -> Self {
         Self { state: Mutex::new(State { limit, ..State::default() }) }
     }
 
@@ -47,7 +48,7 @@ impl Cache {
         kind: &'static str,
         load: impl FnOnce() -> Option<(T, usize)>,
     ) -> Option<Arc<T>> {
-        let key = (file.to_owned(), kind);
+        let key = (file.to_owned(), kind, 0);
         if let Some(found) = self.state().find(&key)
             && let Ok(value) = found.downcast()
         {
@@ -57,6 +58,32 @@ impl Cache {
         let value = Arc::new(value);
         self.state().keep(key, Arc::clone(&value) as Arc<dyn Any + Send + Sync>, bytes as u64);
         Some(value)
+    }
+
+    /// The `nth` value of `kind` for `file`, if it is kept.
+    pub(crate) fn find<T: Any + Send + Sync>(
+        &self,
+        file: &Path,
+        kind: &'static str,
+        nth: usize,
+    ) -> Option<Arc<T>> {
+        self.state().find(&(file.to_owned(), kind, nth))?.downcast().ok()
+    }
+
+    /// Keeps a value of `bytes` as the `nth` of `kind` for `file`.
+    pub(crate) fn keep<T: Any + Send + Sync>(
+        &self,
+        file: &Path,
+        (kind, nth): (&'static str, usize),
+        value: Arc<T>,
+        bytes: usize,
+    ) {
+        self.state().keep((file.to_owned(), kind, nth), value, bytes as u64);
+    }
+
+    /// Bytes that may be kept.
+    pub(crate) fn limit(&self) -> u64 {
+        self.state().limit
     }
 
     /// Changes how many bytes are kept; what is above goes at once.

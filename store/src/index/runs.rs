@@ -128,12 +128,12 @@ impl Runs {
         self.ends.last().map_or(0, |end| *end as usize)
     }
 
-    /// The rows of each series that may have some in `range` (ms, both ends included) and that `is_wanted`.
-    pub(crate) fn ranges(
+    /// The rows of each series that is `wanted` and may have some in `range` (ms, both ends included), with what that gave.
+    pub(crate) fn ranges<T>(
         &self,
         range: (i64, i64),
-        is_wanted: impl Fn(u64) -> bool,
-    ) -> impl Iterator<Item = Range<usize>> {
+        wanted: impl Fn(u64) -> Option<T>,
+    ) -> impl Iterator<Item = (T, Range<usize>)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let rows = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
         let may_hold = move |(from, length): (i32, u32)| {
@@ -141,7 +141,7 @@ impl Runs {
             first <= range.1 && range.0 <= first.saturating_add(length.into())
         };
         self.ids.iter().zip(&self.times).zip(rows).filter_map(move |((id, times), rows)| {
-            (may_hold(*times) && is_wanted(*id)).then_some(rows)
+            Some((wanted(*id).filter(|_| may_hold(*times))?, rows))
         })
     }
 }
@@ -179,10 +179,10 @@ mod tests {
                 let rows = row..row + run.len();
                 row = rows.end;
                 if run[0].0 != 2 && run[0].1 <= range.1 && range.0 <= run[run.len() - 1].1 {
-                    wanted.push(rows);
+                    wanted.push((run[0].0, rows));
                 }
             }
-            prop_assert_eq!(runs.ranges(range, |id| id != 2).collect::<Vec<_>>(), wanted);
+            prop_assert_eq!(runs.ranges(range, |id| (id != 2).then_some(id)).collect::<Vec<_>>(), wanted);
             prop_assert!(Runs::new(&blob, sorted.len() as u64 + 1).is_none());
         }
 

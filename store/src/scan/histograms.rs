@@ -13,7 +13,7 @@ use crate::definition::{column, series_ids};
 use crate::error::Error;
 use crate::live::Version;
 use crate::registry::Series;
-use crate::scan::pages::{PageReader, Share, Wanted};
+use crate::scan::pages::{self, PageReader, Wanted};
 use crate::scan::{Bucket, HistogramPoint, HistogramScan, ScanLimit, SeriesHistograms};
 use crate::schema::{Table, columns, segment_schema};
 
@@ -52,7 +52,8 @@ pub(crate) fn scan(
         for segment in version.segments.iter() {
             if segment.facts().table == table && gather.wanted.touches(segment) {
                 let kept = version.kept(segment)?;
-                for batch in PageReader::new(segment, &gather.wanted, (&names, kept, Share::ALL))? {
+                let rows = pages::known(segment, &gather.wanted).map(|rows| rows.selection());
+                for batch in PageReader::new(segment, &gather.wanted, (&names, kept), rows)? {
                     gather.add(table, &to_ingest(table, &batch?)?)?;
                 }
             }

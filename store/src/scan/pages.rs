@@ -12,7 +12,7 @@ use parquet::file::page_index::offset_index::PageLocation;
 
 use crate::delete::kept::Kept;
 use crate::error::Error;
-use crate::index::{self, Runs};
+use crate::index;
 use crate::registry::Series;
 use crate::schema::columns;
 use crate::segment::read::{Blocks, Segment};
@@ -26,8 +26,15 @@ pub(crate) struct Wanted<'a> {
     ids: Vec<(u64, usize)>,
     /// Native metric names, ascending, unique.
     metrics: Vec<&'a str>,
+    /// A bit for the last 16 bits of each id: most others are told by one look.
+    marks: Box<[u64; 1_024]>,
     /// Times in ms, both ends included.
     pub(crate) range_ms: (i64, i64),
+}
+
+/// Word and bit of an id among the marks.
+const fn mark(id: u64) -> (usize, u64) {
+    ((id >> 6) as usize % 1_024, 1 << (id % 64))
 }
 
 impl<'a> Wanted<'a> {
@@ -38,11 +45,19 @@ impl<'a> Wanted<'a> {
         let mut metrics: Vec<_> = series.iter().map(|series| series.def.metric.as_str()).collect();
         metrics.sort_unstable();
         metrics.dedup();
-        Self { series, ids, metrics, range_ms }
+        let mut marks = Box::new([0; 1_024]);
+        for (word, bit) in ids.iter().map(|(id, _)| mark(*id)) {
+            marks[word] |= bit;
+        }
+        Self { series, ids, metrics, marks, range_ms }
     }
 
     /// Place in `series` of the series with this id.
     pub(crate) fn place(&self, id: u64) -> Option<usize> {
+        let (word, bit) = mark(id);
+        if self.marks[word] & bit == 0 {
+            return None;
+        }
         self.ids.binary_search_by_key(&id, |entry| entry.0).ok().map(|i| self.ids[i].1)
     }
 
@@ -82,18 +97,19 @@ pub(crate) struct PageReader<'a> {
 }
 
 impl<'a> PageReader<'a> {
+    /// Reads the rows of `known`; `None` of it leaves the pages to be chosen by their statistics.
     pub(crate) fn new(
         segment: &'a Segment,
         wanted: &Wanted<'_>,
-        (names, kept, share): (&[&str], Option<Kept>, Share),
+        (names, kept): (&[&str], Option<Kept>),
+        known: Option<RowSelection>,
     ) -> Result<Self, Error> {
         let blocks = segment.blocks()?;
-        let known = index::runs(segment).map(|runs| select_runs(&runs, wanted, share));
         if known.as_ref().is_some_and(|selection| !selection.selects_any()) {
             return Ok(Self { segment, blocks, batches: None });
         }
         let builder = segment.reader(&blocks)?;
-        let mut selection = known.unwrap_or_else(|| select(builder.metadata(), wanted, share));
+        let mut selection = known.unwrap_or_else(|| select(builder.metadata(), wanted));
         if let Some(kept) = kept {
             selection = selection.intersection(&kept.selection);
         }
@@ -120,39 +136,30 @@ impl Iterator for PageReader<'_> {
     }
 }
 
-/// Which part of the rows that may be wanted a reader reads: the `nth` of so many of equal size.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Share {
-    pub(crate) nth: usize,
-    pub(crate) of: usize,
+/// The rows of the series wanted, where the segment's index knows them.
+pub(crate) fn known(segment: &Segment, wanted: &Wanted<'_>) -> Option<Rows> {
+    let runs = index::runs(segment)?;
+    let runs_of = runs.ranges(wanted.range_ms, |id| wanted.place(id)).collect();
+    Some(Rows { runs: runs_of, n_file: runs.rows() })
 }
 
-impl Share {
-    pub(crate) const ALL: Self = Self { nth: 0, of: 1 };
+/// Rows of a file that hold what is wanted.
+pub(crate) struct Rows {
+    /// Place of the series among those wanted, and its rows; these ascend.
+    pub(crate) runs: Vec<(usize, Range<usize>)>,
+    /// Rows of the whole file.
+    n_file: usize,
+}
 
-    /// The selection of this share of `ranges`, in a file of `n_rows` rows.
-    fn select(self, ranges: Vec<Range<usize>>, n_rows: usize) -> RowSelection {
-        let n_wanted: usize = ranges.iter().map(Range::len).sum();
-        let (first, end) = (n_wanted * self.nth / self.of, n_wanted * (self.nth + 1) / self.of);
-        let mut before = 0;
-        let cut = ranges.into_iter().filter_map(|rows| {
-            let from = rows.start + first.saturating_sub(before).min(rows.len());
-            let to = rows.start + end.saturating_sub(before).min(rows.len());
-            before += rows.len();
-            (from < to).then_some(from..to)
-        });
-        RowSelection::from_consecutive_ranges(cut, n_rows)
+impl Rows {
+    pub(crate) fn selection(&self) -> RowSelection {
+        let rows = self.runs.iter().map(|(_, rows)| rows.clone());
+        RowSelection::from_consecutive_ranges(rows, self.n_file)
     }
 }
 
-/// Rows of the series wanted.
-fn select_runs(runs: &Runs, wanted: &Wanted<'_>, share: Share) -> RowSelection {
-    let ranges = runs.ranges(wanted.range_ms, |id| wanted.place(id).is_some()).collect();
-    share.select(ranges, runs.rows())
-}
-
 /// Rows of pages that may hold wanted rows.
-fn select(metadata: &ParquetMetaData, wanted: &Wanted<'_>, share: Share) -> RowSelection {
+fn select(metadata: &ParquetMetaData, wanted: &Wanted<'_>) -> RowSelection {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     let mut first_row = 0;
     for group in 0..metadata.num_row_groups() {
@@ -162,7 +169,7 @@ fn select(metadata: &ParquetMetaData, wanted: &Wanted<'_>, share: Share) -> RowS
         }
         first_row += group_rows;
     }
-    share.select(ranges, first_row)
+    RowSelection::from_consecutive_ranges(ranges.into_iter(), first_row)
 }
 
 /// Row ranges, within the group, of pages that may hold wanted rows. Without an index the whole group may.

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::live::Version;
 use crate::registry::{Registry, Series};
 use crate::rollup::{Bucket, Resolution, RolledRows, buckets_of, is_source};
-use crate::scan::pages::{PageReader, Share, Wanted};
+use crate::scan::pages::{self, PageReader, Wanted};
 use crate::scan::{BucketScan, ScanLimit, SeriesBuckets, samples};
 use crate::schema::{Table, columns, segment_schema};
 use crate::segment::read::Segment;
@@ -46,7 +46,8 @@ pub(crate) fn scan(
         if !wanted.touches(file) {
             continue;
         }
-        for batch in PageReader::new(file, &wanted, (&names, version.kept(file)?, Share::ALL))? {
+        let rows = pages::known(file, &wanted).map(|rows| rows.selection());
+        for batch in PageReader::new(file, &wanted, (&names, version.kept(file)?), rows)? {
             let batch = batch?;
             limit.grow(batch.num_rows(), size_of::<Bucket>())?;
             let rows = RolledRows::new(&batch).expect("the segment has the columns of a rollup");

@@ -7,17 +7,18 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::TimestampMillisecondType;
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::arrange::values::Values;
-use crate::definition::{column, series_ids};
+use crate::definition::series_ids;
+use crate::delete::kept::Kept;
 use crate::error::Error;
 use crate::head::chunk::Chunk;
 use crate::live::Version;
 use crate::parallel;
 use crate::registry::{Registry, Series};
-use crate::scan::pages::{PageReader, Share, Wanted};
+use crate::scan::blocks::{self, Block, UNKNOWN};
+use crate::scan::pages::{self, PageReader, Wanted};
 use crate::scan::{SampleScan, ScanLimit, SeriesSamples};
 use crate::schema::{Table, columns};
 use crate::segment::read::Segment;
@@ -40,22 +41,16 @@ const SERIES_BYTES: usize = 256;
 
 /// Chunks of a head that one task reads.
 const CHUNKS: usize = 16;
-/// Rows below which a segment is not worth another thread.
-const SHARE_ROWS: u64 = 65_536;
+/// Rows of a segment that one task decodes, at least a block.
+const TASK_ROWS: usize = 262_144;
 /// Samples below which series are not handed out in parallel.
 const SHARE_SAMPLES: usize = 65_536;
-
-/// Start time of a sample that has none.
-const UNKNOWN: i64 = i64::MIN;
 
 /// Samples as they are met, oldest commit first.
 #[derive(Default)]
 struct Met {
     runs: Vec<Run>,
-    t: Vec<i64>,
-    v: Vec<f64>,
-    /// Empty while none is known.
-    starts: Vec<i64>,
+    samples: Block,
 }
 
 /// So many samples of one series.
@@ -67,7 +62,10 @@ struct Run {
 
 /// What one thread reads at a time.
 enum Task<'a> {
-    Segment(&'a Segment, Share),
+    /// Rows of it, with the place of their series.
+    Rows(&'a Segment, Vec<(usize, Range<usize>)>),
+    /// What its pages or its index say, less what deletes hide.
+    Pages(&'a Segment, Option<RowSelection>, Option<Kept>),
     Chunks(Vec<&'a Chunk>),
 }
 
@@ -104,9 +102,27 @@ pub(crate) fn scan(
         n_samples: AtomicU64::new(0),
         limit,
     };
-    let met = parallel::map(scan.tasks(), |task| scan.read(task))?;
+    let tasks = scan.tasks()?;
+    let keeps = blocks::are_worth_keeping(tasks.iter().map(Task::block_rows).sum());
+    let met = parallel::map(tasks, |task| scan.read(task, keeps))?;
     let slices = handed_out(series, &met)?;
     Ok(SampleScan { slices: slices.into_iter() })
+}
+
+impl Task<'_> {
+    /// Rows of the blocks it decodes.
+    fn block_rows(&self) -> usize {
+        match self {
+            Self::Rows(segment, runs) => {
+                let len = blocks::block_rows(segment);
+                let mut numbers: Vec<_> =
+                    runs.iter().flat_map(|(_, rows)| numbers(rows, len)).collect();
+                numbers.dedup();
+                numbers.len() * len
+            }
+            Self::Pages(..) | Self::Chunks(_) => 0,
+        }
+    }
 }
 
 impl Slots {
@@ -134,20 +150,22 @@ impl Slots {
 
 impl<'a> Scan<'a> {
     /// Everything there is to read, oldest commit first.
-    fn tasks(&self) -> Vec<Task<'a>> {
-        let segments: Vec<&Arc<Segment>> = self
-            .version
-            .segments
-            .iter()
-            .filter(|segment| {
-                segment.facts().table == Table::Samples && self.wanted.touches(segment)
-            })
-            .collect();
+    fn tasks(&self) -> Result<Vec<Task<'a>>, Error> {
         let mut tasks = Vec::new();
-        for segment in &segments {
-            let worth = segment.facts().rows.div_ceil(SHARE_ROWS);
-            let of = parallel::cores().min(usize::try_from(worth).unwrap_or(1)).max(1);
-            tasks.extend((0..of).map(|nth| Task::Segment(segment, Share { nth, of })));
+        for segment in self.version.segments.iter() {
+            if segment.facts().table != Table::Samples || !self.wanted.touches(segment) {
+                continue;
+            }
+            let kept = self.version.kept(segment)?;
+            match (pages::known(segment, &self.wanted), kept) {
+                (Some(rows), None) => tasks.extend(
+                    by_blocks(segment, rows.runs).into_iter().map(|runs| Task::Rows(segment, runs)),
+                ),
+                (rows, kept) => {
+                    let selection = rows.map(|rows| rows.selection());
+                    tasks.push(Task::Pages(segment, selection, kept));
+                }
+            }
         }
         let (first, last) = self.wanted.range_ms;
         let chunks: Vec<&Chunk> = self
@@ -160,15 +178,16 @@ impl<'a> Scan<'a> {
             .filter(|chunk: &&Chunk| chunk.time_min <= last && first <= chunk.time_max)
             .collect();
         tasks.extend(chunks.chunks(CHUNKS).map(|chunks| Task::Chunks(chunks.to_vec())));
-        tasks
+        Ok(tasks)
     }
 
-    fn read(&self, task: Task<'_>) -> Result<Met, Error> {
+    fn read(&self, task: Task<'_>, keeps: bool) -> Result<Met, Error> {
         let mut met = Met::default();
         match task {
-            Task::Segment(segment, share) => {
-                let kept = self.version.kept(segment)?;
-                for batch in PageReader::new(segment, &self.wanted, (&COLUMNS, kept, share))? {
+            Task::Rows(segment, runs) => self.add_rows(&mut met, segment, &runs, keeps)?,
+            Task::Pages(segment, selection, kept) => {
+                let columns = (&COLUMNS[..], kept);
+                for batch in PageReader::new(segment, &self.wanted, columns, selection)? {
                     self.add_batch(&mut met, &batch?)?;
                 }
             }
@@ -190,29 +209,59 @@ impl<'a> Scan<'a> {
         self.limit.grow(more, SAMPLE_BYTES)
     }
 
+    fn add_rows(
+        &self,
+        met: &mut Met,
+        segment: &Segment,
+        runs: &[(usize, Range<usize>)],
+        keeps: bool,
+    ) -> Result<(), Error> {
+        let len = blocks::block_rows(segment);
+        let mut numbers: Vec<usize> =
+            runs.iter().flat_map(|(_, rows)| numbers(rows, len)).collect();
+        numbers.dedup();
+        let read = blocks::blocks(segment, &self.wanted, &numbers, keeps)?;
+        let mut at = 0;
+        for (place, rows) in runs {
+            for number in self::numbers(rows, len) {
+                at += numbers[at..].partition_point(|other| *other < number);
+                let (block, start) = (&read[at], number * len);
+                let rows = rows.start.max(start) - start..rows.end.min(start + len) - start;
+                self.add_run(met, *place, block, rows)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds those rows of one series that lie in the range: within a segment a series is in time order.
+    fn add_run(
+        &self,
+        met: &mut Met,
+        place: usize,
+        block: &Block,
+        rows: Range<usize>,
+    ) -> Result<(), Error> {
+        let (times, (first, last)) = (&block.t[rows.clone()], self.wanted.range_ms);
+        let from = rows.start + times.partition_point(|ms| *ms < first);
+        let to = rows.start + times.partition_point(|ms| *ms <= last);
+        if from < to {
+            self.count(to - from)?;
+            met.begin(place, to - from);
+            met.samples.extend_from(block, from..to);
+        }
+        Ok(())
+    }
+
     fn add_batch(&self, met: &mut Met, batch: &RecordBatch) -> Result<(), Error> {
-        let times =
-            column(batch, columns::TIME).as_primitive::<TimestampMillisecondType>().values();
-        let starts = column(batch, columns::START_TIME).as_primitive::<TimestampMillisecondType>();
-        let values = Values::new(batch, "").expect("the segment has the value columns");
+        let mut block = Block::default();
+        block.extend(batch, 0..batch.num_rows());
         let mut row = 0;
         for run in series_ids(batch).chunk_by(|a, b| a == b) {
             let rows = row..row + run.len();
             row = rows.end;
-            let Some(place) = self.wanted.place(run[0]) else { continue };
-            // Within a segment a series is in time order: the rows wanted are neighbours.
-            let first =
-                rows.start + times[rows.clone()].partition_point(|ms| *ms < self.wanted.range_ms.0);
-            let last = rows.start + times[rows].partition_point(|ms| *ms <= self.wanted.range_ms.1);
-            let Some(run) = times.get(first..last).filter(|run| !run.is_empty()) else { continue };
-            self.count(run.len())?;
-            met.begin(place, run.len());
-            if starts.null_count() < starts.len() {
-                let start = |row| if starts.is_null(row) { UNKNOWN } else { starts.value(row) };
-                met.put_starts((first..last).map(start));
+            if let Some(place) = self.wanted.place(run[0]) {
+                self.add_run(met, place, &block, rows)?;
             }
-            met.t.extend_from_slice(run);
-            values.extend(first..last, &mut met.v);
         }
         Ok(())
     }
@@ -238,35 +287,48 @@ impl<'a> Scan<'a> {
         self.count(rows.len())?;
         for run in rows.chunk_by(|a, b| a.0 == b.0) {
             met.begin(run[0].0 as usize, run.len());
-            met.put_starts(run.iter().map(|(_, row)| chunk.starts[*row]));
-            met.t.extend(run.iter().map(|(_, row)| chunk.times[*row]));
-            met.v.extend(run.iter().map(|(_, row)| chunk.values[*row]));
+            let samples = &mut met.samples;
+            samples.put_starts(run.iter().map(|(_, row)| chunk.starts[*row]));
+            samples.t.extend(run.iter().map(|(_, row)| chunk.times[*row]));
+            samples.v.extend(run.iter().map(|(_, row)| chunk.values[*row]));
         }
         Ok(())
     }
+}
+
+/// Numbers of the blocks of `len` rows that `rows` lie in.
+fn numbers(rows: &Range<usize>, len: usize) -> impl Iterator<Item = usize> {
+    rows.start / len..rows.end.div_ceil(len)
+}
+
+/// Runs of rows in tasks of neighbouring blocks, cut where one task ends and the next begins.
+fn by_blocks(
+    segment: &Segment,
+    runs: Vec<(usize, Range<usize>)>,
+) -> Vec<Vec<(usize, Range<usize>)>> {
+    let len = blocks::block_rows(segment);
+    let len = len * (TASK_ROWS / len).max(1);
+    let mut tasks: Vec<Vec<(usize, Range<usize>)>> = Vec::new();
+    let mut current = None;
+    for (place, rows) in runs {
+        for number in numbers(&rows, len) {
+            let part = rows.start.max(number * len)..rows.end.min((number + 1) * len);
+            match tasks.last_mut().filter(|_| current == Some(number)) {
+                Some(task) => task.push((place, part)),
+                None => tasks.push(vec![(place, part)]),
+            }
+            current = Some(number);
+        }
+    }
+    tasks
 }
 
 impl Met {
     /// Announces `len` samples of the series at `place`.
     fn begin(&mut self, place: usize, len: usize) {
         let place = u32::try_from(place).expect("a query selects fewer series");
-        let len = u32::try_from(len).expect("a run lies in one batch or chunk");
+        let len = u32::try_from(len).expect("a run lies in one block or chunk");
         self.runs.push(Run { place, len });
-    }
-
-    /// Notes the start times of the samples announced, before their times are put.
-    fn put_starts(&mut self, starts: impl Iterator<Item = i64>) {
-        for (at, start) in (self.t.len()..).zip(starts) {
-            if start != UNKNOWN {
-                self.starts.resize(at, UNKNOWN);
-                self.starts.push(start);
-            }
-        }
-    }
-
-    /// Start times of the samples in `range`.
-    fn starts(&self, range: Range<usize>) -> impl Iterator<Item = i64> {
-        range.map(|at| self.starts.get(at).copied().unwrap_or(UNKNOWN))
     }
 
     /// The runs of series at `places`, with their samples.
@@ -286,7 +348,7 @@ impl Met {
 
 /// What was met, series by series.
 fn handed_out(series: &[Arc<Series>], met: &[Met]) -> Result<Vec<SeriesSamples>, Error> {
-    let n_samples: usize = met.iter().map(|met| met.t.len()).sum();
+    let n_samples: usize = met.iter().map(|met| met.samples.t.len()).sum();
     let n_parts = if n_samples < SHARE_SAMPLES { 1 } else { parallel::cores() };
     let len = series.len().div_ceil(n_parts).max(1);
     let parts = (0..series.len()).step_by(len).map(|from| from..(from + len).min(series.len()));
@@ -301,7 +363,7 @@ fn of_places(series: &[Arc<Series>], places: &Range<usize>, met: &[Met]) -> Vec<
     for (place, samples) in met.iter().flat_map(|met| met.runs_of(places)) {
         lens[place] += samples.len();
     }
-    let has_starts = met.iter().any(|met| !met.starts.is_empty());
+    let has_starts = met.iter().any(|met| !met.samples.starts.is_empty());
     let room = |len: &usize| Gathered {
         t: Vec::with_capacity(*len),
         v: Vec::with_capacity(*len),
@@ -311,10 +373,10 @@ fn of_places(series: &[Arc<Series>], places: &Range<usize>, met: &[Met]) -> Vec<
     for met in met {
         for (place, samples) in met.runs_of(places) {
             let gathered = &mut gathered[place];
-            gathered.t.extend_from_slice(&met.t[samples.clone()]);
-            gathered.v.extend_from_slice(&met.v[samples.clone()]);
+            gathered.t.extend_from_slice(&met.samples.t[samples.clone()]);
+            gathered.v.extend_from_slice(&met.samples.v[samples.clone()]);
             if has_starts {
-                gathered.starts.extend(met.starts(samples));
+                gathered.starts.extend(met.samples.starts_of(samples));
             }
         }
     }

@@ -167,6 +167,12 @@ impl Segment {
         Error::Corrupt { path: self.file.clone(), offset, reason: error.to_string() }
     }
 
+    /// It gives fewer rows than its catalogue says.
+    pub(crate) fn lacks_rows(&self) -> Error {
+        let reason = "it has fewer rows than the catalogue says".to_owned();
+        Error::Corrupt { path: self.file.clone(), offset: 0, reason }
+    }
+
     pub(crate) fn blocks(&self) -> Result<Blocks, Error> {
         let file = File::open(&self.file).map_err(|error| {
             // A file goes only when nobody may read it any more: of one that is read, all is lost.

@@ -200,6 +200,7 @@ async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
         let mut flipped = bytes.clone();
         flipped[at] ^= 4;
         fs::write(&segment.path, &flipped).unwrap();
+        crate::set_cache_limit(0); // What was read when it was whole.
         let store = bench.open().await;
         let snapshot = store.snapshot();
         let series = snapshot.select(TENANT, &[]).unwrap();
