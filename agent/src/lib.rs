@@ -29,7 +29,7 @@ pub use config::{Compression, Config, Protocol, Secret};
 pub use error::{Error, ErrorKind};
 pub use scrape::{
     ActiveTarget, DroppedTarget, Health, RelabelStep, Scrape, ScrapeConfig, ScrapeCounter,
-    ScrapeHandle, ScrapePlan, ScrapeReloader, TargetMetadata,
+    ScrapeHandle, ScrapePlan, ScrapeReloader, TargetMetadata, WriteRelabel,
 };
 pub use survey::{Survey, survey};
 

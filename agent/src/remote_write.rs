@@ -19,12 +19,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::export::Backoff;
+use crate::scrape::relabel::Rule;
 
 mod client;
 mod encode;
 mod message;
 mod point;
 mod queue;
+mod rewrite;
 mod tally;
 
 pub(crate) use point::{Count, Exemplar, Histogram, Kind, Meta, Point, Side, Value};
@@ -33,6 +35,7 @@ pub(crate) use tally::Tally;
 
 pub(crate) use client::Client;
 use client::{Answer, Version};
+use rewrite::Rewrite;
 
 /// How requests are made up and repeated.
 #[derive(Clone, Debug)]
@@ -55,6 +58,8 @@ pub(crate) struct Policy {
     pub age_max: Duration,
     /// Which protocol to begin with.
     pub version: Version,
+    /// Rules that rewrite or drop series before they are sent.
+    pub relabel: Vec<Rule>,
     /// How long a stop may wait for what is queued.
     pub flush_timeout: Duration,
 }
@@ -71,6 +76,7 @@ impl Default for Policy {
             retry_on_429: true,
             age_max: Duration::ZERO,
             version: Version::V2,
+            relabel: Vec::new(),
             flush_timeout: Duration::from_secs(5),
         }
     }
@@ -119,6 +125,7 @@ pub(crate) struct Sender {
     tally: Arc<Tally>,
     clock: Arc<dyn Clock>,
     complaints: Mutex<BTreeSet<String>>,
+    rewrite: Mutex<Rewrite>,
     hasher: RandomState,
 }
 
@@ -136,6 +143,7 @@ impl Sender {
             seed: AtomicU64::new(clock.now().0.cast_unsigned()),
             tally: queue.tally(),
             client,
+            rewrite: Mutex::new(Rewrite::new(policy.relabel.clone())),
             policy,
             external,
             queue,
@@ -169,7 +177,7 @@ impl Sender {
         let Policy { samples_max, shards_max, .. } = self.policy;
         while let Some(points) = self.queue.take(samples_max.saturating_mul(shards_max)).await {
             let n_shards = points.len().div_ceil(samples_max).max(1);
-            let points = self.young(points);
+            let points = self.rewritten(self.young(points));
             let mut shards = vec![Vec::new(); n_shards];
             for point in points {
                 let shard = self.hasher.hash_one(&point.labels) % n_shards as u64;
@@ -196,6 +204,26 @@ impl Sender {
         self.tally.dropped("too_old", old.len());
         self.queue.done(&old);
         points
+    }
+
+    /// As the rules leave them.
+    fn rewritten(&self, mut points: Vec<Point>) -> Vec<Point> {
+        let bytes = |points: &[Point]| points.iter().map(Point::bytes).sum::<usize>();
+        let mut rewrite = self.rewrite.lock().unwrap_or_else(PoisonError::into_inner);
+        if rewrite.is_empty() {
+            return points;
+        }
+        let (n, before) = (points.len(), bytes(&points));
+        rewrite.apply(&mut points, &self.external());
+        let n_gone = n - points.len();
+        self.tally.dropped("relabelling", n_gone);
+        self.queue.changed(n_gone, before, bytes(&points));
+        points
+    }
+
+    /// Labels of the sender itself, now.
+    fn external(&self) -> Labels {
+        self.external.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The points of a shard, a request each.
@@ -235,7 +263,9 @@ impl Sender {
         let seed = self.seed.fetch_add(1, Ordering::Relaxed);
         let mut backoff = Backoff::new(self.policy.backoff_min, self.policy.backoff_max, seed);
         let mut version = self.version();
-        let external = self.external.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // Rules have seen them, and may have taken one away.
+        let external =
+            if self.policy.relabel.is_empty() { self.external() } else { Labels::default() };
         let mut body = encode::body(version, points, &external);
         let (mut tries, begun) = (0_u32, Instant::now());
         loop {

@@ -29,7 +29,7 @@ mod target;
 mod tick;
 mod watch;
 
-pub use config::ScrapeConfig;
+pub use config::{ScrapeConfig, WriteRelabel};
 pub use state::{
     ActiveTarget, DroppedTarget, Health, RelabelStep, ScrapeCounter, ScrapeHandle, TargetMetadata,
 };
@@ -163,7 +163,7 @@ impl Scrape {
         let client = Client::new(http, self.config.write_url.clone());
         Ok(Sender::new(
             client,
-            Policy::default(),
+            Policy { relabel: self.config.write_relabel_configs.0.clone(), ..Policy::default() },
             Arc::clone(external),
             Arc::clone(&self.queue),
             Arc::clone(clock),

@@ -70,7 +70,7 @@ fn series_v2<'a>(point: &'a Point, external: &'a Labels, symbols: &mut Symbols<'
 }
 
 /// The labels of a series, sorted, and those of `external` whose names it does not have.
-fn merged<'a>(labels: &'a Labels, external: &'a Labels) -> Vec<(&'a str, &'a str)> {
+pub(super) fn merged<'a>(labels: &'a Labels, external: &'a Labels) -> Vec<(&'a str, &'a str)> {
     let mut merged: Vec<_> = labels.iter().collect();
     if !external.is_empty() {
         merged.extend(external.iter().filter(|(name, _)| labels.value(name).is_none()));

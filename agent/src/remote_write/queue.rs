@@ -92,6 +92,13 @@ impl Queue {
         waiting.bytes = waiting.bytes.saturating_sub(bytes);
     }
 
+    /// What [`Self::take`] gave out has changed: so many samples are gone from it, and it takes `after` bytes, not `before`.
+    pub(crate) fn changed(&self, n_gone: usize, before: usize, after: usize) {
+        let mut waiting = self.lock();
+        waiting.sending = waiting.sending.saturating_sub(n_gone);
+        waiting.bytes = waiting.bytes.saturating_sub(before) + after;
+    }
+
     /// Gives up what is left, counts it, and returns how many samples that were.
     pub(crate) fn abandon(&self) -> usize {
         let mut waiting = self.lock();

@@ -348,3 +348,31 @@ async fn a_request_is_bounded_in_bytes_and_one_point_may_be_more() {
     assert_eq!(names, ["m0 m1", "m2", "m3 m4"]);
     assert_eq!(tally.read().0, 5);
 }
+
+#[tokio::test]
+async fn rules_rewrite_and_drop_series_before_they_are_sent() {
+    let rules = "[{source_labels: [region, __name__], regex: 'eu;b', action: drop}, \
+                  {regex: region, action: labeldrop}, \
+                  {source_labels: [__name__], target_label: __name__, replacement: 'x_$1'}]";
+    let relabel = serde_saphyr::from_str(rules).unwrap();
+    let receiver = Receiver::start(&[TAKEN]).await;
+    let tally = Arc::new(Tally::default());
+    let queue = Arc::new(Queue::new(1 << 20, Arc::clone(&tally)));
+    queue.push([point("a", 1.0), point("b", 1.0), point("a", 2.0)]);
+    queue.close();
+    let http = HttpClient::new(&HttpOptions::default(), "".as_ref()).unwrap();
+    let clock: Arc<dyn Clock> = Arc::new(|| Timestamp::from_s(1_700_000_000));
+    let client = Client::new(http, receiver.url.clone());
+    let external = External::new(RwLock::new(labels(&[("region", "eu")])));
+    let policy = Policy { relabel, ..quick() };
+    let sender = Sender::new(client, policy, external, Arc::clone(&queue), clock);
+    sender.run(CancellationToken::new()).await;
+    let requests = receiver.requests.lock().unwrap();
+    let request = RequestV2::decode(inflate(&requests[0].1).as_slice()).unwrap();
+    let text = |n: &u32| request.symbols[*n as usize].as_str();
+    let series = request.timeseries.iter();
+    let series: Vec<Vec<&str>> = series.map(|s| s.labels_refs.iter().map(text).collect()).collect();
+    assert_eq!(series, [["__name__", "x_a", "job", "j"], ["__name__", "x_a", "job", "j"]]);
+    assert_eq!((tally.read().0, tally.read().2["relabelling"]), (2, 1));
+    assert_eq!(queue.len_and_bytes(), (0, 0), "nothing is held any more");
+}

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::http_client::redacted;
+use crate::scrape::relabel::Rule;
 
 mod check;
 mod document;
@@ -38,7 +39,14 @@ pub struct ScrapeConfig {
     pub write_token_file: Option<PathBuf>,
     /// Memory for samples that wait for the collector, in bytes; the oldest are dropped beyond it.
     pub queue_bytes_max: usize,
+    /// Rules in Prometheus' form that rewrite or drop series before they are sent, external labels added.
+    pub write_relabel_configs: WriteRelabel,
 }
+
+/// Rules, opaque to others.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct WriteRelabel(pub(crate) Vec<Rule>);
 
 impl Default for ScrapeConfig {
     fn default() -> Self {
@@ -47,6 +55,7 @@ impl Default for ScrapeConfig {
             write_url: "http://127.0.0.1:7300/api/v1/write".to_owned(),
             write_token_file: None,
             queue_bytes_max: 64 << 20,
+            write_relabel_configs: WriteRelabel::default(),
         }
     }
 }
@@ -65,6 +74,9 @@ impl ScrapeConfig {
                 redacted(&self.write_url)
             );
             return Err(Error::field("scrape.write_url", reason));
+        }
+        for rule in &self.write_relabel_configs.0 {
+            rule.check().map_err(|reason| Error::field("scrape.write_relabel_configs", reason))?;
         }
         if self.queue_bytes_max < 1 << 20 {
             let reason = format!("{} is below the least of 1048576 bytes", self.queue_bytes_max);

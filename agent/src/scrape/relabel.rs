@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub(crate) type LabelSet = BTreeMap<String, String>;
 
 /// One of `relabel_configs`.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Rule {
     pub source_labels: Vec<String>,
@@ -113,6 +113,8 @@ impl PartialEq for Pattern {
         self.written == other.written
     }
 }
+
+impl Eq for Pattern {}
 
 impl Default for Pattern {
     fn default() -> Self {

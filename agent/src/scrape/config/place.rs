@@ -16,7 +16,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
         "alerting",
         "alerts go out as webhooks, `[action]` in Headrope's configuration; take this out",
     ),
-    ("remote_write", "samples go to `write_url` alone; take this out"),
+    (
+        "remote_write",
+        "samples go to `write_url` alone, by way of `write_relabel_configs` beside it; take this out",
+    ),
     ("remote_read", "queries read Headrope's own store; take this out"),
     ("storage", "the store is set up under `[store]` in Headrope's configuration; take this out"),
     (
