@@ -5,6 +5,7 @@ mod alertmanager;
 mod chart;
 mod client;
 mod files;
+mod queries;
 mod table;
 
 use std::borrow::Cow;
@@ -42,6 +43,8 @@ enum Command {
     Run(RunArgs),
     /// Ask a running server, in PromQL, SQL or words, or for one trace
     Query(client::QueryArgs),
+    /// List the queries a running server works on, or end one
+    Queries(queries::QueriesArgs),
     /// Work with PromQL
     #[command(subcommand)]
     Promql(files::PromqlCommand),
@@ -124,6 +127,7 @@ pub fn main(cli: Cli) -> ExitCode {
         None => run(&cli.run),
         Some(Command::Run(args)) => run(&args),
         Some(Command::Query(args)) => on_runtime(client::query(&args)),
+        Some(Command::Queries(args)) => on_runtime(queries::queries(&args)),
         Some(Command::Promql(command)) => files::promql(&command),
         Some(Command::Rules(command)) => files::rules(&command),
         Some(Command::Alertmanager(command)) => alertmanager::run(&command),

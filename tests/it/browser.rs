@@ -28,7 +28,7 @@ groups:
 "#;
 
 /// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
-const PAGES: [(&str, &str, &str); 12] = [
+const PAGES: [(&str, &str, &str); 13] = [
     ("home", "/?from=now-2m", "[data-testid=host-card]"),
     ("hosts", "/hosts", "main a[href*='/hosts/']"),
     ("host", "/hosts/{host}?from=now-2m", "[data-testid=process-row]"),
@@ -57,6 +57,7 @@ const PAGES: [(&str, &str, &str); 12] = [
     ("traces", "/traces", "[data-testid=trace-row]"),
     ("trace", "/trace/{trace}", "[data-testid=span-row]"),
     ("alerts", "/alerts", "[data-testid=delivery-row]"),
+    ("queries", "/queries", "[data-testid=no-queries]"),
 ];
 
 /// Whether every visible query has settled.

@@ -9,7 +9,7 @@ use prost::Message as _;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::server::{Home, Server, client, now_ns, percent, until};
+use crate::server::{Home, Server, client, now_ns, percent, program, until};
 use crate::telemetry::{gauge, metrics};
 
 /// Sends a gauge of 300 samples, 1 to 300, a second apart, up to now.
@@ -29,6 +29,15 @@ async fn feed(server: &Server) -> u64 {
 async fn promtool(arguments: &[&str]) -> String {
     let output = Command::new("promtool").args(arguments).stdin(Stdio::null()).output().await;
     let output = output.expect("promtool is installed by `cargo xtask install test`");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// What our own command line prints, which must succeed.
+async fn headrope(arguments: &[&str]) -> String {
+    let output = Command::new(program()).args(arguments).stdin(Stdio::null()).output().await;
+    let output = output.unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
@@ -191,6 +200,16 @@ async fn a_query_is_seen_and_ended_by_hand_or_when_its_client_goes() {
     assert_eq!(answer["errorType"], "canceled");
     assert_eq!(answer["error"], "query was canceled in query execution");
     until("its work to end", async || running(&server).await.is_empty().then_some(())).await;
+    // The same from the command line.
+    let asking = tokio::spawn(ask());
+    let query = until("the query to be listed again", async || running(&server).await.pop()).await;
+    let listed = headrope(&["queries", "-o", "csv", "--server", &server.url("")]).await;
+    assert!(listed.contains("promql,127.0.0.1,/api/v1/query,"), "{listed}");
+    let id = query["id"].to_string();
+    let said = headrope(&["queries", "cancel", &id, "--server", &server.url("")]).await;
+    assert_eq!(said.trim(), format!("query {id} was ended"));
+    assert_eq!(asking.await.unwrap().unwrap().status(), 499);
+    until("its work to end", async || running(&server).await.is_empty().then_some(())).await;
     // A client that goes away is not told, but its query ends all the same.
     let asking = tokio::spawn(ask());
     until("the next query to be listed", async || running(&server).await.pop()).await;
@@ -209,7 +228,7 @@ async fn a_query_is_seen_and_ended_by_hand_or_when_its_client_goes() {
     assert_eq!(line["httpRequest"]["clientIP"], "127.0.0.1");
     assert_eq!(line["httpRequest"]["path"], "/api/v1/query");
     let text = std::fs::read_to_string(&log).unwrap();
-    assert_eq!(text.matches("query was canceled in query execution").count(), 2, "{text}");
+    assert_eq!(text.matches("query was canceled in query execution").count(), 3, "{text}");
     let uses = server.get("/api/headrope/v1/queries/metrics").await;
     assert_eq!(
         (&uses["metrics"][0]["metric"], &uses["metrics"][0]["queries"]),

@@ -79,6 +79,13 @@ pub(crate) async fn post<Q: Serialize, A: DeserializeOwned>(
     json(response).await
 }
 
+/// `DELETE` of a path below the API's base.
+pub(crate) async fn delete(path: &str) -> Result<(), Failure> {
+    let request = Request::delete(&format!("{BASE}{path}"));
+    let response = sent(request.send().await, None)?;
+    if response.ok() { Ok(()) } else { Err(refused(response).await) }
+}
+
 /// `POST query`: all queries at once, answered in columns.
 pub(crate) async fn query(
     queries: Vec<Query>,

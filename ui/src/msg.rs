@@ -113,9 +113,11 @@ texts! {
     Auto: "Auto", "自动";
     Breadcrumbs: "Breadcrumbs", "路径导航";
     Broken: "broken", "执行失败";
+    CancelQuery: "Cancel", "取消";
     Cardinality: "Cardinality", "基数";
     ChartStyle: "Chart style", "图表样式";
     ChartView: "Chart", "图表";
+    Client: "Client", "客户端";
     Close: "Close", "关闭";
     Copied: "Copied", "已复制";
     Copy: "Copy", "复制";
@@ -216,6 +218,8 @@ texts! {
     NoLogsHow: "Try a longer range, or send logs over OTLP: the overview shows the settings to copy.", "请扩大时间范围，或通过 OTLP 发送日志：可复制的配置见“概览”。";
     NoLogsMatch: "No log record matches", "没有匹配的日志";
     NoMetrics: "No metrics yet", "还没有指标";
+    NoQueries: "No query is running", "当前没有正在运行的查询";
+    NoQueriesHow: "Queries that take a while are listed here while they run, whoever asks, with a button that ends them.", "耗时较长的查询在运行期间会列在这里，无论由谁发起，并可在此取消。";
     NoRows: "The query gives no rows", "查询没有返回任何行";
     NoRules: "No alert rules are loaded", "尚未加载告警规则";
     NoRulesHow: "Write Prometheus rule files and name them in the configuration under [alert] rules. This one watches the CPU of every host:", "编写 Prometheus 规则文件，并在配置的 [alert] rules 中列出。下面的规则监视每台主机的 CPU：";
@@ -241,7 +245,9 @@ texts! {
     Processes: "Processes by state", "进程（按状态）";
     PromqlPlaceholder: "PromQL, as rate(http_requests_total[5m])", "PromQL，例如 rate(http_requests_total[5m])";
     PromqlQuery: "PromQL query", "PromQL 查询";
+    QueryLanguage: "Language", "语言";
     QueryStats: "{} series · step {} · {}", "{} 个序列 · 步长 {} · {}";
+    QueryText: "Query", "查询";
     Receiver: "Receiver", "接收方";
     Recording: "recording", "记录规则";
     Records: "{} records", "{} 条";
@@ -257,6 +263,7 @@ texts! {
     RowsIn: "{} rows in {}", "{} 行，用时 {}";
     Rule: "Rule", "规则";
     Run: "Run", "运行";
+    RunningQueries: "Running queries", "运行中的查询";
     Samples: "Samples", "样本";
     Search: "Search", "搜索";
     SearchAnything: "Search", "搜索";

@@ -159,7 +159,7 @@ fn same(a: &Expr, b: &Expr) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn what_is_printed_parses_to_the_same_tree(text in expression()) {
