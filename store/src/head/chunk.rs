@@ -21,6 +21,28 @@ pub(crate) struct Chunk {
     order: OnceLock<Order>,
 }
 
+/// Where in ascending `slots` the first stands that is not below `slot`.
+///
+/// Slots are given out in turn and come evenly, so where one stands can be guessed; from there the search goes out in
+/// growing steps. Most chunks are not in the processor's caches: each look counts.
+fn lower_bound(slots: &[u32], slot: u32) -> usize {
+    let (Some(first), Some(last)) = (slots.first(), slots.last()) else { return 0 };
+    if slot <= *first || *last < slot {
+        return if slot <= *first { 0 } else { slots.len() };
+    }
+    let share = u64::from(slot - first) * (slots.len() as u64 - 1) / u64::from(last - first);
+    let guess = usize::try_from(share).unwrap_or(0);
+    let (mut low, mut high, mut step) = (guess, guess, 1);
+    // Ends: the first slot is below, the last is not.
+    while slots[low] >= slot {
+        (high, low, step) = (low, low.saturating_sub(step), step * 2);
+    }
+    while slots[high] < slot {
+        (low, high, step) = (high, (high + step).min(slots.len() - 1), step * 2);
+    }
+    low + slots[low..=high].partition_point(|other| *other < slot)
+}
+
 /// The rows of a chunk by (slot, time, arrival).
 #[derive(Debug)]
 struct Order {
@@ -88,7 +110,7 @@ impl Chunk {
         let order = self.order.get_or_init(|| self.sorted());
         let mut from = 0;
         for (slot, of) in slots {
-            from += order.slots[from..].partition_point(|other| other < slot);
+            from += lower_bound(&order.slots[from..], *slot);
             while order.slots.get(from) == Some(slot) {
                 take(order.rows[from] as usize, of);
                 from += 1;
@@ -102,5 +124,28 @@ impl Chunk {
         rows.sort_unstable_by_key(|&row| (self.slots[row as usize], self.times[row as usize], row));
         let slots = rows.iter().map(|row| self.slots[*row as usize]).collect();
         Order { slots, rows }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_guessed_search_finds_what_a_plain_one_does(
+            mut slots in proptest::collection::vec(0_u32..400, 0..200),
+            far in any::<u32>(),
+            wanted in proptest::collection::vec(0_u32..420, 1..20),
+        ) {
+            slots.push(far);
+            slots.sort_unstable();
+            for slot in wanted.into_iter().chain([far, far.saturating_add(1), u32::MAX]) {
+                let plain = slots.partition_point(|other| *other < slot);
+                prop_assert_eq!(lower_bound(&slots, slot), plain, "{:?} {}", slots, slot);
+            }
+        }
     }
 }
