@@ -50,6 +50,51 @@ async fn a_head_of_several_slices_is_written_once_and_in_order() {
 }
 
 #[tokio::test]
+async fn rows_kept_between_reads_answer_as_rows_read_anew() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let resolve = |host: &str| store.resolve(TENANT, &def("cpu", host)).unwrap();
+    let series = ["1", "2", "3"].map(resolve);
+    fill(&store, &series[..2]).await;
+    // Some of the third have start times, and there are none in the blocks before.
+    let rows: Vec<_> = (0..ROWS).map(|i| (series[2], START_MS + i * 10, i as f64)).collect();
+    let mut rows = samples(&rows);
+    rows.starts.iter_mut().skip(50_000).for_each(|start| *start = START_MS);
+    store.ingest(Ingest { tenant: TENANT, samples: rows, ..Ingest::default() }).await.unwrap();
+    store.flush().await.unwrap();
+    let snapshot = store.snapshot();
+    let all = snapshot.select(TENANT, &[]).unwrap();
+    let ms = |i: i64| START_MS + i * 10;
+    // Whole; across the end of a block; one row; nothing; from the middle of one series.
+    let ranges =
+        [(0, ROWS), (20_470, 20_490), (61_439, 61_439), (ROWS, ROWS + 5), (45_000, 65_000)];
+    crate::set_cache_limit(0);
+    let ask = |hosts: &[usize], (first, last): (i64, i64)| {
+        let wanted: Vec<_> = hosts.iter().map(|at| Arc::clone(&all[*at])).collect();
+        let scan = snapshot.samples(&wanted, (ms(first), ms(last)), &ScanLimit::default()).unwrap();
+        scan.map(|slice| slice.unwrap())
+            .map(|s| (s.series.id, s.t, s.v, s.start_t))
+            .collect::<Vec<_>>()
+    };
+    let questions: Vec<(&[usize], (i64, i64))> =
+        [&[0, 1, 2][..], &[2], &[0, 2]].into_iter().flat_map(|h| ranges.map(|r| (h, r))).collect();
+    let anew: Vec<_> = questions.iter().map(|(hosts, range)| ask(hosts, *range)).collect();
+    let third =
+        &anew[0][all.iter().position(|of| of.def.prom_labels.value("host") == Some("3")).unwrap()];
+    assert_eq!((third.1.len(), third.3.as_ref().unwrap()[49_999]), (70_000, i64::MIN));
+    assert_eq!(third.3.as_ref().unwrap()[50_000], START_MS);
+    assert_eq!(anew[2].iter().map(|slice| slice.1.clone()).collect::<Vec<_>>(), [[ms(61_439)]; 3]);
+    assert!(anew[3].is_empty());
+    crate::set_cache_limit(1 << 30);
+    for _ in 0..2 {
+        for (asked, anew) in questions.iter().zip(&anew) {
+            assert_eq!(&ask(asked.0, asked.1), anew, "{asked:?}");
+        }
+    }
+    assert!(crate::cache_bytes() > 210_000 * 16, "{}", crate::cache_bytes());
+}
+
+#[tokio::test]
 async fn what_a_reader_selects_and_copies_is_taken_first() {
     let bench = Bench::new();
     let store = bench.open().await;
