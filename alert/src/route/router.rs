@@ -186,9 +186,7 @@ impl Router {
             match record {
                 Record::Alert(held) => drop(alerts.insert(held.labels.clone(), held)),
                 Record::AlertGone(labels) => drop(alerts.remove(&labels)),
-                Record::Silence(silence) => {
-                    router.silences.by_id.insert(silence.id.clone(), silence);
-                }
+                Record::Silence(silence) => router.silences.insert(silence),
                 Record::Group { key, next, flushed } => drop(timers.insert(key, (next, flushed))),
                 Record::GroupGone(key) => drop(timers.remove(&key)),
                 Record::Told { key, told } => drop(router.log.insert(key, told)),
@@ -219,7 +217,7 @@ impl Router {
     #[must_use]
     pub fn snapshot(&self) -> Vec<Record> {
         let alerts = self.alerts.values().map(|entry| Record::Alert(entry.held.clone()));
-        let silences = self.silences.by_id.values().cloned().map(Record::Silence);
+        let silences = self.silences.all().cloned().map(Record::Silence);
         // A flush under way has not happened yet: it is repeated by the next start.
         let groups = self.groups.values().filter(|g| g.flushed && g.flight.is_none());
         let groups = groups.map(Group::record);

@@ -1,7 +1,8 @@
 //! Silences: conditions that keep alerts quiet for a while. Pure; ids follow from content and time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use model::matcher::MatchOp;
 use model::metric::Labels;
 use model::time::{NS_PER_S, Timestamp};
 use xxhash_rust::xxh3::xxh3_128;
@@ -87,6 +88,12 @@ impl Silence {
         self.state(now) == SilenceState::Active && all_hold(&self.conditions, labels)
     }
 
+    /// A label, name and value, without which it mutes nothing.
+    fn needed(&self) -> Option<(&str, &str)> {
+        let exact = |c: &&Condition| c.op == MatchOp::Equal && !c.value.is_empty();
+        self.conditions.iter().find(exact).map(|c| (c.name.as_str(), c.value.as_str()))
+    }
+
     fn check(&self) -> Result<(), Unsilenced> {
         let wrong = |text: &str| Err(Unsilenced::Wrong(text.to_owned()));
         if self.conditions.is_empty() {
@@ -131,11 +138,57 @@ impl Silence {
 /// All silences.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Silences {
-    pub(crate) by_id: BTreeMap<String, Silence>,
+    by_id: BTreeMap<String, Silence>,
+    /// Ids by name and value of a label that an alert must have to be muted.
+    by_label: HashMap<String, HashMap<String, BTreeSet<String>>>,
+    /// Ids of those for which there is no such label.
+    others: BTreeSet<String>,
     n_made: u64,
 }
 
 impl Silences {
+    /// Puts a silence in place of the one of its id, unchecked.
+    pub(crate) fn insert(&mut self, silence: Silence) {
+        self.remove(&silence.id);
+        let ids = match silence.needed() {
+            Some((name, value)) => {
+                let values = self.by_label.entry(name.to_owned()).or_default();
+                values.entry(value.to_owned()).or_default()
+            }
+            None => &mut self.others,
+        };
+        ids.insert(silence.id.clone());
+        self.by_id.insert(silence.id.clone(), silence);
+    }
+
+    fn remove(&mut self, id: &str) {
+        let Some(silence) = self.by_id.remove(id) else { return };
+        let Some((name, value)) = silence.needed() else {
+            self.others.remove(id);
+            return;
+        };
+        let Some(values) = self.by_label.get_mut(name) else { return };
+        if let Some(ids) = values.get_mut(value) {
+            ids.remove(id);
+            if ids.is_empty() {
+                values.remove(value);
+            }
+        }
+        if values.is_empty() {
+            self.by_label.remove(name);
+        }
+    }
+
+    /// The silence of this id.
+    pub(crate) fn get(&self, id: &str) -> Option<&Silence> {
+        self.by_id.get(id)
+    }
+
+    /// All of them, by id.
+    pub(crate) fn all(&self) -> impl ExactSizeIterator<Item = &Silence> {
+        self.by_id.values()
+    }
+
     /// Adds `silence`, or edits the one of its id. Returns what was changed: the one in force last.
     pub(crate) fn set(
         &mut self,
@@ -148,7 +201,7 @@ impl Silences {
         if !silence.id.is_empty() {
             let known = self.by_id.get(&silence.id).ok_or(Unsilenced::Unknown)?;
             if known.is_edited(&silence, now) {
-                self.by_id.insert(silence.id.clone(), silence.clone());
+                self.insert(silence.clone());
                 return Ok(vec![silence]);
             }
             if known.state(now) != SilenceState::Expired {
@@ -166,7 +219,7 @@ impl Silences {
         }
         silence.starts_at = silence.starts_at.max(now);
         silence.id = self.fresh_id(&silence, now);
-        self.by_id.insert(silence.id.clone(), silence.clone());
+        self.insert(silence.clone());
         changed.push(silence);
         Ok(changed)
     }
@@ -190,13 +243,19 @@ impl Silences {
 
     /// Ids of the silences that keep an alert quiet.
     pub(crate) fn of(&self, labels: &Labels, now: Timestamp) -> Vec<String> {
-        let quiet = self.by_id.values().filter(|silence| silence.mutes(labels, now));
-        quiet.map(|silence| silence.id.clone()).collect()
+        let needed = labels.iter().filter_map(|(name, value)| self.by_label.get(name)?.get(value));
+        let candidates = needed.flatten().chain(&self.others);
+        let mutes = |id: &&String| self.by_id.get(*id).is_some_and(|s| s.mutes(labels, now));
+        let mut ids: Vec<String> = candidates.filter(mutes).cloned().collect();
+        ids.sort();
+        ids
     }
 
     /// Forgets those that are long over.
     pub(crate) fn forget(&mut self, now: Timestamp) {
-        self.by_id.retain(|_, silence| now.0.saturating_sub(silence.ends_at.0) < KEPT_NS);
+        let is_old = |s: &&Silence| now.0.saturating_sub(s.ends_at.0) >= KEPT_NS;
+        let old: Vec<String> = self.all().filter(is_old).map(|s| s.id.clone()).collect();
+        old.iter().for_each(|id| self.remove(id));
     }
 
     /// A UUID of version 8 that no other silence has: made from content, time and a count.
@@ -273,6 +332,30 @@ mod tests {
             Err(Unsilenced::Unknown)
         );
         assert_eq!(silences.expire("nobody", NOW), Err(Unsilenced::Unknown));
+    }
+
+    #[test]
+    fn the_index_finds_what_looking_at_each_finds() {
+        let mut silences = Silences::default();
+        let matchers = ["a=x", "a=~x|y", "a=x,b=1", "b!=1,a=~.+", "b=\"\",a=y", "b=2", "a!~z,c=3"];
+        for matcher in matchers.into_iter().cycle().take(21) {
+            silences.set(silence("", matcher, 1_000, 2_000), NOW).unwrap();
+        }
+        let all: Vec<String> = silences.all().map(|s| s.id.clone()).collect();
+        all.iter().step_by(5).for_each(|id| silences.remove(id));
+        for (a, b, c) in
+            [("x", "1", ""), ("y", "", "3"), ("x", "2", "3"), ("", "", ""), ("z", "2", "")]
+        {
+            let pairs = [("a", a), ("b", b), ("c", c)];
+            let labels: Labels =
+                pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+            let each = silences.all().filter(|silence| silence.mutes(&labels, NOW));
+            let each: Vec<String> = each.map(|silence| silence.id.clone()).collect();
+            assert_eq!(silences.of(&labels, NOW), each, "{labels:?}");
+        }
+        let rest: Vec<String> = silences.all().map(|s| s.id.clone()).collect();
+        rest.iter().for_each(|id| silences.remove(id));
+        assert!(silences.by_label.is_empty() && silences.others.is_empty());
     }
 
     #[test]

@@ -105,13 +105,13 @@ impl Router {
 
     /// All silences, in no order.
     pub fn silences(&self) -> impl Iterator<Item = &Silence> {
-        self.silences.by_id.values()
+        self.silences.all()
     }
 
     /// The silence of this id.
     #[must_use]
     pub fn silence_of(&self, id: &str) -> Option<&Silence> {
-        self.silences.by_id.get(id)
+        self.silences.get(id)
     }
 
     /// Alerts, groups, silences and entries of the log now.
@@ -120,7 +120,7 @@ impl Router {
         [
             ("alerts", self.alerts.len()),
             ("groups", self.groups.len()),
-            ("silences", self.silences.by_id.len()),
+            ("silences", self.silences.all().len()),
             ("told", self.log.len()),
         ]
     }
