@@ -43,7 +43,9 @@ const SERIES_BYTES: usize = 256;
 const CHUNKS: usize = 16;
 /// Rows of a segment that one task decodes, at least a block.
 const TASK_ROWS: usize = 262_144;
-/// Samples below which series are not handed out in parallel.
+/// Rows of a chunk that are passed in the time one series is looked up.
+const LOOK_ROWS: usize = 32;
+/// Samples below which nothing is read or handed out in parallel: threads would cost more than they save.
 const SHARE_SAMPLES: usize = 65_536;
 
 /// Samples as they are met, oldest commit first.
@@ -104,12 +106,29 @@ pub(crate) fn scan(
     };
     let tasks = scan.tasks()?;
     let keeps = blocks::are_worth_keeping(tasks.iter().map(Task::block_rows).sum());
-    let met = parallel::map(tasks, |task| scan.read(task, keeps))?;
+    let n_rows: usize = tasks.iter().map(|task| task.rows(&scan.slots)).sum();
+    let read = |task| scan.read(task, keeps);
+    let met = if n_rows < SHARE_SAMPLES {
+        tasks.into_iter().map(read).collect::<Result<_, Error>>()?
+    } else {
+        parallel::map(tasks, read)?
+    };
     let slices = handed_out(series, &met)?;
     Ok(SampleScan { slices: slices.into_iter() })
 }
 
 impl Task<'_> {
+    /// Rows it looks at.
+    fn rows(&self, slots: &Slots) -> usize {
+        match self {
+            Self::Rows(_, runs) => runs.iter().map(|(_, rows)| rows.len()).sum(),
+            Self::Pages(segment, ..) => usize::try_from(segment.facts().rows).unwrap_or(usize::MAX),
+            Self::Chunks(chunks) => {
+                chunks.iter().map(|chunk| chunk.len().min(slots.ascending.len() * LOOK_ROWS)).sum()
+            }
+        }
+    }
+
     /// Rows of the blocks it decodes.
     fn block_rows(&self) -> usize {
         match self {
@@ -275,7 +294,7 @@ impl<'a> Scan<'a> {
             }
         };
         // A full chunk is sorted once for all readers; few series are looked up in it, many met on the way.
-        if chunk.room() == 0 && slots.len() * 32 < chunk.len() {
+        if chunk.room() == 0 && slots.len() * LOOK_ROWS < chunk.len() {
             chunk.rows_of(slots, |row, place| take(row, *place));
         } else {
             let places = self.slots.places();
