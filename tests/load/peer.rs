@@ -220,7 +220,9 @@ fn ours(program: &Path, data: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["run", "--no-agent", "--listen", any, "--otlp-grpc", any, "--otlp-http", any]);
     command.arg("--data-dir").arg(data);
-    command.env("HEADROPE_COLLECTOR__SAMPLE_AGE_MAX", "90d"); // As long as the peers.
+    // As long as the peers.
+    command.env("HEADROPE_COLLECTOR__SAMPLE_AGE_MAX", "90d");
+    command.env("HEADROPE_STORE__RETAIN_SAMPLES", "90d");
     command
 }
 
