@@ -128,20 +128,24 @@ impl Runs {
         self.ends.last().map_or(0, |end| *end as usize)
     }
 
-    /// The rows of each series that is `wanted` and may have some in `range` (ms, both ends included), with what that gave.
+    /// The rows of each series that is `wanted` and may have some in `range` (ms, both ends included), with what that gave,
+    /// and whether all of them lie in it.
     pub(crate) fn ranges<T>(
         &self,
         range: (i64, i64),
         wanted: impl Fn(u64) -> Option<T>,
-    ) -> impl Iterator<Item = (T, Range<usize>)> {
+    ) -> impl Iterator<Item = (T, Range<usize>, bool)> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         let rows = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
-        let may_hold = move |(from, length): (i32, u32)| {
+        let of = move |(from, length): (i32, u32)| {
             let first = self.base.saturating_add(from.into());
-            first <= range.1 && range.0 <= first.saturating_add(length.into())
+            (first, first.saturating_add(length.into()))
         };
         self.ids.iter().zip(&self.times).zip(rows).filter_map(move |((id, times), rows)| {
-            Some((wanted(*id).filter(|_| may_hold(*times))?, rows))
+            let wanted = wanted(*id)?;
+            let (first, last) = of(*times);
+            let is_whole = range.0 <= first && last <= range.1;
+            (first <= range.1 && range.0 <= last).then_some((wanted, rows, is_whole))
         })
     }
 }
@@ -179,7 +183,8 @@ mod tests {
                 let rows = row..row + run.len();
                 row = rows.end;
                 if run[0].0 != 2 && run[0].1 <= range.1 && range.0 <= run[run.len() - 1].1 {
-                    wanted.push((run[0].0, rows));
+                    let is_whole = range.0 <= run[0].1 && run[run.len() - 1].1 <= range.1;
+                    wanted.push((run[0].0, rows, is_whole));
                 }
             }
             prop_assert_eq!(runs.ranges(range, |id| (id != 2).then_some(id)).collect::<Vec<_>>(), wanted);

@@ -139,14 +139,20 @@ impl Iterator for PageReader<'_> {
 /// The rows of the series wanted, where the segment's index knows them.
 pub(crate) fn known(segment: &Segment, wanted: &Wanted<'_>) -> Option<Rows> {
     let runs = index::runs(segment)?;
-    let runs_of = runs.ranges(wanted.range_ms, |id| wanted.place(id)).collect();
-    Some(Rows { runs: runs_of, n_file: runs.rows() })
+    let mut rows = Rows { runs: Vec::new(), n_whole: 0, n_file: runs.rows() };
+    for (place, run, is_whole) in runs.ranges(wanted.range_ms, |id| wanted.place(id)) {
+        rows.n_whole += if is_whole { run.len() } else { 0 };
+        rows.runs.push((place, run));
+    }
+    Some(rows)
 }
 
 /// Rows of a file that hold what is wanted.
 pub(crate) struct Rows {
     /// Place of the series among those wanted, and its rows; these ascend.
     pub(crate) runs: Vec<(usize, Range<usize>)>,
+    /// Rows of those series that have none outside of the range.
+    pub(crate) n_whole: usize,
     /// Rows of the whole file.
     n_file: usize,
 }

@@ -170,16 +170,20 @@ impl Slots {
 impl<'a> Scan<'a> {
     /// Everything there is to read, oldest commit first.
     fn tasks(&self) -> Result<Vec<Task<'a>>, Error> {
-        let mut tasks = Vec::new();
+        let (mut tasks, mut n_certain) = (Vec::new(), 0);
         for segment in self.version.segments.iter() {
             if segment.facts().table != Table::Samples || !self.wanted.touches(segment) {
                 continue;
             }
             let kept = self.version.kept(segment)?;
             match (pages::known(segment, &self.wanted), kept) {
-                (Some(rows), None) => tasks.extend(
-                    by_blocks(segment, rows.runs).into_iter().map(|runs| Task::Rows(segment, runs)),
-                ),
+                (Some(rows), None) => {
+                    // What is sure to be too much is refused before any of it is read.
+                    n_certain += rows.n_whole as u64;
+                    self.refuse_above(n_certain)?;
+                    let tasks_of = by_blocks(segment, rows.runs).into_iter();
+                    tasks.extend(tasks_of.map(|runs| Task::Rows(segment, runs)));
+                }
                 (rows, kept) => {
                     let selection = rows.map(|rows| rows.selection());
                     tasks.push(Task::Pages(segment, selection, kept));
@@ -221,11 +225,16 @@ impl<'a> Scan<'a> {
 
     /// Asks for room for `more` samples.
     fn count(&self, more: usize) -> Result<(), Error> {
-        let max = self.limit.samples_max;
-        if self.n_samples.fetch_add(more as u64, Ordering::Relaxed) + more as u64 > max {
-            return Err(Error::ScanLimit { what: "samples", limit: max });
-        }
+        self.refuse_above(self.n_samples.fetch_add(more as u64, Ordering::Relaxed) + more as u64)?;
         self.limit.grow(more, SAMPLE_BYTES)
+    }
+
+    fn refuse_above(&self, n_samples: u64) -> Result<(), Error> {
+        let limit = self.limit.samples_max;
+        if n_samples > limit {
+            return Err(Error::ScanLimit { what: "samples", limit });
+        }
+        Ok(())
     }
 
     fn add_rows(

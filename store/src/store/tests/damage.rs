@@ -218,6 +218,31 @@ async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
 }
 
 #[tokio::test]
+async fn what_is_sure_to_be_too_much_is_refused_unread() {
+    let bench = Bench::new();
+    let store = bench.open().await;
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let rows: Vec<_> = (0..500).map(|i| (id, START_MS + i, i as f64)).collect();
+    put(&store, &rows).await.unwrap();
+    store.flush().await.unwrap();
+    let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
+    let mut bytes = fs::read(&segment.path).unwrap();
+    bytes[4..].fill(0);
+    fs::write(&segment.path, &bytes).unwrap();
+    let snapshot = store.snapshot();
+    let series = snapshot.select(TENANT, &[]).unwrap();
+    let refused = |samples_max: u64| {
+        let limit = ScanLimit { samples_max, ..ScanLimit::default() };
+        let scan = snapshot.samples(&series, (START_MS, START_MS + 1_000), &limit);
+        scan.map(|_| ()).unwrap_err()
+    };
+    let error = refused(499);
+    assert!(matches!(error, Error::ScanLimit { limit: 499, .. }), "{error}");
+    assert_eq!(refused(500).kind(), ErrorKind::Corrupt, "read, for it may fit");
+    crash(store).await;
+}
+
+#[tokio::test]
 async fn damaged_definitions_are_refused_until_somebody_gives_them_up() {
     let bench = Bench::new();
     let store = bench.open().await;
