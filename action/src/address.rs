@@ -53,7 +53,8 @@ impl Allowed {
     }
 }
 
-fn refused(address: IpAddr) -> String {
+/// Why `address` is not sent to.
+pub(crate) fn refused(address: IpAddr) -> String {
     format!(
         "{address} is link-local or serves metadata of a cloud: list it in action.allowed_addresses to send there all the same"
     )

@@ -6,6 +6,7 @@
 mod channel;
 mod chat;
 mod http;
+mod mail;
 mod message;
 mod pager;
 mod render;
@@ -68,6 +69,8 @@ pub struct KindCounts {
     pub failed: u64,
     /// Requests beyond the first of a message.
     pub retries: u64,
+    /// Addresses refused for good by a server that took the message for others.
+    pub refused_addresses: u64,
 }
 
 type Place = (String, String, usize);
@@ -178,6 +181,13 @@ impl Channels {
         outcome
     }
 
+    fn tell_refused(&self, message: &Message, n: usize, error: &str) {
+        let refused = u64::try_from(n).unwrap_or(u64::MAX);
+        self.count(&message.kind, |counts| counts.refused_addresses += refused);
+        let (receiver, kind) = (message.receiver.as_str(), message.kind.as_str());
+        tracing::error!(receiver, kind, error, "a notification did not reach every address");
+    }
+
     async fn try_long(&self, line: &Line, message: &Message) -> Result<(), String> {
         let render = Render::new(&self.library, message, &self.external_url)?;
         let seed = u64::try_from(message.idempotency >> 64).unwrap_or(0);
@@ -192,6 +202,10 @@ impl Channels {
             drop(permit);
             let (why, asked) = match made {
                 Attempt::Taken => return Ok(()),
+                Attempt::Partly(n, why) => {
+                    self.tell_refused(message, n, &why);
+                    return Ok(());
+                }
                 Attempt::Refused(why) => return Err(why),
                 Attempt::Retry(why, asked) => (why, asked),
             };

@@ -99,6 +99,7 @@ fn notifications(out: &mut Vec<Sample>, app: &App) {
             ("headrope_notify_delivered_total", counts.delivered),
             ("headrope_notify_failed_total", counts.failed),
             ("headrope_notify_retries_total", counts.retries),
+            ("headrope_notify_refused_addresses_total", counts.refused_addresses),
         ] {
             out.push(Sample::new(name, value).with("integration", kind.as_str()));
         }

@@ -9,6 +9,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, USER_AGENT};
 use super::Integration;
 use super::chat::{self, Chat};
 use super::http::Sender;
+use super::mail::Mail;
 use super::message::Message;
 use super::pager::{Opsgenie, PagerDuty};
 use super::render::Render;
@@ -27,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) enum Attempt {
     /// The receiver has it.
     Taken,
+    /// The receiver has it, but so many people behind it never will, and why.
+    Partly(usize, String),
     /// It will never take it, and why.
     Refused(String),
     /// It may take it later: why it did not, and how long it asks us to wait.
@@ -65,14 +68,50 @@ pub(crate) trait Service: Send + Sync {
     }
 }
 
-/// A service and the client that reaches it.
-pub(crate) struct Channel {
-    sender: Sender,
-    service: Box<dyn Service>,
+/// One way to tell someone.
+pub(crate) enum Channel {
+    /// Over HTTP.
+    Posted(Box<Poster>),
+    /// By e-mail.
+    Mailed(Box<Mail>),
 }
 
 impl Channel {
     pub(crate) fn new(
+        integration: &Integration<'_>,
+        global: &Global,
+        allowed: &Allowed,
+    ) -> Result<Self, Problem> {
+        if integration.kind == "email" {
+            let mail = Mail::new(integration.settings, global, allowed)?;
+            return Ok(Self::Mailed(Box::new(mail)));
+        }
+        Poster::new(integration, global, allowed).map(Box::new).map(Self::Posted)
+    }
+
+    /// Tries once, for at most `left`.
+    pub(crate) async fn attempt(
+        &self,
+        message: &Message,
+        render: &Render<'_>,
+        left: Duration,
+    ) -> Attempt {
+        let left = left.max(Duration::from_secs(1));
+        match self {
+            Self::Posted(poster) => poster.attempt(message, render, left).await,
+            Self::Mailed(mail) => mail.attempt(message, render, TIMEOUT.min(left)).await,
+        }
+    }
+}
+
+/// A service and the client that reaches it.
+pub(crate) struct Poster {
+    sender: Sender,
+    service: Box<dyn Service>,
+}
+
+impl Poster {
+    fn new(
         integration: &Integration<'_>,
         global: &Global,
         allowed: &Allowed,
@@ -98,19 +137,12 @@ impl Channel {
         Ok(Self { sender, service })
     }
 
-    /// Tries once, for at most `left`.
-    pub(crate) async fn attempt(
-        &self,
-        message: &Message,
-        render: &Render<'_>,
-        left: Duration,
-    ) -> Attempt {
+    async fn attempt(&self, message: &Message, render: &Render<'_>, left: Duration) -> Attempt {
         let outgoing = match self.service.request(message, render) {
             Ok(outgoing) => outgoing,
             Err(why) => return Attempt::Refused(why),
         };
-        let timeout =
-            self.service.timeout().unwrap_or(TIMEOUT).min(left.max(Duration::from_secs(1)));
+        let timeout = self.service.timeout().unwrap_or(TIMEOUT).min(left);
         let origin = outgoing.url.origin().ascii_serialization();
         let request = self
             .sender

@@ -46,7 +46,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
     pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
-fn alert(name: &str, host: &str, ends_at: Option<i64>) -> MessageAlert {
+pub(super) fn alert(name: &str, host: &str, ends_at: Option<i64>) -> MessageAlert {
     MessageAlert {
         labels: labels(&[("alertname", name), ("host", host), ("severity", "page")]),
         annotations: labels(&[("summary", &format!("{host} is slow"))]),
@@ -57,7 +57,7 @@ fn alert(name: &str, host: &str, ends_at: Option<i64>) -> MessageAlert {
     }
 }
 
-fn message(kind: &str, alerts: Vec<MessageAlert>) -> Message {
+pub(super) fn message(kind: &str, alerts: Vec<MessageAlert>) -> Message {
     Message {
         receiver: "team".to_owned(),
         kind: kind.to_owned(),
@@ -73,7 +73,11 @@ fn message(kind: &str, alerts: Vec<MessageAlert>) -> Message {
     }
 }
 
-fn open(kind: &str, settings: &Value, global: &Value) -> Result<Arc<Channels>, Vec<Problem>> {
+pub(super) fn open(
+    kind: &str,
+    settings: &Value,
+    global: &Value,
+) -> Result<Arc<Channels>, Vec<Problem>> {
     let config = Config { retry_wait_min: Duration::from_millis(1), ..Config::default() };
     let surroundings = Surroundings {
         global,
@@ -84,7 +88,7 @@ fn open(kind: &str, settings: &Value, global: &Value) -> Result<Arc<Channels>, V
     Channels::open(&config, surroundings, &integrations, Arc::new(|| Timestamp::from_s(0)))
 }
 
-fn wrong(kind: &str, settings: Value) -> String {
+pub(super) fn wrong(kind: &str, settings: Value) -> String {
     let problems = open(kind, &settings, &Value::Null).err().expect("it is refused");
     problems.into_iter().map(|p| format!("{}: {}", p.field.unwrap_or_default(), p.text)).collect()
 }
