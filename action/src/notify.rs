@@ -188,6 +188,12 @@ impl Channels {
         tracing::error!(receiver, kind, error, "a notification did not reach every address");
     }
 
+    /// Time until the deadline of a message.
+    fn left(&self, message: &Message) -> Duration {
+        let left = message.deadline.0.saturating_sub(self.clock.now().0);
+        Duration::from_nanos(u64::try_from(left).unwrap_or(0))
+    }
+
     async fn try_long(&self, line: &Line, message: &Message) -> Result<(), String> {
         let render = Render::new(&self.library, message, &self.external_url)?;
         let seed = u64::try_from(message.idempotency >> 64).unwrap_or(0);
@@ -195,9 +201,14 @@ impl Channels {
             if attempt > 1 {
                 self.count(&message.kind, |counts| counts.retries += 1);
             }
-            let Ok(permit) = line.permits.acquire().await else { break };
-            let left = message.deadline.0.saturating_sub(self.clock.now().0);
-            let left = Duration::from_nanos(u64::try_from(left).unwrap_or(0));
+            // Others of this receiver may hang: waiting for them counts, and past the deadline nothing is tried.
+            let permit =
+                match tokio::time::timeout(self.left(message), line.permits.acquire()).await {
+                    Ok(Ok(permit)) => permit,
+                    Ok(Err(_)) => break,
+                    Err(_) => return Err("its time passed while others were being sent".to_owned()),
+                };
+            let left = self.left(message);
             let made = line.channel.attempt(message, &render, left).await;
             drop(permit);
             let (why, asked) = match made {

@@ -11,6 +11,8 @@ use query::promql::matchers::{Compiled, compile};
 
 /// Longest text of a matcher list, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Most matchers of a list: each may be an expression of hundreds of KiB once it is read.
+const CONDITIONS_MAX: usize = 100;
 /// Operators, the longer first.
 const OPS: [(&str, MatchOp); 4] = [
     ("=~", MatchOp::Regex),
@@ -177,7 +179,14 @@ fn classic_list(text: &str) -> Result<Vec<Condition>, String> {
     if !inner[start..].trim().is_empty() {
         parts.push(&inner[start..]);
     }
+    if parts.len() > CONDITIONS_MAX {
+        return Err(too_many());
+    }
     parts.into_iter().map(classic).collect()
+}
+
+fn too_many() -> String {
+    format!("more than {CONDITIONS_MAX} matchers in one list")
 }
 
 fn bad(text: &str) -> String {
@@ -229,6 +238,9 @@ impl<'a> Utf8<'a> {
         loop {
             if braced && reader.take("}") {
                 break;
+            }
+            if found.len() == CONDITIONS_MAX {
+                return Err(too_many());
             }
             found.push(reader.one()?);
             if reader.take(",") {
@@ -319,6 +331,14 @@ fn escape(chars: &mut std::str::Chars<'_>) -> Result<char, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_are_counted_before_anything_is_compiled() {
+        // The one behind the limit is not even read.
+        let of = |n: usize| "a=~\"x.y\",".repeat(n) + "b=~\"(\"";
+        assert!(read(&of(100)).contains("more than 100 matchers"), "{}", read(&of(100)));
+        assert!(!read(&of(99)).contains("more than"), "{}", read(&of(99)));
+    }
 
     fn read(text: &str) -> String {
         parse(text).map_or_else(|why| format!("error: {why}"), |found| braces(&found))

@@ -13,6 +13,8 @@ use super::matcher::{Condition, all_hold, braces};
 pub(crate) const KEPT_NS: i64 = 120 * 3_600 * NS_PER_S;
 /// Most silences, expired ones included.
 pub(crate) const SILENCES_MAX: usize = 10_000;
+/// Most regular expressions of all silences: one may take 250 KiB once it is compiled.
+const REGEXES_MAX: usize = 1_000;
 /// Longest silence: matchers and texts together, in bytes.
 pub(crate) const SILENCE_BYTES_MAX: usize = 64 * 1024;
 
@@ -92,6 +94,12 @@ impl Silence {
     fn needed(&self) -> Option<(&str, &str)> {
         let exact = |c: &&Condition| c.op == MatchOp::Equal && !c.value.is_empty();
         self.conditions.iter().find(exact).map(|c| (c.name.as_str(), c.value.as_str()))
+    }
+
+    /// Regular expressions it holds, each of up to some hundred KiB.
+    fn n_regexes(&self) -> usize {
+        let is_regex = |c: &&Condition| matches!(c.op, MatchOp::Regex | MatchOp::NotRegex);
+        self.conditions.iter().filter(is_regex).count()
     }
 
     fn check(&self) -> Result<(), Unsilenced> {
@@ -197,31 +205,51 @@ impl Silences {
     ) -> Result<Vec<Silence>, Unsilenced> {
         silence.check()?;
         silence.updated_at = now;
-        let mut changed = Vec::new();
+        let mut is_replaced = false;
         if !silence.id.is_empty() {
             let known = self.by_id.get(&silence.id).ok_or(Unsilenced::Unknown)?;
             if known.is_edited(&silence, now) {
                 self.insert(silence.clone());
                 return Ok(vec![silence]);
             }
-            if known.state(now) != SilenceState::Expired {
-                let id = silence.id.clone();
-                changed.extend(self.expire(&id, now)?);
-            }
+            is_replaced = known.state(now) != SilenceState::Expired;
         }
+        // Whatever may refuse it comes before the first change.
         if silence.ends_at <= now {
             let text = "invalid silence: end time can't be in the past";
             return Err(Unsilenced::Wrong(text.to_owned()));
         }
-        if self.by_id.len() >= SILENCES_MAX {
-            let text = format!("{SILENCES_MAX} silences are kept, the limit: expire some");
-            return Err(Unsilenced::Wrong(text));
+        self.make_room(silence.n_regexes(), now)?;
+        let mut changed = Vec::new();
+        if is_replaced {
+            let id = silence.id.clone();
+            changed.extend(self.expire(&id, now)?);
         }
         silence.starts_at = silence.starts_at.max(now);
         silence.id = self.fresh_id(&silence, now);
         self.insert(silence.clone());
         changed.push(silence);
         Ok(changed)
+    }
+
+    /// Room for one more with so many regular expressions; those that are over leave for it, the oldest first.
+    fn make_room(&mut self, n_more: usize, now: Timestamp) -> Result<(), Unsilenced> {
+        let is_over = |s: &&Silence| s.state(now) == SilenceState::Expired;
+        let mut over: Vec<(Timestamp, String)> =
+            self.all().filter(is_over).map(|s| (s.ends_at, s.id.clone())).collect();
+        over.sort_unstable_by(|a, b| b.cmp(a));
+        let mut n_regexes: usize = self.all().map(Silence::n_regexes).sum::<usize>() + n_more;
+        while self.by_id.len() >= SILENCES_MAX || n_regexes > REGEXES_MAX {
+            let Some((_, id)) = over.pop() else {
+                let text = format!(
+                    "the limits are {SILENCES_MAX} silences and {REGEXES_MAX} regular expressions in all of them: expire some"
+                );
+                return Err(Unsilenced::Wrong(text));
+            };
+            n_regexes -= self.by_id.get(&id).map_or(0, Silence::n_regexes);
+            self.remove(&id);
+        }
+        Ok(())
     }
 
     /// Ends a silence now; one that is over already stays as it is.
@@ -281,6 +309,33 @@ mod tests {
     use crate::route::matcher::parse;
 
     const NOW: Timestamp = Timestamp(1_000 * NS_PER_S);
+
+    #[test]
+    fn an_edit_that_is_refused_changes_nothing() {
+        let mut silences = Silences::default();
+        let made = silences.set(silence("", "a=\"1\"", 1_000, 2_000), NOW).unwrap();
+        let id = made[0].id.clone();
+        silences.set(silence(&id, "b=\"2\"", 10, 20), NOW).unwrap_err();
+        assert_eq!(silences.all().next().unwrap().state(NOW), SilenceState::Active);
+    }
+
+    #[test]
+    fn expressions_are_limited_and_those_that_are_over_make_room() {
+        let mut silences = Silences::default();
+        let many =
+            |n: usize| (0..50).map(|i| format!("a{n}_{i}=~\"x.y\"")).collect::<Vec<_>>().join(",");
+        for n in 0..20 {
+            silences.set(silence("", &many(n), 1_000, 2_000), NOW).unwrap();
+        }
+        let refused = silences.set(silence("", "a=~\"x.y\"", 1_000, 2_000), NOW).unwrap_err();
+        assert!(format!("{refused:?}").contains("1000 regular expressions"), "{refused:?}");
+        silences.set(silence("", "a=\"x.y\"", 1_000, 2_000), NOW).unwrap();
+        let first = silences.all().next().unwrap().id.clone();
+        silences.expire(&first, NOW).unwrap();
+        let later = Timestamp(NOW.0 + NS_PER_S);
+        silences.set(silence("", "a=~\"x.y\"", 1_001, 2_000), later).unwrap();
+        assert!(silences.all().all(|silence| silence.id != first));
+    }
 
     fn silence(id: &str, matchers: &str, starts_s: i64, ends_s: i64) -> Silence {
         Silence {

@@ -42,7 +42,7 @@ const SERIES_BYTES: usize = 256;
 /// Chunks of a head that one task reads.
 const CHUNKS: usize = 16;
 /// Rows of a segment that one task decodes, at least a block.
-const TASK_ROWS: usize = 262_144;
+const TASK_ROWS: usize = 65_536;
 /// Rows of a chunk that are passed in the time one series is looked up.
 const LOOK_ROWS: usize = 32;
 /// Samples below which nothing is read or handed out in parallel: threads would cost more than they save.

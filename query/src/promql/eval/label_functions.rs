@@ -7,8 +7,26 @@ use crate::promql::ast::Call;
 use crate::promql::labels::NAME;
 use crate::promql::matchers::anchored;
 use crate::promql::number::is_label_name;
+use crate::promql::source::SourceError;
+
+/// Longest value that is made, in bytes: each function may make it many times as long as what it reads.
+const VALUE_BYTES_MAX: usize = 64 << 10;
 
 impl Evaluator<'_> {
+    /// Refuses a value that would be too long, before it is made, and counts one that would not.
+    fn room_for_value(&self, call: &Call, bytes: usize) -> Result<(), EvalError> {
+        self.options.stop.check()?;
+        if bytes > VALUE_BYTES_MAX {
+            return Err(execution(format!(
+                "{}() makes a label value of up to {bytes} bytes, the limit is {VALUE_BYTES_MAX}",
+                call.function.name
+            )));
+        }
+        let refused = |error: store::Error| SourceError::Exhausted(error.to_string());
+        let grown = self.options.memory.iter().try_for_each(|memory| memory.grow(bytes as u64));
+        Ok(grown.map_err(refused)?)
+    }
+
     pub(super) fn label_replace(
         &mut self,
         call: &Call,
@@ -23,17 +41,20 @@ impl Evaluator<'_> {
             let text = format!("invalid destination label name in label_replace(): {target}");
             return Err(execution(text));
         }
-        let columns = self.vector(&call.args[0], grid)?;
-        let replaced = columns.into_iter().map(|mut column| {
-            if let Some(found) = regex.captures(column.labels.value(&source)) {
-                let mut value = String::new();
-                found.expand(&replacement, &mut value);
-                column.labels = column.labels.with(&target, &value);
-                column.drop_name &= target.as_ref() != NAME;
-            }
-            column
-        });
-        merge_same(replaced.collect())
+        let n_references = replacement.matches('$').count();
+        let mut columns = self.vector(&call.args[0], grid)?;
+        for column in &mut columns {
+            let labels = column.labels.clone();
+            let Some(found) = regex.captures(labels.value(&source)) else { continue };
+            // A reference is at most all of what was read.
+            let bytes = labels.value(&source).len().saturating_mul(n_references);
+            self.room_for_value(call, bytes.saturating_add(replacement.len()))?;
+            let mut value = String::new();
+            found.expand(&replacement, &mut value);
+            column.labels = labels.with(&target, &value);
+            column.drop_name &= target.as_ref() != NAME;
+        }
+        merge_same(columns)
     }
 
     pub(super) fn label_join(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {
@@ -47,14 +68,15 @@ impl Evaluator<'_> {
             let text = format!("invalid destination label name in label_join(): {target}");
             return Err(execution(text));
         }
-        let columns = self.vector(&call.args[0], grid)?;
-        let joined = columns.into_iter().map(|mut column| {
-            let values: Vec<&str> = sources.iter().map(|s| column.labels.value(s)).collect();
-            let value = values.join(&separator);
-            column.labels = column.labels.with(&target, &value);
+        let mut columns = self.vector(&call.args[0], grid)?;
+        for column in &mut columns {
+            let labels = column.labels.clone();
+            let values: Vec<&str> = sources.iter().map(|s| labels.value(s)).collect();
+            let bytes = values.iter().map(|value| value.len().saturating_add(separator.len()));
+            self.room_for_value(call, bytes.fold(0, usize::saturating_add))?;
+            column.labels = labels.with(&target, &values.join(&separator));
             column.drop_name &= target.as_ref() != NAME;
-            column
-        });
-        merge_same(joined.collect())
+        }
+        merge_same(columns)
     }
 }

@@ -53,6 +53,24 @@ fn the_highest_tree_is_evaluated_without_an_overflow() {
 }
 
 #[test]
+fn label_values_that_grow_with_every_call_are_refused_before_they_are_made() {
+    let mut join = r#"label_replace(vector(1),"a","xxxxxxxxxx","","")"#.to_owned();
+    for _ in 0..6 {
+        join = format!(r#"label_join({join},"a",""{})"#, r#","a""#.repeat(100));
+    }
+    let replace = format!(
+        r#"label_replace(label_replace(vector(1),"a","{}","",""),"a","{}","a","(.*)")"#,
+        "x".repeat(60_000),
+        "$1".repeat(60_000)
+    );
+    for text in [join, replace] {
+        let query = Query::parse(&text).expect("parses");
+        let error = instant(&source(1), &query, 0, &EvalOptions::default()).unwrap_err();
+        assert!(error.to_string().contains("the limit is 65536"), "{error}");
+    }
+}
+
+#[test]
 fn limits_are_errors_with_their_names() {
     let source = source(20);
     let query = Query::parse("sum(x)").expect("parses");
