@@ -184,16 +184,22 @@ impl Session {
 
     async fn deliver(&mut self, envelope: &Envelope) -> Result<Vec<String>, Fault> {
         self.expect(&format!("MAIL FROM:<{}>", envelope.from), 250).await?;
-        let mut refused = Vec::new();
+        let (mut refused, mut may_pass) = (Vec::new(), false);
         for address in &envelope.to {
-            match self.expect(&format!("RCPT TO:<{address}>"), 250).await {
+            let asked = format!("RCPT TO:<{address}>");
+            let (code, text) = self.ask(&asked).await?;
+            match told(&asked, code, &text, 250) {
                 Ok(()) => {}
                 Err(Fault::Permanent(why)) => refused.push(why),
-                Err(passing) => return Err(passing),
+                Err(Fault::Passing(why)) => {
+                    may_pass = true;
+                    refused.push(why);
+                }
             }
         }
         if refused.len() == envelope.to.len() {
-            return Err(Fault::Permanent(refused.join("; ")));
+            let why = refused.join("; ");
+            return Err(if may_pass { Fault::Passing(why) } else { Fault::Permanent(why) });
         }
         self.expect("DATA", 354).await?;
         let mut data = String::with_capacity(envelope.data.len() + 8);
