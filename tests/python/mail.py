@@ -26,7 +26,7 @@ class Handler:
                     "id": message["Message-Id"],
                     "subject": message["Subject"],
                     "defects": [str(defect) for defect in message.defects],
-                    "parts": {part.get_content_type(): part.get_content() for part in message.iter_parts()},
+                    "parts": {part.get_content_type(): part.get_content().replace("\r\n", "\n") for part in message.iter_parts()},
                 }
             ),
             flush=True,
