@@ -57,7 +57,8 @@ const PAGES: [(&str, &str, &str); 13] = [
     ("traces", "/traces", "[data-testid=trace-row]"),
     ("trace", "/trace/{trace}", "[data-testid=span-row]"),
     ("alerts", "/alerts", "[data-testid=delivery-row]"),
-    ("queries", "/queries", "[data-testid=no-queries]"),
+    // Whoever watches may be asking something just then.
+    ("queries", "/queries", "[data-testid=no-queries], [data-testid=query-row]"),
 ];
 
 /// Whether every visible query has settled.
