@@ -21,6 +21,7 @@ mod source;
 mod state;
 mod state_dir;
 mod status;
+mod yaml;
 
 #[cfg(test)]
 mod tests;

@@ -40,7 +40,10 @@ pub fn map<I: Send, T: Send, E: Send>(
         done
     };
     let mut done = thread::scope(|scope| {
-        let others: Vec<_> = (1..n_threads).map(|_| scope.spawn(worker)).collect();
+        // Where the system gives no more threads, fewer do it.
+        let others: Vec<_> = (1..n_threads)
+            .map_while(|_| thread::Builder::new().spawn_scoped(scope, worker).ok())
+            .collect();
         let mut done = worker();
         for other in others {
             done.extend(other.join().unwrap_or_else(|panic| panic::resume_unwind(panic)));

@@ -11,12 +11,11 @@ use template::duration;
 use super::config::{Inhibition, Integration, ROUTES_MAX, Receiver, Route};
 use super::file::{
     InhibitBody, IntervalBody, NamedBody, ReceiverBody, RouteBody, Texts, TimesBody,
-    field_position, problem,
 };
 use super::interval::{self, Interval};
 use super::matcher::{Condition, braces, parse};
-use crate::rule::document::{Pairs, Scalar, position_of};
 use crate::rule::{Position, Problem, Problems};
+use crate::yaml::{Pairs, Scalar, field_position, position_of, problem};
 
 /// Deepest nesting of routes.
 const DEPTH_MAX: usize = 100;

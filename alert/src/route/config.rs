@@ -13,8 +13,8 @@ use super::check::Checker;
 use super::file;
 use super::interval::Interval;
 use super::matcher::{Condition, all_hold};
-use crate::rule::document::{byte_of, position_of};
 use crate::rule::{Position, Problem, Problems};
+use crate::yaml::{byte_of, field_position, position_of, problem};
 
 /// Most routes of a file.
 pub const ROUTES_MAX: usize = 10_000;
@@ -224,8 +224,8 @@ impl Config {
     #[must_use]
     pub fn problem(&self, of: Option<&Integration>, field: Option<&str>, text: String) -> Problem {
         let at = of.map_or(self.global_at, |integration| integration.at);
-        let position = field.map_or(at, |field| file::field_position(&self.source, at, field));
-        file::problem(&self.file, position, text, "")
+        let position = field.map_or(at, |field| field_position(&self.source, at, field));
+        problem(&self.file, position, text, "")
     }
 }
 

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
-use serde_saphyr::{Error, Spanned};
+use serde_saphyr::Spanned;
 
-use crate::rule::document::{Pairs, Scalar, position_of};
 use crate::rule::{FILE_BYTES_MAX, Position, Problem};
+use crate::yaml::{self, Pairs, Scalar, problem};
+
+/// The page that describes the format.
+const GUIDE: &str = "notifications.md";
 
 /// A list of texts; one text stands for a list of one, nothing for an empty one.
 #[derive(Debug, Default)]
@@ -176,63 +179,23 @@ pub(super) fn read(text: &str, file: &str) -> Result<File, Problem> {
     let options = serde_saphyr::options! { with_snippet: false };
     serde_saphyr::from_str_with_options::<Option<File>>(text, options)
         .map(Option::unwrap_or_default)
-        .map_err(|error| describe(&error, text, file))
+        .map_err(|error| yaml::describe(&error, (text, file), GUIDE, unknown))
 }
 
-pub(super) fn problem(file: &str, position: Position, text: String, remedy: &str) -> Problem {
-    let (file, context) = (file.to_owned(), String::new());
-    Problem { file, position, context, text, remedy: remedy.to_owned() }
-}
-
-fn describe(error: &Error, source: &str, file: &str) -> Problem {
-    let position = error.location().map_or_else(Position::default, position_of);
-    if let Error::SerdeUnknownField { field, expected, .. } = error {
-        let near = expected.iter().min_by_key(|known| strsim::levenshtein(field, known));
-        let remedy = match near.filter(|known| strsim::levenshtein(field, known) <= 3) {
-            Some(known) => format!("did you mean {known:?}?"),
-            None => format!("known here are {}", expected.join(", ")),
-        };
-        let text = format!("field {field} not found in type config.{}", kind_of(expected));
-        return problem(file, field_position(source, position, field), text, &remedy);
-    }
-    if let Error::DuplicateMappingKey { key, .. } = error {
-        let text = format!("mapping key {:?} already defined", key.as_deref().unwrap_or_default());
-        return problem(file, position, text, "keep one of the two");
-    }
-    let text = error
-        .to_string()
-        .replace("sequence start", "a list")
-        .replace("mapping start", "a map")
-        .replace("string scalar", "a text");
-    let text = text.split(" at line ").next().unwrap_or(&text).trim().to_owned();
-    problem(file, position, text, "see docs/guide/notifications.md for the format")
-}
-
-/// The place of the key `field` behind `from`; `from` itself when there is none.
-pub(super) fn field_position(source: &str, from: Position, field: &str) -> Position {
-    for (i, line) in source.lines().enumerate().skip(from.line.saturating_sub(1)) {
-        let skipped = if i + 1 == from.line { from.column.saturating_sub(1) } else { 0 };
-        let start = line.char_indices().nth(skipped).map_or(line.len(), |(at, _)| at);
-        for (at, _) in line[start..].match_indices(field) {
-            let (before, after) = (&line[..start + at], &line[start + at + field.len()..]);
-            let is_whole = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
-            let after = after.trim_start_matches(['"', '\'']).trim_start();
-            if is_whole && after.starts_with(':') {
-                return Position { line: i + 1, column: before.chars().count() + 1 };
-            }
-        }
-    }
-    from
+/// Which type lacks the field, as Alertmanager calls it, and what was probably meant.
+fn unknown(field: &str, expected: &[&'static str]) -> (&'static str, String) {
+    let fields = || format!("known here are {}", expected.join(", "));
+    (kind_of(expected), yaml::did_you_mean(field, expected).unwrap_or_else(fields))
 }
 
 fn kind_of(expected: &[&'static str]) -> &'static str {
     match expected {
-        e if e.contains(&"receivers") => "Config",
-        e if e.contains(&"group_wait") => "Route",
-        e if e.contains(&"webhook_configs") => "Receiver",
-        e if e.contains(&"target_matchers") => "InhibitRule",
-        e if e.contains(&"days_of_month") => "TimeInterval",
-        e if e.contains(&"start_time") => "TimeRange",
-        _ => "TimeIntervals",
+        e if e.contains(&"receivers") => "config.Config",
+        e if e.contains(&"group_wait") => "config.Route",
+        e if e.contains(&"webhook_configs") => "config.Receiver",
+        e if e.contains(&"target_matchers") => "config.InhibitRule",
+        e if e.contains(&"days_of_month") => "config.TimeInterval",
+        e if e.contains(&"start_time") => "config.TimeRange",
+        _ => "config.TimeIntervals",
     }
 }

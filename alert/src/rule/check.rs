@@ -7,12 +7,13 @@ use std::time::Duration;
 use serde_saphyr::Spanned;
 use template::{Template, duration};
 
-use super::document::{self, File, Pairs, Scalar, byte_of, position_of};
+use super::document::{self, File};
 use super::place::{Position, inside};
 use super::{
     Alerting, Group, INTERVAL_MIN, Kind, Naming, Options, Problem, Problems, RULES_MAX, Rule, Text,
     VARIABLES,
 };
+use crate::yaml::{Pairs, Scalar, byte_of, position_of};
 
 /// The groups of `document`, or everything wrong with them.
 pub(super) fn groups(

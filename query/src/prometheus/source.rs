@@ -257,7 +257,7 @@ pub(super) fn store_error(error: store::Error) -> SourceError {
 
 /// Streams of about as many samples each; how many follows from the data alone, so that answers do too.
 fn plain_streams(
-    mut series: Vec<Arc<Series>>,
+    series: Vec<Arc<Series>>,
     floats: SampleScan,
     histograms: HistogramScan,
 ) -> Result<Vec<PlainStream>, SourceError> {
@@ -265,29 +265,26 @@ fn plain_streams(
     let mut floats = floats.into_iter().peekable();
     let histograms: Vec<_> = histograms.collect::<Result<_, _>>().map_err(store_error)?;
     let mut histograms = histograms.into_iter().peekable();
-    let mut streams = Vec::new();
-    while !series.is_empty() {
-        let mut stream = PlainStream::default();
-        let (mut n_series, mut n_samples) = (0, 0);
-        let mut before: Option<&Arc<Series>> = None;
-        for next in &series {
-            let is_full = n_samples > STREAM_SAMPLES || n_series > STREAM_SERIES;
-            if is_full && before.is_some_and(|before| !twins::are(before, next)) {
-                break;
-            }
-            if let Some(found) = floats.next_if(|found| found.series.id == next.id) {
-                n_samples += found.t.len();
-                stream.floats.push_back(found);
-            }
-            if let Some(found) = histograms.next_if(|found| found.series.id == next.id) {
-                n_samples += found.points.len() * HISTOGRAM_SAMPLES;
-                stream.histograms.push_back(found);
-            }
-            (n_series, before) = (n_series + 1, Some(next));
+    let mut streams: Vec<PlainStream> = Vec::new();
+    let mut is_full = true;
+    let mut n_samples = 0;
+    for next in series {
+        let before = streams.last().and_then(|stream| stream.order.back());
+        if is_full && before.is_none_or(|before| !twins::are(before, &next)) {
+            streams.push(PlainStream::default());
+            n_samples = 0;
         }
-        let rest = series.split_off(n_series);
-        stream.order = std::mem::replace(&mut series, rest).into();
-        streams.push(stream);
+        let Some(stream) = streams.last_mut() else { break };
+        if let Some(found) = floats.next_if(|found| found.series.id == next.id) {
+            n_samples += found.t.len();
+            stream.floats.push_back(found);
+        }
+        if let Some(found) = histograms.next_if(|found| found.series.id == next.id) {
+            n_samples += found.points.len() * HISTOGRAM_SAMPLES;
+            stream.histograms.push_back(found);
+        }
+        stream.order.push_back(next);
+        is_full = n_samples > STREAM_SAMPLES || stream.order.len() > STREAM_SERIES;
     }
     Ok(streams)
 }

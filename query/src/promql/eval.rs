@@ -426,9 +426,16 @@ impl<'a> Evaluator<'a> {
         }
         // The columns of a node and of what it is made of are there together.
         let bytes = (cells as u64).saturating_mul(2 * CELL_BYTES as u64);
-        let refused =
-            |error: store::Error| EvalError::Source(SourceError::Exhausted(error.to_string()));
-        self.options.memory.iter().try_for_each(|memory| memory.grow_to(bytes)).map_err(refused)
+        self.take(|memory| memory.grow_to(bytes))
+    }
+
+    /// Asks for memory, where it counts.
+    fn take(
+        &self,
+        more: impl Fn(&QueryMemory) -> Result<(), store::Error>,
+    ) -> Result<(), EvalError> {
+        let refused = |error: store::Error| SourceError::Exhausted(error.to_string());
+        Ok(self.options.memory.iter().try_for_each(|memory| more(memory)).map_err(refused)?)
     }
 
     /// Evaluates a vector expression at every step of `grid`.

@@ -19,7 +19,9 @@ use crate::segment::recipe::page_rows;
 /// One a process: its budget is the process's.
 pub(crate) static KEPT: LazyLock<Cache> = LazyLock::new(|| Cache::new(0));
 
-const COLUMNS: [&str; 6] = [
+/// What samples are read from; the series is known from elsewhere where the first is left out.
+pub(crate) const COLUMNS: [&str; 7] = [
+    columns::SERIES_ID,
     columns::TIME,
     columns::SCALE,
     columns::V_CTR,
@@ -85,8 +87,14 @@ impl Block {
         rows.map(|at| self.starts.get(at).copied().unwrap_or(UNKNOWN))
     }
 
+    /// Makes room for `rows` in all, and no more: it may be kept.
+    fn reserve(&mut self, rows: usize) {
+        self.t.reserve_exact(rows - self.t.len());
+        self.v.reserve_exact(rows - self.v.len());
+    }
+
     fn bytes(&self) -> usize {
-        self.t.len() * ROW_BYTES + self.starts.len() * size_of::<i64>()
+        (self.t.capacity() + self.v.capacity() + self.starts.capacity()) * size_of::<u64>()
     }
 }
 
@@ -118,11 +126,12 @@ pub(crate) fn blocks(
         let selection = RowSelection::from_consecutive_ranges(ranges.iter().cloned(), n_rows);
         let mut read = Vec::with_capacity(ranges.len());
         let mut block = Block::default();
-        for batch in PageReader::new(segment, wanted, (&COLUMNS, None), Some(selection))? {
+        for batch in PageReader::new(segment, wanted, (&COLUMNS[1..], None), Some(selection))? {
             let batch = batch?;
             let mut from = 0;
             while let Some(range) = ranges.get(read.len()).filter(|_| from < batch.num_rows()) {
                 let to = batch.num_rows().min(from + range.len() - block.t.len());
+                block.reserve(range.len());
                 block.extend(&batch, from..to);
                 from = to;
                 if block.t.len() == range.len() {

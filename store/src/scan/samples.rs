@@ -20,18 +20,8 @@ use crate::registry::{Registry, Series};
 use crate::scan::blocks::{self, Block, UNKNOWN};
 use crate::scan::pages::{self, PageReader, Wanted};
 use crate::scan::{SampleScan, ScanLimit, SeriesSamples};
-use crate::schema::{Table, columns};
+use crate::schema::Table;
 use crate::segment::read::Segment;
-
-const COLUMNS: [&str; 7] = [
-    columns::SERIES_ID,
-    columns::TIME,
-    columns::SCALE,
-    columns::V_CTR,
-    columns::V_INT,
-    columns::V_F64,
-    columns::START_TIME,
-];
 
 /// Bytes a sample takes: time, value and start where it is met and where it is handed out, and its run.
 const SAMPLE_BYTES: usize = 2 * 24 + size_of::<Run>();
@@ -209,7 +199,7 @@ impl<'a> Scan<'a> {
         match task {
             Task::Rows(segment, runs) => self.add_rows(&mut met, segment, &runs, keeps)?,
             Task::Pages(segment, selection, kept) => {
-                let columns = (&COLUMNS[..], kept);
+                let columns = (&blocks::COLUMNS[..], kept);
                 for batch in PageReader::new(segment, &self.wanted, columns, selection)? {
                     self.add_batch(&mut met, &batch?)?;
                 }

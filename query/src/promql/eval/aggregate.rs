@@ -7,10 +7,10 @@ use store::parallel;
 
 use super::call::string;
 use super::column::{Cell, Column, Grid};
-use super::over_time::{Mean, quantile_of};
+use super::over_time::{Mean, Sum, quantile_of};
 use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::{Aggregate, AggregateOp};
-use crate::promql::histogram::{CompensatedHistogram, Histogram, kahan};
+use crate::promql::histogram::{CompensatedHistogram, Histogram};
 use crate::promql::labels::{Labels, is_reserved};
 use crate::promql::number::{decimal, is_label_name, quote};
 
@@ -231,7 +231,7 @@ const CELLS_A_THREAD: usize = 65_536;
 enum Fold {
     Count(f64),
     Group,
-    Sum { sum: f64, low: f64 },
+    Sum(Sum),
     Mean(Mean),
     Least(f64),
     Most(f64),
@@ -239,12 +239,12 @@ enum Fold {
 
 impl Fold {
     /// Of nothing yet; `None` for what needs all values at once.
-    const fn of(op: AggregateOp) -> Option<Self> {
+    fn of(op: AggregateOp) -> Option<Self> {
         Some(match op {
             AggregateOp::Count => Self::Count(0.0),
             AggregateOp::Group => Self::Group,
-            AggregateOp::Sum => Self::Sum { sum: 0.0, low: 0.0 },
-            AggregateOp::Avg => Self::Mean(Mean::EMPTY),
+            AggregateOp::Sum => Self::Sum(Sum::default()),
+            AggregateOp::Avg => Self::Mean(Mean::default()),
             AggregateOp::Min => Self::Least(f64::NAN),
             AggregateOp::Max => Self::Most(f64::NAN),
             _ => return None,
@@ -255,7 +255,7 @@ impl Fold {
         match self {
             Self::Count(count) => *count += 1.0,
             Self::Group => {}
-            Self::Sum { sum, low } => (*sum, *low) = kahan(value, *sum, *low),
+            Self::Sum(sum) => sum.add(value),
             Self::Mean(mean) => mean.add(value),
             Self::Least(least) if value < *least || least.is_nan() => *least = value,
             Self::Most(most) if value > *most || most.is_nan() => *most = value,
@@ -267,8 +267,7 @@ impl Fold {
         match self {
             Self::Count(count) => *count,
             Self::Group => 1.0,
-            Self::Sum { sum, low } if sum.is_finite() || sum.is_nan() => sum + low,
-            Self::Sum { sum, .. } => *sum,
+            Self::Sum(sum) => sum.value(),
             Self::Mean(mean) => mean.value(),
             Self::Least(value) | Self::Most(value) => *value,
         }

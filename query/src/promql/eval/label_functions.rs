@@ -7,7 +7,6 @@ use crate::promql::ast::Call;
 use crate::promql::labels::NAME;
 use crate::promql::matchers::anchored;
 use crate::promql::number::is_label_name;
-use crate::promql::source::SourceError;
 
 /// Longest value that is made, in bytes: each function may make it many times as long as what it reads.
 const VALUE_BYTES_MAX: usize = 64 << 10;
@@ -22,9 +21,7 @@ impl Evaluator<'_> {
                 call.function.name
             )));
         }
-        let refused = |error: store::Error| SourceError::Exhausted(error.to_string());
-        let grown = self.options.memory.iter().try_for_each(|memory| memory.grow(bytes as u64));
-        Ok(grown.map_err(refused)?)
+        self.take(|memory| memory.grow(bytes as u64))
     }
 
     pub(super) fn label_replace(

@@ -52,7 +52,7 @@ pub(super) fn range_function(name: &str) -> Option<RangeFunction> {
 
 pub(super) use float::quantile_of;
 pub(super) use history::{Kind, Point, points};
-pub(super) use mean::Mean;
+pub(super) use mean::{Mean, Sum};
 
 impl Evaluator<'_> {
     pub(super) fn range_call(&mut self, call: &Call, grid: Grid) -> Result<Vec<Column>, EvalError> {

@@ -184,14 +184,19 @@ async fn every_flipped_bit_of_the_log_is_seen_or_harmless() {
     }
 }
 
+/// Puts 500 samples of one series into one segment.
+async fn put_500(store: &Store) {
+    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
+    let rows: Vec<_> = (0..500).map(|i| (id, START_MS + i, i as f64)).collect();
+    put(store, &rows).await.unwrap();
+    store.flush().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
     let bench = Bench::new();
     let store = bench.open().await;
-    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    let rows: Vec<_> = (0..500).map(|i| (id, START_MS + i, i as f64)).collect();
-    put(&store, &rows).await.unwrap();
-    store.flush().await.unwrap();
+    put_500(&store).await;
     let expected = read(&store);
     let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
     crash(store).await;
@@ -221,10 +226,7 @@ async fn a_flipped_bit_in_a_segment_is_never_an_answer() {
 async fn what_is_sure_to_be_too_much_is_refused_unread() {
     let bench = Bench::new();
     let store = bench.open().await;
-    let id = store.resolve(TENANT, &def("cpu", "a")).unwrap();
-    let rows: Vec<_> = (0..500).map(|i| (id, START_MS + i, i as f64)).collect();
-    put(&store, &rows).await.unwrap();
-    store.flush().await.unwrap();
+    put_500(&store).await;
     let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
     let mut bytes = fs::read(&segment.path).unwrap();
     bytes[4..].fill(0);

@@ -7,7 +7,7 @@ use crate::promql::eval::column::Cell;
 use crate::promql::eval::window::{Notes, Window};
 
 /// Compensated mean that falls back to an incremental one when the sum would overflow.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(in crate::promql::eval) struct Mean {
     sum: f64,
     c: f64,
@@ -16,11 +16,24 @@ pub(in crate::promql::eval) struct Mean {
     incremental: bool,
 }
 
-impl Mean {
-    /// Of nothing yet.
-    pub(in crate::promql::eval) const EMPTY: Self =
-        Self { sum: 0.0, c: 0.0, mean: 0.0, count: 0.0, incremental: false };
+/// Compensated sum.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::promql::eval) struct Sum {
+    sum: f64,
+    c: f64,
+}
 
+impl Sum {
+    pub(in crate::promql::eval) fn add(&mut self, value: f64) {
+        (self.sum, self.c) = crate::promql::histogram::kahan(value, self.sum, self.c);
+    }
+
+    pub(in crate::promql::eval) fn value(&self) -> f64 {
+        if self.sum.is_infinite() { self.sum } else { self.sum + self.c }
+    }
+}
+
+impl Mean {
     pub(in crate::promql::eval) fn add(&mut self, value: f64) {
         self.count += 1.0;
         let n = self.count;
@@ -52,15 +65,6 @@ impl Mean {
     }
 }
 
-/// Compensated sum of floats.
-fn sum_of(values: impl IntoIterator<Item = f64>) -> f64 {
-    let (mut sum, mut c) = (0.0, 0.0);
-    for value in values {
-        (sum, c) = crate::promql::histogram::kahan(value, sum, c);
-    }
-    if f64::is_infinite(sum) { sum } else { sum + c }
-}
-
 /// Folds the histograms of a window; `None` when they do not go together.
 fn fold(window: &Window<'_>, notes: &mut Notes<'_>, mean: bool) -> Cell {
     let mut fold = HistogramFold::new(mean);
@@ -85,7 +89,11 @@ pub(super) fn sum(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Cell
             Cell::None
         }
         (true, false) => fold(window, notes, false),
-        (false, true) => Cell::Float(sum_of(window.v().iter().copied())),
+        (false, true) => {
+            let mut sum = Sum::default();
+            window.v().iter().for_each(|value| sum.add(*value));
+            Cell::Float(sum.value())
+        }
     }
 }
 
@@ -98,7 +106,7 @@ pub(super) fn avg(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Cell
         }
         (true, false) => fold(window, notes, true),
         (false, true) => {
-            let mut mean = Mean::EMPTY;
+            let mut mean = Mean::default();
             for value in window.v() {
                 mean.add(*value);
             }
