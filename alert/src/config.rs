@@ -78,6 +78,7 @@ impl Config {
             naming: if self.legacy_names { Naming::Legacy } else { Naming::Utf8 },
             interval: self.evaluation_interval,
             query_offset: self.rule_query_offset,
+            ignore_unknown_fields: false,
         }
     }
 

@@ -1,10 +1,9 @@
 //! The query engine behind the seam.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use model::metric::Labels;
-use query::promql::histogram::Histogram;
 use query::promql::{Reading, Value};
 use query::{Class, Engine, InstantQuery};
 
@@ -44,20 +43,7 @@ fn row(labels: &query::promql::Labels, reading: &Reading) -> Row {
     match reading {
         Reading::Float(value) => Row { labels, value: *value, histogram: None },
         Reading::Histogram(histogram) => {
-            Row { labels, value: 0.0, histogram: Some(text(histogram)) }
+            Row { labels, value: 0.0, histogram: Some(Arc::clone(histogram)) }
         }
     }
-}
-
-/// A native histogram as Prometheus prints it: count, sum and the buckets that are not empty.
-fn text(histogram: &Histogram) -> String {
-    let mut out = format!("{{count:{}, sum:{}", histogram.count, histogram.sum);
-    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
-        let open = if bucket.lower_inclusive { '[' } else { '(' };
-        let close = if bucket.upper_inclusive { ']' } else { ')' };
-        let (lower, upper, count) = (bucket.lower, bucket.upper, bucket.count);
-        write!(out, ", {open}{lower},{upper}{close}:{count}").expect("a String takes all text");
-    }
-    out.push('}');
-    out
 }

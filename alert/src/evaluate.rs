@@ -38,7 +38,7 @@ impl Turn {
     }
 
     /// The group's limit, and never more than the installation's.
-    fn limit(&self) -> usize {
+    pub(crate) fn limit(&self) -> usize {
         match self.group.limit {
             0 => self.alerts_max,
             limit => limit.min(self.alerts_max),
@@ -83,17 +83,24 @@ impl Turn {
             false => Some(self.found(source, rows, self.data_time()).await?),
         };
         let turn = self.clone();
-        let step = spawn_blocking(move || {
-            let rule = &turn.group.rules[turn.rule];
-            let machine =
-                machine(&turn.group, rule, turn.limit()).ok_or("it is no alerting rule")?;
-            let moment = Moment { at: turn.at, hold_unseen_since };
-            match found {
-                Some(found) => machine.step(&before, found, moment),
-                None => Ok(machine.dropped(&before, n_rows, turn.at)),
-            }
-        });
+        let step = spawn_blocking(move || turn.advance(&before, n_rows, found, hold_unseen_since));
         step.await.map_err(|error| format!("the evaluation failed: {error}"))?
+    }
+
+    /// The state after a result of `n_rows`; `found` is `None` when those are more than the limit.
+    pub(crate) fn advance(
+        &self,
+        before: &Instances,
+        n_rows: usize,
+        found: Option<Vec<Found>>,
+        hold_unseen_since: Option<Timestamp>,
+    ) -> Result<Step, String> {
+        let rule = &self.group.rules[self.rule];
+        let machine = machine(&self.group, rule, self.limit()).ok_or("it is no alerting rule")?;
+        match found {
+            Some(found) => machine.step(before, found, Moment { at: self.at, hold_unseen_since }),
+            None => Ok(machine.dropped(before, n_rows, self.at)),
+        }
     }
 
     /// Labels of the alerts the expression would have yielded at `at`.
@@ -144,7 +151,12 @@ impl Turn {
         }
     }
 
-    fn expand(&self, rows: &[Row], memo: &Memo) -> Result<(Vec<Found>, BTreeSet<String>), String> {
+    /// The alerts that `rows` stand for, and the queries their templates ask that `memo` does not know.
+    pub(crate) fn expand(
+        &self,
+        rows: &[Row],
+        memo: &Memo,
+    ) -> Result<(Vec<Found>, BTreeSet<String>), String> {
         let rule = &self.group.rules[self.rule];
         let Kind::Alert(alerting) = &rule.kind else { return Err("it is no alerting rule".into()) };
         let expansion = Expansion {

@@ -3,10 +3,12 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write;
 use std::sync::Arc;
 
 use model::metric::Labels;
 use model::time::Timestamp;
+use query::promql::histogram::Histogram;
 use template::{Context, Sample, Value};
 
 use crate::record::final_labels;
@@ -63,7 +65,7 @@ impl Expansion<'_> {
     fn data(&self, row: &Row) -> [Value; 4] {
         let labels = Value::labels(row.labels.iter().map(|(k, v)| (k.to_owned(), v)));
         let value = match &row.histogram {
-            Some(histogram) => Value::text(histogram.as_str()),
+            Some(histogram) => Value::text(text(histogram)),
             None => Value::Float(row.value),
         };
         let url = Value::text(Arc::clone(&self.surroundings.external_url));
@@ -102,4 +104,17 @@ pub(crate) fn sample(row: Row) -> Sample {
     let pairs =
         |labels: &Labels| labels.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
     Sample { labels: pairs(&row.labels), value: row.value }
+}
+
+/// A native histogram as Prometheus prints it: count, sum and the buckets that are not empty.
+fn text(histogram: &Histogram) -> String {
+    let mut out = format!("{{count:{}, sum:{}", histogram.count, histogram.sum);
+    for bucket in histogram.buckets().filter(|bucket| bucket.count != 0.0) {
+        let open = if bucket.lower_inclusive { '[' } else { '(' };
+        let close = if bucket.upper_inclusive { ']' } else { ')' };
+        let (lower, upper, count) = (bucket.lower, bucket.upper, bucket.count);
+        write!(out, ", {open}{lower},{upper}{close}:{count}").expect("a String takes all text");
+    }
+    out.push('}');
+    out
 }

@@ -1,8 +1,11 @@
 //! What leaves this crate: transitions to `action`, recorded samples to the store.
 
+use std::sync::Arc;
+
 use model::alert::Transition;
 use model::metric::{Labels, STALE_NAN_BITS};
 use model::time::Timestamp;
+use query::promql::histogram::Histogram;
 use tokio::sync::{mpsc, oneshot};
 
 /// A transition on its way to `action`.
@@ -18,14 +21,16 @@ pub struct Handover {
 }
 
 /// One sample a rule has made.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Recorded {
     /// Metric name.
     pub name: String,
     /// Labels, without the name.
     pub labels: Labels,
-    /// Value; the stale marker where a series ends.
+    /// Value; the stale marker where a series ends, 0 for a native histogram.
     pub value: f64,
+    /// The native histogram, when it is one.
+    pub histogram: Option<Arc<Histogram>>,
     /// Its time: that of the evaluation less the group's query offset.
     pub at: Timestamp,
 }
@@ -33,7 +38,7 @@ pub struct Recorded {
 impl Recorded {
     /// The marker that ends a series.
     pub(crate) fn end(name: String, labels: Labels, at: Timestamp) -> Self {
-        Self { name, labels, value: f64::from_bits(STALE_NAN_BITS), at }
+        Self { name, labels, value: f64::from_bits(STALE_NAN_BITS), histogram: None, at }
     }
 }
 

@@ -21,6 +21,7 @@ mod source;
 mod state;
 mod state_dir;
 mod status;
+pub mod unit_test;
 mod yaml;
 
 #[cfg(test)]

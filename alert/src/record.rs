@@ -36,19 +36,14 @@ pub(crate) fn recorded(
     let mut seen = BTreeSet::new();
     let mut samples = Vec::with_capacity(rows.len());
     for row in rows {
-        if row.histogram.is_some() {
-            return Err(
-                "native histograms cannot be recorded yet: record their rate, count or quantile"
-                    .into(),
-            );
-        }
         let added = rule.labels.iter().map(|(name, text)| (name.clone(), text.source.clone()));
         let labels = final_labels(&row.labels, added);
         if !seen.insert(labels.clone()) {
             let text = "vector contains metrics with the same labelset after applying rule labels";
             return Err(text.to_owned());
         }
-        samples.push(Recorded { name: rule.name.clone(), labels, value: row.value, at });
+        let (name, value, histogram) = (rule.name.clone(), row.value, row.histogram);
+        samples.push(Recorded { name, labels, value, histogram, at });
     }
     Ok(samples)
 }
@@ -59,10 +54,11 @@ pub(crate) fn alert_series(instances: &Instances, at: Timestamp) -> Vec<Recorded
     for (labels, instance) in instances.iter().filter(|(_, instance)| instance.is_active()) {
         let state = if instance.state == AlertState::Firing { "firing" } else { "pending" };
         let with_state = final_labels(labels, [("alertstate".to_owned(), state.to_owned())]);
-        samples.push(Recorded { name: "ALERTS".to_owned(), labels: with_state, value: 1.0, at });
-        let value = seconds(instance.active_at);
-        let name = "ALERTS_FOR_STATE".to_owned();
-        samples.push(Recorded { name, labels: labels.clone(), value, at });
+        let mut put = |name: &str, labels: Labels, value: f64| {
+            samples.push(Recorded { name: name.to_owned(), labels, value, histogram: None, at });
+        };
+        put("ALERTS", with_state, 1.0);
+        put("ALERTS_FOR_STATE", labels.clone(), seconds(instance.active_at));
     }
     samples
 }

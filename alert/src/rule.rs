@@ -4,7 +4,8 @@
 //! a file with anything wrong in it yields no rule at all.
 
 mod check;
-pub(crate) mod document;
+mod document;
+mod glob;
 mod place;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use template::Template;
 
+pub use glob::glob;
 pub use place::Position;
 
 /// Largest rule file, in bytes.
@@ -43,6 +45,8 @@ pub struct Options {
     pub interval: Duration,
     /// Query offset of groups that name none.
     pub query_offset: Duration,
+    /// Whether fields that nobody knows are passed over instead of refused.
+    pub ignore_unknown_fields: bool,
 }
 
 impl Default for Options {
@@ -51,6 +55,7 @@ impl Default for Options {
             naming: Naming::Utf8,
             interval: Duration::from_secs(60),
             query_offset: Duration::ZERO,
+            ignore_unknown_fields: false,
         }
     }
 }

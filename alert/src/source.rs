@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use model::metric::Labels;
 use model::time::Timestamp;
+use query::promql::histogram::Histogram;
 
 /// An instant query.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub struct Ask {
 }
 
 /// The answer to an instant query.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub enum Answer {
     /// One number.
     Scalar(f64),
@@ -30,14 +31,14 @@ pub enum Answer {
 }
 
 /// One reading of an instant vector.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Row {
     /// Labels, `__name__` included where it is kept.
     pub labels: Labels,
     /// Its number; 0 for a native histogram.
     pub value: f64,
-    /// The native histogram in PromQL's notation, when it is one.
-    pub histogram: Option<String>,
+    /// The native histogram, when it is one.
+    pub histogram: Option<Arc<Histogram>>,
 }
 
 /// Answers instant queries: the engine in production, a script in tests.

@@ -1,13 +1,18 @@
 //! What all YAML files of ours share: values with the place they were written at, and words for what is wrong with one.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_saphyr::{Error, Location, Spanned};
 
 use crate::rule::{Position, Problem};
 
 /// A text with its place.
 pub(crate) type Scalar = Spanned<String>;
+
+/// Fields a map should not have, by name.
+pub(crate) type Unknown = BTreeMap<String, IgnoredAny>;
 
 /// A map of texts in the order written; a null value reads as the empty text.
 #[derive(Debug, Default)]
@@ -78,6 +83,22 @@ pub(crate) fn describe(
     // The message may repeat the place; it stands at the front already.
     let text = text.split(" at line ").next().unwrap_or(&text).trim().to_owned();
     problem(file, position, text, &format!("see docs/guide/{guide} for the format"))
+}
+
+/// A problem for each field of a `kind` beginning at `at` that is not `known`.
+pub(crate) fn unknown_fields(
+    (source, file): (&str, &str),
+    kind: &str,
+    at: Position,
+    (unknown, known): (&Unknown, &[&'static str]),
+) -> Vec<Problem> {
+    let of = |field: &String| {
+        let fields = || format!("a {kind} has the fields {}", known.join(", "));
+        let remedy = did_you_mean(field, known).unwrap_or_else(fields);
+        let text = format!("field {field} not found in type {kind}");
+        problem(file, field_position(source, at, field), text, &remedy)
+    };
+    unknown.keys().map(of).collect()
 }
 
 /// The field that was probably meant.

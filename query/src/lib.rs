@@ -31,7 +31,7 @@ pub use result::{SqlAnswer, SqlStats};
 pub use running::{AskedTimes, FinishedQuery, MetricUse, Origin, RunningQuery};
 pub use runtime::Class;
 pub use search::{
-    Attributes, Host, HostState, LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow,
-    Order, Ranking, Resemblance, Span, SpanEvent, SpanLink, Trace, TracePage, TraceQuery,
-    TraceSummary, Wish, rank,
+    Attributes, CountQuery, Counted, Host, HostState, LogBucket, LogCursor, LogHistogram, LogPage,
+    LogQuery, LogRow, Order, Ranking, Resemblance, Span, SpanEvent, SpanLink, Trace, TracePage,
+    TraceQuery, TraceSummary, VectorRow, Wish, check_search, check_sql, rank,
 };

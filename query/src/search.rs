@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::result::SqlAnswer;
 use crate::sql;
 
+mod count;
 mod filter;
 mod hosts;
 mod logs;
@@ -21,6 +22,7 @@ mod rank;
 mod spans;
 mod traces;
 
+pub use count::{CountQuery, Counted, VectorRow, check_search, check_sql};
 pub use hosts::{Host, HostState};
 pub use logs::{LogBucket, LogCursor, LogHistogram, LogPage, LogQuery, LogRow};
 pub use rank::{Order, Ranking, Resemblance, Wish, rank};

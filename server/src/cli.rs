@@ -6,6 +6,7 @@ mod chart;
 mod client;
 mod files;
 mod queries;
+mod rules;
 mod table;
 
 use std::borrow::Cow;
@@ -35,7 +36,8 @@ Examples:
   headrope run --config headrope.toml --data-dir /srv/headrope
   headrope query 'sum by (cpu_mode) (rate(system_cpu_time_seconds_total[1m]))'
   headrope query --sql \"SELECT service_name, count(*) FROM logs GROUP BY 1\" -o csv
-  headrope rules check rules.yaml";
+  headrope rules check rules.yaml
+  headrope rules test rules.test.yaml";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -50,7 +52,7 @@ enum Command {
     Promql(files::PromqlCommand),
     /// Work with rule files
     #[command(subcommand)]
-    Rules(files::RulesCommand),
+    Rules(rules::RulesCommand),
     /// Work with a configuration of notifications in Alertmanager's format
     #[command(subcommand)]
     Alertmanager(alertmanager::AlertmanagerCommand),
@@ -129,7 +131,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Some(Command::Query(args)) => on_runtime(client::query(&args)),
         Some(Command::Queries(args)) => on_runtime(queries::queries(&args)),
         Some(Command::Promql(command)) => files::promql(&command),
-        Some(Command::Rules(command)) => files::rules(&command),
+        Some(Command::Rules(command)) => rules::run(&command),
         Some(Command::Alertmanager(command)) => alertmanager::run(&command),
         Some(Command::Store(command)) => admin::store(&command),
         Some(Command::Backup(args)) => admin::backup(&args),

@@ -13,7 +13,7 @@ use super::{
     Alerting, Group, INTERVAL_MIN, Kind, Naming, Options, Problem, Problems, RULES_MAX, Rule, Text,
     VARIABLES,
 };
-use crate::yaml::{Pairs, Scalar, byte_of, position_of};
+use crate::yaml::{self, Pairs, Scalar, Unknown, byte_of, position_of};
 
 /// The groups of `document`, or everything wrong with them.
 pub(super) fn groups(
@@ -55,7 +55,15 @@ impl Checker<'_> {
         }
     }
 
+    fn unknown(&mut self, kind: &str, at: Position, unknown: &Unknown, known: &[&'static str]) {
+        if !self.options.ignore_unknown_fields {
+            let found = yaml::unknown_fields((self.source, self.file), kind, at, (unknown, known));
+            self.problems.extend(found);
+        }
+    }
+
     fn groups(&mut self, document: File) -> Vec<Group> {
+        self.unknown("rule file", Position::default(), &document.unknown, &document::FILE);
         let mut names = BTreeSet::new();
         let mut groups = Vec::new();
         let mut n_rules = 0;
@@ -72,6 +80,7 @@ impl Checker<'_> {
                 self.refuse(position, text, "rename one of them or merge their rules");
             }
             n_rules += group.value.rules.as_ref().map_or(0, Vec::len);
+            self.unknown("group", position, &group.value.unknown, &document::GROUP);
             groups.push(self.group(group.value, name));
             if n_rules > RULES_MAX {
                 self.refuse(position, format!("more than {RULES_MAX} rules"), "split the file");
@@ -140,6 +149,7 @@ impl Checker<'_> {
     ) -> Option<Rule> {
         let position = position_of(rule.referenced);
         let rule = rule.value;
+        self.unknown("rule", position, &rule.unknown, &document::RULE);
         let filled = |scalar: &Option<Scalar>| scalar.as_ref().is_some_and(|s| !s.value.is_empty());
         let (name, alerts) = match (filled(&rule.record), filled(&rule.alert)) {
             (true, true) => {

@@ -115,7 +115,7 @@ fn unknown_fields_name_what_was_probably_meant() {
         r.yml:6:5: field annotation not found in type rule; did you mean "annotations"?
         r.yml:3:3: field intervall not found in type group; did you mean "interval"?
         r.yml:1:1: field group not found in type rule file; did you mean "groups"?
-        r.yml:3:3: field headrope not found in type group; extras under "headrope" are not supported yet: remove them
+        r.yml:3:3: field headrope not found in type group; a group has the fields name, interval, query_offset, limit, labels, rules
         r.yml:3:3: field source_tenants not found in type group; a group has the fields name, interval, query_offset, limit, labels, rules
         r.yml:3:3: mapping key "name" already defined; keep one of the two
         r.yml:1:9: expected a list; see docs/guide/rules.md for the format

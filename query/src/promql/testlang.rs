@@ -8,6 +8,7 @@ mod read;
 mod run;
 
 use super::source::MemorySource;
+pub use load::with_stored_hints;
 use read::Command;
 
 /// What came of a file.

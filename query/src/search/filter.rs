@@ -39,7 +39,7 @@ const LEVELS: [(&str, u8, u8); 7] = [
 ];
 
 /// Whether the text of an attribute is wanted.
-type Wanted<'a> = &'a dyn Fn(&str) -> bool;
+pub(super) type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 
 /// Ids of the resources whose attribute of this name is wanted.
 pub(super) type Resources<'a> = &'a dyn Fn(&str, Wanted<'_>) -> Vec<u64>;
@@ -80,6 +80,15 @@ impl Op {
 
 /// The SQL condition over `logs` that `text` means; `true` for an empty search.
 pub(super) fn condition(text: &str, resources: Resources<'_>) -> Result<String, Error> {
+    conditions(text, &|term| held(term, resources))
+}
+
+/// The SQL condition over `spans` that `text` means; `true` for an empty search.
+pub(super) fn span_condition(text: &str, resources: Resources<'_>) -> Result<String, Error> {
+    conditions(text, &|term| held_by_span(term, resources))
+}
+
+fn conditions(text: &str, held: &dyn Fn(&Term) -> Result<String, String>) -> Result<String, Error> {
     let terms = parse(text)?;
     if terms.len() > TERMS_MAX {
         let place = &terms[TERMS_MAX];
@@ -92,13 +101,54 @@ pub(super) fn condition(text: &str, resources: Resources<'_>) -> Result<String, 
         return Ok("true".to_owned());
     }
     let conditions = terms.iter().map(|term| {
-        let held = held(term, resources).map_err(|message| {
+        let held = held(term).map_err(|message| {
             Error::invalid_at(message, Position::of(text, term.start, term.end))
         })?;
         // A row without the field does not satisfy the term, so it satisfies its negation.
         Ok(if term.is_negated { format!("({held}) IS NOT TRUE") } else { format!("({held})") })
     });
     Ok(conditions.collect::<Result<Vec<_>, Error>>()?.join(" AND "))
+}
+
+fn held_by_span(term: &Term, resources: Resources<'_>) -> Result<String, String> {
+    let Some(field) = term.field.as_deref() else {
+        return Ok(contains("name", &term.value));
+    };
+    match field {
+        "trace_id" | "trace" | "trace.id" => id(term, "trace_id", 32),
+        "span_id" | "span" | "span.id" => id(term, "span_id", 16),
+        "error" | "errors" => match term.value.to_lowercase().as_str() {
+            "true" | "yes" => Ok("is_error".to_owned()),
+            "false" | "no" => Ok("NOT is_error".to_owned()),
+            _ => Err(format!("`{}` is neither true nor false", term.value)),
+        },
+        "duration" => match crate::promql::duration::parse_ms(&term.value) {
+            Some(ms) => Ok(format!("duration {} {}", term.op.sql(), ms.saturating_mul(1_000_000))),
+            None => Err(format!("`{}` is no length of time: write it like 500ms", term.value)),
+        },
+        _ => match span_column(field) {
+            Some(column) => compare(column, term),
+            None => attribute(field, term, resources),
+        },
+    }
+}
+
+/// The column of `spans` that holds a field.
+pub(super) fn span_column(field: &str) -> Option<&'static str> {
+    match field {
+        "service" | "service_name" | "service.name" => Some("service_name"),
+        "name" | "operation" => Some("name"),
+        "endpoint" => Some("endpoint"),
+        "status_message" => Some("status_message"),
+        _ => None,
+    }
+}
+
+/// The column of `logs` that holds a field.
+pub(super) fn log_column(field: &str) -> Option<&'static str> {
+    let fits =
+        |(column, names): &&(&'static str, &[&str])| *column == field || names.contains(&field);
+    COLUMNS.iter().find(fits).map(|(column, _)| *column)
 }
 
 fn held(term: &Term, resources: Resources<'_>) -> Result<String, String> {
@@ -110,14 +160,10 @@ fn held(term: &Term, resources: Resources<'_>) -> Result<String, String> {
         "trace_id" | "trace" | "trace.id" => id(term, "trace_id", 32),
         "span_id" | "span" | "span.id" => id(term, "span_id", 16),
         "body" | "message" | "msg" => Ok(contains("body", &term.value)),
-        _ => {
-            let column =
-                COLUMNS.iter().find(|(column, names)| *column == field || names.contains(&field));
-            match column {
-                Some((column, _)) => compare(column, term),
-                None => attribute(field, term, resources),
-            }
-        }
+        _ => match log_column(field) {
+            Some(column) => compare(column, term),
+            None => attribute(field, term, resources),
+        },
     }
 }
 

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use model::id::{ResourceId, SpanId, TraceId};
 use model::time::{TimeRange, Timestamp};
 
-use super::filter::condition;
+use super::filter::{Wanted, condition};
 use super::{Attributes, Rows, ask, count, entries_at, text_at, within};
 use crate::catalog::{View, attribute_text};
 use crate::engine::Engine;
@@ -255,14 +255,17 @@ const fn bars_of(range: TimeRange, width: i64) -> (i64, i64) {
 
 /// The SQL condition that `text` means over the records of `view`.
 fn condition_over(view: &View, text: &str) -> Result<String, Error> {
-    condition(text, &|key, wanted| {
-        let has = |resource: &Arc<store::Resource>| {
-            let attributes = &resource.def.attributes;
-            attributes.iter().any(|a| a.key == key && wanted(&attribute_text(&a.value)))
-        };
-        let all = view.snapshot.resources(view.tenant);
-        all.iter().filter(|resource| has(resource)).map(|resource| resource.id.0).collect()
-    })
+    condition(text, &|key, wanted| resources_of(view, key, wanted))
+}
+
+/// Ids of the resources of `view` whose attribute `key` is wanted.
+pub(super) fn resources_of(view: &View, key: &str, wanted: Wanted<'_>) -> Vec<u64> {
+    let has = |resource: &Arc<store::Resource>| {
+        let attributes = &resource.def.attributes;
+        attributes.iter().any(|a| a.key == key && wanted(&attribute_text(&a.value)))
+    };
+    let all = view.snapshot.resources(view.tenant);
+    all.iter().filter(|resource| has(resource)).map(|resource| resource.id.0).collect()
 }
 
 fn page_sql(query: &LogQuery, view: &View, limit: usize) -> Result<String, Error> {

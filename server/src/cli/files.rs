@@ -7,7 +7,7 @@ use clap::Subcommand;
 
 use super::admin::DeleteArgs;
 use super::client::ServerArgs;
-use super::{say, warn};
+use super::say;
 
 /// `headrope promql …`
 #[derive(Debug, Subcommand)]
@@ -22,17 +22,6 @@ pub(crate) enum PromqlCommand {
     Format {
         /// The query
         expr: String,
-    },
-}
-
-/// `headrope rules …`
-#[derive(Debug, Subcommand)]
-pub(crate) enum RulesCommand {
-    /// Read rule files and say what is wrong
-    Check {
-        /// Prometheus rule files
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
     },
 }
 
@@ -107,28 +96,6 @@ fn promql_test(files: &[PathBuf]) -> Result<()> {
     say(&format!("{passed} passed, {failed} failed"))?;
     if failed > 0 {
         bail!("{failed} cases failed");
-    }
-    Ok(())
-}
-
-pub(super) fn rules(command: &RulesCommand) -> Result<()> {
-    let RulesCommand::Check { files } = command;
-    let mut n_wrong = 0;
-    for file in files {
-        let name = file.display();
-        match alert::rule::load(file) {
-            Ok(groups) => {
-                let n_rules: usize = groups.iter().map(|group| group.rules.len()).sum();
-                say(&format!("{name}: {} groups, {n_rules} rules", groups.len()))?;
-            }
-            Err(error) => {
-                n_wrong += 1;
-                warn(&format!("{error}"));
-            }
-        }
-    }
-    if n_wrong > 0 {
-        bail!("{n_wrong} of {} files are wrong", files.len());
     }
     Ok(())
 }

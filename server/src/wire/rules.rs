@@ -8,7 +8,7 @@ use action::Notifier;
 use alert::route::Held;
 use alert::rule::Group;
 use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir, Status};
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use model::alert::{AlertState, Transition};
 use model::metric::MetricKind;
 use model::time::Clock;
@@ -40,26 +40,15 @@ pub fn groups(config: &Config) -> Result<Vec<Group>> {
         .map_err(|problems| anyhow!("{problems}"))
 }
 
-/// The path itself, or with a `*` in its last part every file that fits, sorted.
+/// The path itself, or every file a pattern stands for, sorted.
 pub(super) fn matching(path: &Path) -> Result<Vec<PathBuf>> {
-    let pattern = path.file_name().unwrap_or_default().to_string_lossy();
-    let Some((before, after)) = pattern.split_once('*') else { return Ok(vec![path.to_owned()]) };
-    let dir = path.parent().unwrap_or(Path::new("."));
-    let entries =
-        std::fs::read_dir(dir).with_context(|| format!("cannot list {}", dir.display()))?;
-    let mut found = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot list {}", dir.display()))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let fits = name.len() >= before.len() + after.len();
-        if fits && name.starts_with(before) && name.ends_with(after) {
-            found.push(entry.path());
-        }
+    if !path.to_string_lossy().contains(['*', '?', '[']) {
+        return Ok(vec![path.to_owned()]); // Whoever reads it says what is wrong with it.
     }
+    let found = alert::rule::glob(path);
     if found.is_empty() {
         bail!("no rule file fits {}", path.display());
     }
-    found.sort();
     Ok(found)
 }
 
@@ -287,6 +276,6 @@ async fn keep(mut recorded: mpsc::Receiver<RecordedBatch>, store: Arc<store::Sto
 }
 
 fn point(recorded: Recorded) -> Point {
-    let Recorded { name, labels, value, at } = recorded;
+    let Recorded { name, labels, value, at, .. } = recorded;
     Point { name, labels, kind: MetricKind::Gauge, at, start: None, value }
 }

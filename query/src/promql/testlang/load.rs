@@ -109,8 +109,11 @@ fn signed(text: &str) -> Option<i64> {
     if text == "0" { Some(0) } else { parse_ms(text).map(|ms| sign * ms) }
 }
 
-/// A store keeps counter histograms in chunks that hold no reset: only a chunk's first sample is unsure.
-fn with_stored_hints(samples: Vec<MemorySample>) -> Vec<MemorySample> {
+/// The samples of a series as a store gives them back.
+///
+/// It keeps counter histograms in chunks that hold no reset: only a chunk's first sample is unsure.
+#[must_use]
+pub fn with_stored_hints(samples: Vec<MemorySample>) -> Vec<MemorySample> {
     let mut previous: Option<Arc<Histogram>> = None;
     let mut out = Vec::with_capacity(samples.len());
     for mut sample in samples {
