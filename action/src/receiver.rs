@@ -5,7 +5,8 @@ use std::time::Duration;
 use model::alert::Transition;
 use model::matcher::{MatchOp, Matcher};
 use model::metric::Labels;
-use regex::Regex;
+use model::regexp;
+use regex::{Regex, RegexBuilder};
 use reqwest::Url;
 
 use crate::address::Allowed;
@@ -184,7 +185,8 @@ impl Condition {
         let test = match op {
             MatchOp::Equal | MatchOp::NotEqual => Test::Text(value),
             MatchOp::Regex | MatchOp::NotRegex => {
-                let pattern = Regex::new(&format!("^(?s:{value})$"));
+                let form = regexp::translate_whole(&value).map_err(|error| error.to_string())?;
+                let pattern = RegexBuilder::new(&form.rust).nest_limit(regexp::NEST_LIMIT).build();
                 Test::Pattern(pattern.map_err(|error| format!("bad regular expression: {error}"))?)
             }
         };

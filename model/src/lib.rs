@@ -7,5 +7,6 @@ pub mod attribute;
 pub mod id;
 pub mod matcher;
 pub mod metric;
+pub mod regexp;
 pub mod semconv;
 pub mod time;

@@ -7,7 +7,7 @@ pub enum MatchOp {
     Equal,
     /// `!=`
     NotEqual,
-    /// `=~`, anchored at both ends, dot matches newline
+    /// `=~`, anchored at both ends, dot matches newline; read by [`crate::regexp`]
     Regex,
     /// `!~`, likewise
     NotRegex,

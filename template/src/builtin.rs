@@ -4,7 +4,8 @@ use std::cmp::Ordering;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-use regex::{Captures, Regex, RegexBuilder};
+use model::regexp::{self, Regexp};
+use regex::{Regex, RegexBuilder};
 
 use crate::compare::{equal, equal_any, ordered};
 use crate::function::{Refusal, expected, text};
@@ -64,8 +65,12 @@ pub(crate) fn text_call(name: &str, args: &[Value]) -> Result<Value, Refusal> {
         "graphLink" => format!("/graph?g0.expr={}&g0.tab=0", query_escape(first)),
         "tableLink" => format!("/graph?g0.expr={}&g0.tab=1", query_escape(first)),
         "safeHtml" => return Ok(Value::Html(first.into())),
-        "match" => return Ok(Value::Bool(regex(first)?.is_match(text(&args[1])?))),
-        "reReplaceAll" => replace_all(&regex(first)?, text(&args[1])?, text(&args[2])?)?,
+        "match" => return Ok(Value::Bool(pattern(first)?.regex.is_match(text(&args[1])?))),
+        "reReplaceAll" => {
+            let found = pattern(first);
+            let found = found.map_err(|error| format!("regexp: Compile(`{first}`): {error}"))?;
+            replace_all(&found, text(&args[1])?, text(&args[2])?)?
+        }
         "parseDuration" => return Ok(Value::Float(seconds(first)?)),
         "parseDurationTime" => return Ok(Value::Duration(ms(first)?.saturating_mul(1_000_000))),
         _ => return Err(format!("{name:?} is not a defined function").into()),
@@ -266,63 +271,40 @@ fn query_unescape(text: &str) -> Result<String, Refusal> {
     String::from_utf8(bytes).map_err(|_| "the unescaped text is not UTF-8".into())
 }
 
-fn regex(pattern: &str) -> Result<Regex, Refusal> {
-    let built = RegexBuilder::new(pattern)
+/// A regular expression made ready.
+struct Pattern {
+    regex: Regex,
+    form: Regexp,
+}
+
+/// Reads a regular expression as Go does; why it is none, in words.
+fn pattern(written: &str) -> Result<Pattern, String> {
+    let form = regexp::translate(written).map_err(|error| error.to_string())?;
+    let built = RegexBuilder::new(&form.rust)
+        .nest_limit(regexp::NEST_LIMIT)
         .size_limit(REGEX_BYTES_MAX)
         .dfa_size_limit(REGEX_BYTES_MAX)
         .build();
-    built.map_err(|error| {
+    let regex = built.map_err(|error| {
         // The crate draws the pattern over several lines; its last line alone says what is wrong.
         let drawn = error.to_string();
         let reason = drawn.lines().last().unwrap_or_default().trim_start_matches("error: ");
-        format!("bad regular expression {pattern:?}: {reason}").into()
-    })
+        format!("bad regular expression {written:?}: {reason}")
+    })?;
+    Ok(Pattern { regex, form })
 }
 
 /// Every match replaced, with `$1`, `${name}` and `$$` in the replacement; stops as soon as the text is too long.
-fn replace_all(regex: &Regex, replacement: &str, text: &str) -> Result<String, Refusal> {
+fn replace_all(pattern: &Pattern, replacement: &str, text: &str) -> Result<String, Refusal> {
     let mut out = Sink::default();
     let mut end = 0;
-    for captures in regex.captures_iter(text) {
+    for captures in pattern.regex.captures_iter(text) {
         let Some(whole) = captures.get(0) else { continue };
         out.write_str(&text[end..whole.start()])?;
-        expand(&mut out, replacement, &captures)?;
+        let group = |i| captures.get(i).map(|group| group.as_str());
+        pattern.form.expand(replacement, group, &mut out)?;
         end = whole.end();
     }
     out.write_str(&text[end..])?;
     Ok(out.into_text())
-}
-
-fn expand(out: &mut Sink, replacement: &str, captures: &Captures<'_>) -> std::fmt::Result {
-    let mut rest = replacement;
-    while let Some((before, after)) = rest.split_once('$') {
-        out.write_str(before)?;
-        if let Some(literal) = after.strip_prefix('$') {
-            out.write_char('$')?;
-            rest = literal;
-            continue;
-        }
-        let Some((name, remaining)) = group_name(after) else {
-            out.write_char('$')?;
-            rest = after;
-            continue;
-        };
-        let group = match name.parse() {
-            Ok(number) => captures.get(number),
-            Err(_) => captures.name(name),
-        };
-        out.write_str(group.map_or("", |group| group.as_str()))?;
-        rest = remaining;
-    }
-    out.write_str(rest)
-}
-
-/// The name behind a `$`, in braces or as long as it reads like a word, and what follows.
-fn group_name(after: &str) -> Option<(&str, &str)> {
-    if let Some(braced) = after.strip_prefix('{') {
-        return braced.split_once('}').filter(|(name, _)| !name.is_empty());
-    }
-    let word = |c: char| c.is_alphanumeric() || c == '_';
-    let len = after.find(|c| !word(c)).unwrap_or(after.len());
-    (len > 0).then(|| after.split_at(len))
 }

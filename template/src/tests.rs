@@ -219,7 +219,7 @@ fn faults_name_the_thing_and_where_it_is() {
         {{ gt $value 1 }} -> template: t:1:4: executing "t" at <gt $value 1>: error calling gt: incompatible types for comparison: float64 and int
         {{ query "none" | first }} -> template: t:1:19: executing "t" at <first>: error calling first: first() called on vector with no elements
         {{ query "bad" }} -> template: t:1:4: executing "t" at <query "bad">: error calling query: could not parse
-        {{ match "(" "x" | not }}x -> template: t:1:4: executing "t" at <match "(" "x">: error calling match: bad regular expression "(": unclosed group
+        {{ match "(" "x" | not }}x -> template: t:1:4: executing "t" at <match "(" "x">: error calling match: error parsing regexp: missing closing ): `(`
         {{ template "none" }} -> template: t:1:4: executing "t" at <template>: template "none" not defined
         {{ $labels.job 1 }} -> template: t:1:4: executing "t" at <$labels.job>: job has arguments but cannot be invoked as function
         {{ 1 2 }} -> template: t:1:4: executing "t" at <1>: can't give argument to non-function 1

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use md5::{Digest as _, Md5};
-use regex::Regex;
+use model::regexp::{self, Dot, Regexp};
+use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// Labels while rules work on them: name to value, sorted; no value is empty.
@@ -97,15 +98,37 @@ impl Serialize for Action {
 }
 
 /// What [`Pattern`] leaves out: its one group is the text itself.
-static EVERYTHING: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new("^(?s:(.*))$").expect("the expression is valid"));
+static EVERYTHING: LazyLock<Ready> =
+    LazyLock::new(|| Ready::new("(.*)").expect("the expression is valid"));
+
+/// A regular expression made ready.
+#[derive(Clone, Debug)]
+struct Ready {
+    regex: Regex,
+    form: Regexp,
+}
+
+impl Ready {
+    /// Reads it as Prometheus does; why it is none, in words.
+    fn new(written: &str) -> Result<Self, String> {
+        let form =
+            regexp::translate_within(written, Dot::Any).map_err(|error| error.to_string())?;
+        let regex = RegexBuilder::new(&form.rust).nest_limit(regexp::NEST_LIMIT).build();
+        let regex = regex.map_err(|error| {
+            // The last line says what is wrong, those before draw the pattern.
+            let error = error.to_string();
+            error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+        })?;
+        Ok(Self { regex, form })
+    }
+}
 
 /// A regular expression that must match the whole text.
 #[derive(Clone, Debug)]
 pub(crate) struct Pattern {
     written: String,
     /// `None` for `(.*)`, which matches everything and is what most rules have.
-    regex: Option<Regex>,
+    regex: Option<Ready>,
 }
 
 impl PartialEq for Pattern {
@@ -128,15 +151,10 @@ impl<'de> Deserialize<'de> for Pattern {
         if written == "(.*)" {
             return Ok(Self::default());
         }
-        let regex = Regex::new(&format!("^(?s:{written})$"));
-        let regex = regex.map_err(|error| {
-            // The last line says what is wrong, those before draw the pattern.
-            let error = error.to_string();
-            let reason =
-                error.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            D::Error::custom(format!("regex {written:?}: {reason}"))
-        })?;
-        Ok(Self { written, regex: Some(regex) })
+        match Ready::new(&written) {
+            Ok(ready) => Ok(Self { written, regex: Some(ready) }),
+            Err(reason) => Err(D::Error::custom(format!("regex {written:?}: {reason}"))),
+        }
     }
 }
 
@@ -153,17 +171,19 @@ impl Pattern {
     }
 
     fn is_match(&self, text: &str) -> bool {
-        self.regex.as_ref().is_none_or(|regex| regex.is_match(text))
+        self.regex.as_ref().is_none_or(|ready| ready.regex.is_match(text))
     }
 
     /// `template` with the groups of the match in `text`, or `None` without a match.
     fn expand(&self, text: &str, template: &str) -> Option<String> {
         match &self.regex {
             None if template == "$1" => Some(text.to_owned()),
-            regex => {
+            ready => {
                 let mut out = String::new();
-                let regex = regex.as_ref().unwrap_or(&EVERYTHING);
-                regex.captures(text)?.expand(template, &mut out);
+                let ready = ready.as_ref().unwrap_or(&EVERYTHING);
+                let captures = ready.regex.captures(text)?;
+                let group = |i| captures.get(i).map(|group| group.as_str());
+                ready.form.expand(template, group, &mut out).ok()?;
                 Some(out)
             }
         }

@@ -7,7 +7,8 @@ use std::fmt::{self, Write};
 
 use model::matcher::MatchOp;
 use model::metric::Labels;
-use query::promql::matchers::{Compiled, compile};
+use model::regexp::Dot;
+use query::promql::matchers::{Compiled, compile_as};
 
 /// Longest text of a matcher list, in bytes.
 const TEXT_BYTES_MAX: usize = 64 * 1024;
@@ -50,7 +51,7 @@ impl Condition {
         if name.is_empty() {
             return Err("a matcher needs a label name".to_owned());
         }
-        let test = compile(op, value)?;
+        let test = compile_as(op, value, Dot::NoNewline)?;
         Ok(Self { name: name.to_owned(), op, value: value.to_owned(), test })
     }
 

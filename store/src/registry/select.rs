@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use model::id::TenantId;
 use model::matcher::{MatchOp, Matcher};
 use model::metric::MetricKind;
+use model::regexp;
 use regex::{Regex, RegexBuilder};
 use roaring::RoaringBitmap;
 
@@ -27,12 +28,15 @@ pub(crate) enum Test {
 
 impl Test {
     pub(crate) fn new(matcher: &Matcher) -> Result<Self, Error> {
+        let refused = |reason| Error::Regex { label: matcher.name.clone(), reason };
         let regex = || {
-            let mut builder = RegexBuilder::new(&format!("^(?s:{})$", matcher.value));
-            builder.size_limit(REGEX_BYTES_MAX).build().map_err(|error| Error::Regex {
-                label: matcher.name.clone(),
-                reason: error.to_string(),
-            })
+            let form = regexp::translate_whole(&matcher.value);
+            let form = form.map_err(|error| refused(error.to_string()))?;
+            RegexBuilder::new(&form.rust)
+                .nest_limit(regexp::NEST_LIMIT)
+                .size_limit(REGEX_BYTES_MAX)
+                .build()
+                .map_err(|error| refused(error.to_string()))
         };
         Ok(match matcher.op {
             MatchOp::Equal => Self::Equal(matcher.value.clone()),

@@ -42,6 +42,13 @@ fn replace_joins_matches_and_may_delete() {
         "a=x-y",
         Some("a=x-y,x=y"),
     );
+    // Classes are ASCII, and what Prometheus takes for a reference is one.
+    check(
+        "- {source_labels: [a], regex: '(?P<n>\\d+)\\s.*', target_label: b, replacement: '$n${n}$01'}",
+        "a=12 x",
+        Some("a=12 x,b=1212"),
+    );
+    check("- {source_labels: [a], regex: '\\d+', action: keep}", "a=٤٢", None);
     check("- {target_label: env, replacement: prod}", "a=1", Some("a=1,env=prod"));
     check("- {source_labels: [a], target_label: t, replacement: $1x}", "a=1", Some("a=1"));
 }
@@ -116,5 +123,5 @@ fn rules_that_cannot_work_are_refused() {
     let bad = serde_saphyr::from_str::<Vec<Rule>>("- {action: explode}").unwrap_err().to_string();
     assert!(bad.contains("unknown relabel action"), "{bad}");
     let bad = serde_saphyr::from_str::<Vec<Rule>>("- {regex: 'a('}").unwrap_err().to_string();
-    assert!(bad.contains("unclosed group"), "{bad}");
+    assert!(bad.contains("missing closing ): `^(?s:a()$`"), "{bad}");
 }

@@ -54,7 +54,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "route: {receiver: a}\ninhibit_rules: [{source_match_re: {x: '('}}]",
-            "invalid regular expression",
+            "2:36: error parsing regexp: missing closing ): `^(?:()$`",
         ),
         (
             "route: {receiver: a}\ntime_intervals: [{name: n, time_intervals: [{weekdays: [noday]}]}]",

@@ -5,7 +5,7 @@ use super::column::{Column, Grid, merge_same};
 use super::{EvalError, Evaluator, execution};
 use crate::promql::ast::Call;
 use crate::promql::labels::NAME;
-use crate::promql::matchers::anchored;
+use crate::promql::matchers::replacing;
 use crate::promql::number::is_label_name;
 
 /// Longest value that is made, in bytes: each function may make it many times as long as what it reads.
@@ -31,7 +31,7 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, EvalError> {
         let (target, replacement) = (string(&call.args[1]), string(&call.args[2]));
         let (source, pattern) = (string(&call.args[3]), string(&call.args[4]));
-        let regex = anchored(&pattern).map_err(|_| {
+        let regex = replacing(&pattern).map_err(|_| {
             execution(format!("invalid regular expression in label_replace(): {pattern}"))
         })?;
         if !is_label_name(&target) {
@@ -42,12 +42,13 @@ impl Evaluator<'_> {
         let mut columns = self.vector(&call.args[0], grid)?;
         for column in &mut columns {
             let labels = column.labels.clone();
-            let Some(found) = regex.captures(labels.value(&source)) else { continue };
+            if !regex.matches(labels.value(&source)) {
+                continue;
+            }
             // A reference is at most all of what was read.
             let bytes = labels.value(&source).len().saturating_mul(n_references);
             self.room_for_value(call, bytes.saturating_add(replacement.len()))?;
-            let mut value = String::new();
-            found.expand(&replacement, &mut value);
+            let Some(value) = regex.expand(labels.value(&source), &replacement) else { continue };
             column.labels = labels.with(&target, &value);
             column.drop_name &= target.as_ref() != NAME;
         }

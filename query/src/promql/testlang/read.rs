@@ -211,7 +211,8 @@ fn expectation(case: &mut Case, line: &str) -> Result<bool, String> {
 }
 
 fn own_regex(text: &str) -> Result<Regex, String> {
-    Regex::new(text).map_err(|error| error.to_string())
+    let form = model::regexp::translate(text).map_err(|error| error.to_string())?;
+    Regex::new(&form.rust).map_err(|error| error.to_string())
 }
 
 fn expect_line(case: &mut Case, line: &str) -> Result<(), String> {
