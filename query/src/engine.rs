@@ -1,5 +1,6 @@
 //! The engine: one a process, shared by everyone who asks.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::{runtime, sql};
 
 /// Attempts at one query that damaged segments may spoil.
 const DAMAGED_MAX: usize = 16;
+
+/// Engines of this process so far.
+static ENGINES: AtomicUsize = AtomicUsize::new(0);
 
 /// A question in SQL.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +48,8 @@ pub struct Engine {
     pub(crate) template: SessionState,
     pub(crate) running: Arc<Running>,
     pub(crate) log: OnceLock<QueryLog>,
+    /// Tells what it keeps from what others do.
+    pub(crate) number: usize,
 }
 
 /// Takes note of a PromQL query that has ended; called on the caller's task, so it must not block.
@@ -59,7 +65,8 @@ impl Engine {
         let template = runtime::template(&config)?;
         let workers = Workers::new(&config)?;
         let (running, log) = (Arc::default(), OnceLock::new());
-        Ok(Arc::new(Self { store, config, workers, template, running, log }))
+        let number = ENGINES.fetch_add(1, Ordering::Relaxed);
+        Ok(Arc::new(Self { store, config, workers, template, running, log, number }))
     }
 
     /// Tells `log` of every PromQL query that ends from now on. Only the first call counts.

@@ -22,6 +22,7 @@ mod apart;
 mod census;
 mod cut;
 mod exemplars;
+mod kept;
 mod raw;
 mod rolled;
 mod source;
@@ -85,6 +86,8 @@ pub struct RangeQuery {
     pub origin: Origin,
     /// Whether samples are counted step by step.
     pub per_step_stats: bool,
+    /// Whether every step is evaluated, whatever is kept from before.
+    pub no_cache: bool,
 }
 
 /// What both questions say besides their times.
@@ -170,7 +173,8 @@ impl Engine {
     /// # Errors
     /// As [`Self::instant`], and `Invalid` for times that make no sense.
     pub fn range(&self, query: RangeQuery) -> BoxFuture<'_, Result<PromAnswer, Error>> {
-        let RangeQuery { start_ms, end_ms, step_ms, .. } = query;
+        let RangeQuery { start_ms, end_ms, step_ms, no_cache, .. } = query;
+        let owner = self.number;
         let asked = Asked {
             expr: query.expr,
             lookback_ms: query.lookback_ms,
@@ -183,8 +187,9 @@ impl Engine {
             times: AskedTimes { start_ms, end_ms, step_ms },
         };
         let times = QueryTimes { start_ms, end_ms, step_ms };
-        self.evaluate(asked, move |source, query, options| {
-            promql::range(source, query, times, options)
+        self.evaluate(asked, move |source, query, options| match no_cache {
+            true => promql::range(source, query, times, options),
+            false => kept::range(source, query, times, (options, owner)),
         })
     }
 

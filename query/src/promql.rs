@@ -28,8 +28,8 @@ pub use ast::Expr;
 pub(crate) use eval::CELL_BYTES;
 pub(crate) use eval::TOO_MANY_SAMPLES;
 pub use eval::{
-    Answer, EvalError, EvalOptions, EvalStats, Explained, Progress, Query, StepSamples, Stop,
-    Timings, instant, range,
+    Answer, EvalError, EvalOptions, EvalStats, Explained, Progress, Query, Reach, StepSamples,
+    Stop, Timings, instant, range, reach,
 };
 pub use labels::Labels;
 pub use parse::{QUERY_BYTES_MAX, parse, parse_syntax};

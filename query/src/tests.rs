@@ -4,6 +4,7 @@
 mod cases;
 mod fixture;
 mod golden;
+mod kept;
 mod logs;
 mod prometheus;
 mod rollups;

@@ -4,8 +4,10 @@
 //! Built by the segment writer batch by batch, kept as blobs in the sidecar (`docs/format/segment.md`), used by scans. A
 //! blob that is missing or damaged costs speed.
 
+use std::any::Any;
 use std::ops::Range;
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, MapArray, RecordBatch, StringArray};
 use arrow::compute::cast;
@@ -48,17 +50,38 @@ const WORDS: &str = "headrope-words-v1";
 const IDS: &str = "headrope-ids-v1";
 const TRACES: &str = "headrope-trace-rows-v1";
 
-/// Changes how many bytes of indexes, footers and decoded samples are kept in memory between queries; what is above goes
-/// at once. Half is for the samples.
+/// What others make of segments and heads, by a name of theirs; they see to it that it is still true.
+static MADE: LazyLock<cache::Cache> = LazyLock::new(|| cache::Cache::new(0));
+
+/// Changes how many bytes of indexes, footers, decoded samples and values given to [`keep`] stay in memory between
+/// queries; what is above goes at once. Half is for the samples, an eighth for what was given.
 pub fn set_cache_limit(bytes: u64) {
     KEPT.set_limit(bytes / 2);
-    cache::CACHE.set_limit(bytes - bytes / 2);
+    MADE.set_limit(bytes / 8);
+    cache::CACHE.set_limit(bytes - bytes / 2 - bytes / 8);
 }
 
-/// Bytes of indexes, footers and decoded samples kept in memory between queries.
+/// Bytes of indexes, footers, decoded samples and values given to [`keep`] held in memory between queries.
 #[must_use]
 pub fn cache_bytes() -> u64 {
-    cache::CACHE.bytes() + KEPT.bytes()
+    cache::CACHE.bytes() + KEPT.bytes() + MADE.bytes()
+}
+
+/// The value kept under `name` by `owner`, unless it had to make room.
+#[must_use]
+pub fn kept<T: Any + Send + Sync>(name: &str, owner: usize) -> Option<Arc<T>> {
+    MADE.find(Path::new(name), "made", owner)
+}
+
+/// Keeps a value of `bytes` under `name` for `owner` until others that are used more push it out.
+pub fn keep<T: Any + Send + Sync>(name: &str, owner: usize, value: Arc<T>, bytes: usize) {
+    MADE.keep(Path::new(name), ("made", owner), value, name.len() + bytes);
+}
+
+/// Bytes that all values given to [`keep`] may take.
+#[must_use]
+pub fn kept_limit() -> u64 {
+    MADE.limit()
 }
 
 /// Bytes of memory that building the indexes of a segment of so many rows takes.

@@ -8,6 +8,7 @@ use model::matcher::Matcher;
 use model::time::{TimeRange, Timestamp};
 
 use crate::arrange::head::head_batch;
+use crate::contents::{self, Contents};
 use crate::error::Error;
 use crate::head::chunk::Chunk;
 use crate::head::drafts::head_batches;
@@ -145,6 +146,19 @@ impl Snapshot {
     ) -> Result<HistogramScan, Error> {
         let bounds = |id| self.past.bounds(&self.registry, &self.version.segments, id);
         histograms::scan(&self.version, bounds, series, range_ms, limit)
+    }
+
+    /// Which samples and histograms of `tenant` there are in `range_ms` (both ends included), to compare with those of
+    /// another version.
+    #[must_use]
+    pub fn contents(&self, tenant: TenantId, range_ms: (i64, i64)) -> Contents {
+        Contents::of(&self.version, tenant, range_ms)
+    }
+
+    /// Time of the newest sample or histogram of `tenant`, ms since the epoch; `None` when there is none.
+    #[must_use]
+    pub fn newest_ms(&self, tenant: TenantId) -> Option<i64> {
+        contents::newest_ms(&self.version, tenant)
     }
 
     /// Segments of the default tenant's `table` with rows in `range`, oldest commit first.

@@ -48,6 +48,16 @@ impl StoreSource {
         Self { view, samples_max }
     }
 
+    /// Which samples there are in a range of times, ms, both ends included.
+    pub(super) fn contents(&self, range_ms: (i64, i64)) -> store::Contents {
+        self.view.snapshot.contents(self.view.tenant, range_ms)
+    }
+
+    /// Time of the newest sample, ms since the epoch.
+    pub(super) fn newest_ms(&self) -> Option<i64> {
+        self.view.snapshot.newest_ms(self.view.tenant)
+    }
+
     fn limit(&self) -> ScanLimit {
         let samples_max = u64::try_from(self.samples_max).unwrap_or(u64::MAX);
         ScanLimit { samples_max, ..self.view.limit() }

@@ -20,6 +20,7 @@ mod over_time;
 mod plan;
 mod rate;
 mod select;
+mod steady;
 mod subquery;
 mod tally;
 mod topk;
@@ -39,6 +40,7 @@ use crate::runtime::QueryMemory;
 use column::{Cell, Column, Grid, drop_names, sort_by_labels};
 pub use explain::Explained;
 use explain::Profile;
+pub use steady::{Reach, reach};
 pub use tally::StepSamples;
 use tally::Tally;
 
@@ -204,6 +206,8 @@ pub struct EvalStats {
     pub samples_queryable: u64,
     /// Samples looked at for the first time by their selector.
     pub samples_first: u64,
+    /// Steps that were not evaluated because their answer was kept from before.
+    pub steps_kept: u64,
     /// Time spent sorting the result.
     pub sort_time: Duration,
 }

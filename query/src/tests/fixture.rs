@@ -108,6 +108,10 @@ impl Fixture {
         (engine, segments.iter().map(|segment| segment.rows).sum())
     }
 
+    pub(super) fn delete(&self, delete: store::Delete) {
+        drop(runtime().block_on(self.store.delete(delete)).unwrap());
+    }
+
     pub(super) fn compact(&self) {
         runtime().block_on(self.store.compact()).unwrap();
     }

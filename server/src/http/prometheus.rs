@@ -106,6 +106,7 @@ async fn range(State(app): State<Arc<App>>, params: Params) -> Result<Response, 
         origin: params.origin.clone(),
         per_step_stats: stats == Stats::PerStep,
         explain: params.wants_explain(),
+        no_cache: params.no_cache(),
     };
     let mut answer = app.engine.range(query).await?;
     answer.warnings.extend(warning.into_iter().chain(coarser));

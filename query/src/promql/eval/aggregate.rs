@@ -75,7 +75,9 @@ impl Evaluator<'_> {
             }
         }
         let columns = self.vector(&aggregate.expr, grid)?;
-        let groups = groups(aggregate, &columns);
+        let mut groups = groups(aggregate, &columns);
+        // Whatever folds the groups in turn does so in an order that does not depend on the steps that are evaluated.
+        groups.sort_by(|a, b| a.labels.cmp(&b.labels));
         let floats = self.fold_columns(aggregate.op, &columns, &groups)?;
         let mut out = Vec::new();
         for (group, floats) in groups.into_iter().zip(floats) {

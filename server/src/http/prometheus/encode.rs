@@ -85,8 +85,8 @@ fn stats(out: &mut String, answer: &Answer, wanted: Stats) {
     push(
         out,
         format_args!(
-            r#""totalQueryableSamples":{},"peakSamples":{},"samplesRead":{}}}}}"#,
-            stats.samples_queryable, stats.samples_peak, stats.samples_first
+            r#""totalQueryableSamples":{},"peakSamples":{},"samplesRead":{}}},"cache":{{"steps":{}}}}}"#,
+            stats.samples_queryable, stats.samples_peak, stats.samples_first, stats.steps_kept
         ),
     );
 }

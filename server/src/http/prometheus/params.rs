@@ -142,6 +142,11 @@ impl Params {
         self.first("explain").is_some_and(|text| !matches!(text, "" | "0" | "false"))
     }
 
+    /// Whether every step is to be evaluated, whatever is kept from before: `nocache=1`.
+    pub(crate) fn no_cache(&self) -> bool {
+        self.first("nocache").is_some_and(|text| !matches!(text, "" | "0" | "false"))
+    }
+
     /// Series at most; 0 or absent means all.
     pub(crate) fn limit(&self) -> Result<Option<usize>, Failure> {
         let Some(text) = self.first("limit") else { return Ok(None) };
