@@ -251,9 +251,11 @@ impl Engine {
             let query = parse(&expr, text_max)?;
             refuse_experimental(&query, experimental)?;
             running.count(query.expr());
-            let source = StoreSource::new(view.clone(), options.max_samples, &memory);
+            let source = StoreSource::new(view.clone(), options.max_samples, &memory).until(stop);
             let prepared = Instant::now();
             let answer = evaluation(&source, &query, &options);
+            // A scan that was ended cannot say why.
+            let answer = answer.map_err(|error| stop.check().err().unwrap_or(error));
             let mut answer = cut_series(answer.map_err(|error| eval_error(error, time))?, limit);
             answer.warnings.extend(view.warnings());
             answer.timings = Timings {

@@ -48,6 +48,9 @@ pub enum Error {
         /// The compiler's words.
         reason: String,
     },
+    /// Whoever asked for a scan ended it.
+    #[error("the scan was ended by who asked for it")]
+    Stopped,
     /// A data directory cannot be made anew.
     #[error("data directory {} cannot be made anew: {reason}", dir.display())]
     Restore {
@@ -279,6 +282,7 @@ impl Error {
             | Self::DiskFull { .. }
             | Self::Unavailable { .. }
             | Self::StaleSeries { .. }
+            | Self::Stopped
             | Self::Io { .. }
             | Self::Catalogue { .. }
             | Self::CatalogueUnreadable { .. }

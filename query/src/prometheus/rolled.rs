@@ -20,11 +20,18 @@ use crate::promql::source::{Select, SeriesSlices, SeriesStream, SourceError};
 const RAW_GONE: &str =
     "samples in this range are no longer kept: answered from rollups of 5 minutes or an hour";
 
+/// Up to here the samples themselves are read where they are: they stay decoded between queries, buckets do not.
+const SHORT_MS: i64 = 7_200_000;
+
 const RAW_LOST: &str = "samples in this range are no longer kept, and rollups cannot answer this: rate, increase and avg, min, \
      max, sum, count and last over time can be answered where windows are made of whole 5 minutes";
 
 /// What must be said where samples alone answer: whether of some in `range` there are only rollups left.
 pub(super) fn remark(view: &View, range: TimeRange) -> Option<&'static str> {
+    is_raw_gone(view, range).then_some(RAW_LOST)
+}
+
+fn is_raw_gone(view: &View, range: TimeRange) -> bool {
     let of = |table, range| view.snapshot.segments_of(view.tenant, table, range);
     let is_alone = |resolution: Resolution| {
         of(resolution.table(), range).iter().any(|rollup| {
@@ -33,7 +40,7 @@ pub(super) fn remark(view: &View, range: TimeRange) -> Option<&'static str> {
             of(Table::Samples, TimeRange::new(rollup.min_time, Timestamp(end))).is_empty()
         })
     };
-    Resolution::ALL.into_iter().any(is_alone).then_some(RAW_LOST)
+    Resolution::ALL.into_iter().any(is_alone)
 }
 
 /// Series that a selector gets as buckets.
@@ -76,6 +83,9 @@ impl Rolled {
         let (first, last) = (select.range_ms.0.saturating_sub(1), select.range_ms.1);
         let times = TimeRange { start: Timestamp::from_ms(first), end: Timestamp::from_ms(last) };
         if view.snapshot.segments_of(view.tenant, resolution.table(), times).is_empty() {
+            return Ok(None);
+        }
+        if last.saturating_sub(first) <= SHORT_MS && !is_raw_gone(view, times) {
             return Ok(None);
         }
         let has_floats_only =

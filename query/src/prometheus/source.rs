@@ -7,7 +7,9 @@ use std::sync::Arc;
 use model::matcher::Matcher;
 use model::metric::MetricKind;
 use model::time::{TimeRange, Timestamp};
-use store::scan::{HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples};
+use store::scan::{
+    HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples, TakeBytes,
+};
 use store::schema::Table;
 use store::{Kinds, Series};
 
@@ -40,12 +42,18 @@ const LAST_TIME_SLACK_NS: i64 = 86_400 * model::time::NS_PER_S;
 pub struct StoreSource {
     view: Arc<View>,
     samples_max: usize,
+    stop: Arc<Stop>,
 }
 
 impl StoreSource {
     pub(crate) fn new(view: Arc<View>, samples_max: usize, memory: &Arc<QueryMemory>) -> Self {
         view.count_as(memory);
-        Self { view, samples_max }
+        Self { view, samples_max, stop: Arc::default() }
+    }
+
+    /// One that ends its scans when `stop` is told.
+    pub(crate) fn until(self, stop: &Arc<Stop>) -> Self {
+        Self { stop: Arc::clone(stop), ..self }
     }
 
     /// Which samples there are in a range of times, ms, both ends included.
@@ -60,7 +68,13 @@ impl StoreSource {
 
     fn limit(&self) -> ScanLimit {
         let samples_max = u64::try_from(self.samples_max).unwrap_or(u64::MAX);
-        ScanLimit { samples_max, ..self.view.limit() }
+        let (take, stop) = (self.view.limit().take, Arc::clone(&self.stop));
+        let take: TakeBytes = Arc::new(move |bytes| match &take {
+            _ if stop.is_told() => Err(store::Error::Stopped),
+            Some(take) => take(bytes),
+            None => Ok(()),
+        });
+        ScanLimit { samples_max, take: Some(take) }
     }
 
     /// Series shown as they are: explicit histograms are shown in parts only.

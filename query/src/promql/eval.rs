@@ -98,7 +98,8 @@ impl Stop {
         self.0.load(Ordering::Relaxed) != 0
     }
 
-    fn check(&self) -> Result<(), EvalError> {
+    /// Why the evaluation is to end, if it is.
+    pub(crate) fn check(&self) -> Result<(), EvalError> {
         match self.0.load(Ordering::Relaxed) {
             0 => Ok(()),
             1 => Err(EvalError::Canceled),

@@ -5,6 +5,7 @@ use model::metric::MetricKind;
 use model::time::TimeRange;
 
 use super::fixture::{Fixture, NOW_S, ago_ms};
+use crate::promql::source::{Hints, Select, SeriesSource};
 use crate::promql::{Reading, Value};
 use crate::{Config, InstantQuery, RangeQuery, SeriesQuery, matchers};
 
@@ -165,6 +166,25 @@ fn faults_are_told_apart() {
         "{error:?}"
     );
     assert!(matchers("1 + 1").is_err());
+}
+
+#[test]
+fn a_scan_ends_when_nobody_waits_for_it() {
+    let fixture = Fixture::new();
+    let resource = fixture.resource("shop", "h");
+    let series = fixture.series("level", &[], resource, MetricKind::Gauge);
+    fixture.samples(series, &[(ago_ms(10), 1.0)]);
+    let memory = fixture.engine.memory(crate::runtime::Class::Interactive).unwrap();
+    let stop = std::sync::Arc::new(crate::promql::Stop::default());
+    let source = crate::prometheus::StoreSource::new(fixture.engine.view(), 1_000, &memory);
+    let source = source.until(&stop);
+    let matchers = matchers("level").unwrap();
+    let range_ms = (ago_ms(60), ago_ms(0));
+    let select = Select { matchers: &matchers, range_ms, hints: Hints::default() };
+    assert_eq!(source.select(&select).map(|streams| streams.len()), Ok(1));
+    stop.cancel();
+    let ended = source.select(&select).map(|streams| streams.len()).unwrap_err();
+    assert!(ended.to_string().contains("ended by who asked"), "{ended}");
 }
 
 #[test]

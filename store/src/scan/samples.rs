@@ -196,6 +196,8 @@ impl<'a> Scan<'a> {
 
     fn read(&self, task: Task<'_>, keeps: bool) -> Result<Met, Error> {
         let mut met = Met::default();
+        // Nothing yet, but whoever asked may have lost interest.
+        self.limit.grow(0, 0)?;
         match task {
             Task::Rows(segment, runs) => self.add_rows(&mut met, segment, &runs, keeps)?,
             Task::Pages(segment, selection, kept) => {
