@@ -7,6 +7,7 @@ use model::metric::{STALE_NAN_BITS, is_stale};
 use store::Series;
 use store::scan::HistogramPoint;
 
+use super::source::is_delta;
 use super::virtual_series::{Part, Selected, labels};
 use crate::promql::Labels;
 use crate::promql::histogram::{Histogram, ResetHint};
@@ -26,11 +27,14 @@ pub(super) struct Cut {
     pub(super) v: Vec<f64>,
     /// 0 where unknown.
     pub(super) start_t: Vec<i64>,
+    /// Whether each value is what came since the one before.
+    pub(super) is_delta: bool,
 }
 
 impl Cut {
-    fn new(labels: Labels) -> Self {
-        Self { labels, t: Vec::new(), v: Vec::new(), start_t: Vec::new() }
+    fn new(labels: Labels, series: &Series) -> Self {
+        let is_delta = is_delta(series);
+        Self { labels, t: Vec::new(), v: Vec::new(), start_t: Vec::new(), is_delta }
     }
 
     fn push(&mut self, point: &HistogramPoint, value: f64) {
@@ -79,7 +83,7 @@ fn one(
     points: &[HistogramPoint],
     value: impl Fn(&HistogramPoint) -> Option<f64>,
 ) -> Cut {
-    let mut cut = Cut::new(labels(series, part.suffix(), None));
+    let mut cut = Cut::new(labels(series, part.suffix(), None), series);
     for point in points {
         if is_end(point) {
             cut.push(point, f64::from_bits(STALE_NAN_BITS));
@@ -116,7 +120,7 @@ fn buckets(series: &Series, points: &[HistogramPoint], selected: &Selected) -> V
             }
             let text = bound_text(bound);
             if selected.has_bound(&text) {
-                let mut cut = Cut::new(labels(series, Part::Bucket.suffix(), Some(&text)));
+                let mut cut = Cut::new(labels(series, Part::Bucket.suffix(), Some(&text)), series);
                 cut.push(point, value);
                 cuts.insert(Bound(bound), cut);
             }

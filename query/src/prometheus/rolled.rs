@@ -10,7 +10,7 @@ use store::rollup::{Bucket, Resolution};
 use store::scan::{ScanLimit, SeriesBuckets};
 use store::schema::Table;
 
-use super::source::store_error;
+use super::source::{is_delta, store_error};
 use super::twins;
 use super::virtual_series::labels;
 use crate::catalog::View;
@@ -88,8 +88,11 @@ impl Rolled {
         if last.saturating_sub(first) <= SHORT_MS && !is_raw_gone(view, times) {
             return Ok(None);
         }
-        let has_floats_only =
-            |series: &Arc<Series>| series.def.kind != MetricKind::ExponentialHistogram;
+        // Buckets know how much a counter rose, and sum up what is none.
+        let needs_rise = matches!(hints.function, "rate" | "increase");
+        let has_floats_only = |series: &Arc<Series>| {
+            series.def.kind != MetricKind::ExponentialHistogram && !(needs_rise && is_delta(series))
+        };
         let (mut floats, others): (Vec<_>, Vec<_>) = series.drain(..).partition(has_floats_only);
         let scan = view
             .snapshot
@@ -143,6 +146,7 @@ impl SeriesStream for Rolled {
             h_t: &[],
             h: &[],
             h_start_t: None,
+            is_delta: false,
             buckets,
         }))
     }

@@ -5,7 +5,7 @@ use std::iter::Peekable;
 use std::sync::Arc;
 
 use model::matcher::Matcher;
-use model::metric::MetricKind;
+use model::metric::{MetricKind, Temporality};
 use model::time::{TimeRange, Timestamp};
 use store::scan::{
     HistogramScan, SampleScan, ScanLimit, SeriesHistograms, SeriesSamples, TakeBytes,
@@ -329,6 +329,7 @@ struct Plain {
     h_t: Vec<i64>,
     h: Vec<Arc<Histogram>>,
     h_start_t: Vec<i64>,
+    is_delta: bool,
 }
 
 impl Plain {
@@ -368,6 +369,11 @@ impl PlainStream {
     }
 }
 
+/// Whether each sample or histogram is what came since the one before.
+pub(super) fn is_delta(series: &Series) -> bool {
+    series.def.temporality == Temporality::Delta && series.def.kind != MetricKind::Gauge
+}
+
 fn pop_if<T>(queue: &mut VecDeque<T>, is_wanted: impl FnOnce(&T) -> bool) -> Option<T> {
     if queue.front().is_some_and(is_wanted) { queue.pop_front() } else { None }
 }
@@ -393,6 +399,7 @@ fn plain(
         h_t: points.iter().map(|point| point.t).collect(),
         h,
         h_start_t: points.iter().map(|point| point.start_t.unwrap_or(0)).collect(),
+        is_delta: is_delta(series),
     })
 }
 
@@ -407,6 +414,7 @@ impl SeriesStream for PlainStream {
             h_t: &plain.h_t,
             h: &plain.h,
             h_start_t: Some(&plain.h_start_t),
+            is_delta: plain.is_delta,
             buckets: &[],
         }))
     }
@@ -455,6 +463,7 @@ impl SeriesStream for ClassicStream {
             h_t: &[],
             h: &[],
             h_start_t: None,
+            is_delta: cut.is_delta,
             buckets: &[],
         }))
     }

@@ -81,6 +81,8 @@ pub struct SeriesSlices<'a> {
     pub h: &'a [Arc<Histogram>],
     /// Start times of the histograms, 0 where unknown; `None` when all are.
     pub h_start_t: Option<&'a [i64]>,
+    /// Whether each sample is what came since the one before, instead of what came since the start.
+    pub is_delta: bool,
     /// Instead of floats: whole buckets of them, without stale markers, whose length divides the hint's `unit_ms`.
     pub buckets: &'a [Bucket],
 }
@@ -210,6 +212,7 @@ impl SeriesStream for MemoryStream<'_> {
                 h_t: &series.h_t[histograms.clone()],
                 h: &series.h[histograms.clone()],
                 h_start_t: Some(&series.h_start_t[histograms]),
+                is_delta: false,
                 buckets: &[],
             }));
         }

@@ -190,6 +190,24 @@ impl Fixture {
         self.store.resolve(TenantId::default(), &def).unwrap()
     }
 
+    /// A counter whose samples, or a histogram whose points, say what came since the one before.
+    pub(super) fn deltas(&self, metric: &str, kind: MetricKind) -> Resolved {
+        let resource_id = self.resource("shop", "h");
+        let total = if kind == MetricKind::Counter { "_total" } else { "" };
+        let def = SeriesDef {
+            metric: metric.to_owned(),
+            labels: labels(&[]),
+            resource_id,
+            prom_name: format!("{}{total}", metric.replace('.', "_")),
+            prom_labels: labels(&[]),
+            kind,
+            temporality: Temporality::Delta,
+            unit: String::new(),
+            help: String::new(),
+        };
+        self.store.resolve(TenantId::default(), &def).unwrap()
+    }
+
     /// Samples of one series, times in ms.
     pub(super) fn samples(&self, series: Resolved, samples: &[(i64, f64)]) {
         self.samples_since(series, samples, vec![i64::MIN; samples.len()]);

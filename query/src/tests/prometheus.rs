@@ -169,6 +169,36 @@ fn faults_are_told_apart() {
 }
 
 #[test]
+fn deltas_add_up() {
+    let fixture = Fixture::new();
+    let counter = fixture.deltas("jobs.done", MetricKind::Counter);
+    let samples = [(75, 4.0), (45, 1.0), (30, 2.0), (15, 5.0), (0, 3.0)];
+    let samples = samples.map(|(s_ago, value)| (ago_ms(s_ago), value));
+    let starts = samples.map(|(t, _)| t - 15_000).to_vec();
+    fixture.samples_since(counter, &samples, starts);
+    let histogram = fixture.deltas("req.duration", MetricKind::Histogram);
+    for (s_ago, n) in [(50, 1.0), (20, 2.0)] {
+        fixture.histogram(histogram, ago_ms(s_ago), [n, 2.0 * n, 3.0 * n], 9.5 * n);
+    }
+    for place in ["in memory", "flushed"] {
+        let check = |expr: &str, expected: &str| {
+            assert_eq!(instant(&fixture, expr), expected, "{place}: {expr}");
+        };
+        check("jobs_done_total", "__name__=jobs_done_total 3");
+        check("increase(jobs_done_total[1m])", " 11");
+        check("rate(jobs_done_total[10s])", " 0.3");
+        check("rate(jobs_done_total[1m] offset 40s)", " 0.08333333333333333");
+        check("irate(jobs_done_total[1m])", " 0.2");
+        check("resets(jobs_done_total[2m])", " 0");
+        check("sum_over_time(jobs_done_total[1m])", " 11");
+        check("increase(req_duration_count[1m])", " 18");
+        check("increase(req_duration_bucket{le=\"0.1\"}[1m])", "le=0.1 3");
+        check("histogram_quantile(0.5, increase(req_duration_bucket[1m]))", " 1");
+        fixture.flush();
+    }
+}
+
+#[test]
 fn a_scan_ends_when_nobody_waits_for_it() {
     let fixture = Fixture::new();
     let resource = fixture.resource("shop", "h");

@@ -3,9 +3,10 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::aggregate::HistogramFold;
 use super::column::Cell;
 use super::extended;
-use super::over_time::{Kind, Point, points};
+use super::over_time::{Kind, Point, Sum, points};
 use super::window::{Notes, Track, Window};
 use crate::promql::ast::Edges;
 use crate::promql::histogram::{Histogram, ResetHint};
@@ -131,6 +132,9 @@ struct Stretch {
 }
 
 fn difference(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) -> Cell {
+    if kin.counter && window.track.is_delta {
+        return delta_sum(window, notes, kin);
+    }
     if window.edges != Edges::Plain {
         return extended::difference(window, notes, kin);
     }
@@ -142,6 +146,53 @@ fn difference(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) -> Cell 
         }
         (false, true) => float_difference(window, notes, kin),
         (true, false) => histogram_difference(window, notes, kin),
+    }
+}
+
+/// What came in the window of a series whose samples say what came since the one before: their sum, whole and without a
+/// guess about the edges.
+fn delta_sum(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) -> Cell {
+    let seconds = if kin.per_second { window.range_s() } else { 1.0 };
+    match (window.floats.is_empty(), window.histograms.is_empty()) {
+        (true, true) => Cell::None,
+        (false, false) => {
+            notes.mixed();
+            Cell::None
+        }
+        (false, true) => {
+            let mut sum = Sum::default();
+            window.v().iter().for_each(|v| sum.add(*v));
+            Cell::Float(sum.value() / seconds)
+        }
+        (true, false) => {
+            let mut fold = HistogramFold::new(false);
+            if !window.h().iter().all(|h| fold.add(h)) {
+                notes.mixed_schemas();
+            }
+            fold.finish().map_or(Cell::None, |mut sum| {
+                sum.reset_hint = ResetHint::Gauge;
+                sum.divide(seconds);
+                Cell::Histogram(Arc::new(sum))
+            })
+        }
+    }
+}
+
+/// What came last, by the time it took: since its start, or since the sample before where that is not known.
+fn delta_last(window: &Window<'_>, found: &[Point<'_>]) -> Cell {
+    let Some(last) = found.last() else { return Cell::None };
+    let is_known = last.start_t != 0 && last.start_t < last.t;
+    let before = found.len().checked_sub(2).map(|at| found[at].t);
+    let Some(since) = is_known.then_some(last.start_t).or(before) else { return Cell::None };
+    let seconds = (last.t - since) as f64 / 1000.0;
+    match last.kind {
+        _ if seconds <= 0.0 => Cell::None,
+        Kind::Float(value) => Cell::Float(value / seconds),
+        Kind::Histogram(_) => window.h().last().map_or(Cell::None, |last| {
+            let mut last = Histogram::clone(last);
+            last.divide(seconds);
+            Cell::Histogram(Arc::new(last))
+        }),
     }
 }
 
@@ -317,6 +368,9 @@ fn instant_difference(window: &Window<'_>, notes: &mut Notes<'_>, kin: Kindred) 
     tail.floats.start = tail.floats.start.max(tail.floats.end.saturating_sub(2));
     tail.histograms.start = tail.histograms.start.max(tail.histograms.end.saturating_sub(2));
     let found: Vec<Point<'_>> = points(&tail).collect();
+    if kin.counter && window.track.is_delta {
+        return delta_last(&tail, &found);
+    }
     let Some([a, b]) = found.last_chunk::<2>() else { return Cell::None };
     let mut overlaps = 0;
     let anew = kin.counter && starts_anew((a.t, a.start_t), (b.t, b.start_t), &mut overlaps);

@@ -61,6 +61,7 @@ fn track(column: Column, grid: Grid) -> Track<'static> {
         h_t: Cow::Owned(h_t),
         h: Cow::Owned(h),
         h_start_t: Cow::Borrowed(&[]),
+        is_delta: false,
         buckets: &[],
         float_breaks: OnceCell::new(),
         histogram_breaks: OnceCell::new(),

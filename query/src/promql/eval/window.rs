@@ -37,6 +37,8 @@ pub(super) struct Track<'a> {
     pub(super) h: Cow<'a, [Arc<Histogram>]>,
     /// Start times, as long as `h_t`, or empty when none is known.
     pub(super) h_start_t: Cow<'a, [i64]>,
+    /// Whether each sample is what came since the one before.
+    pub(super) is_delta: bool,
     /// Buckets instead of floats.
     pub(super) buckets: &'a [Bucket],
     /// Where the floats start anew; found when first asked for.
@@ -61,6 +63,7 @@ impl<'a> Track<'a> {
             h_t: Cow::Borrowed(slices.h_t),
             h: Cow::Borrowed(slices.h),
             h_start_t: Cow::Borrowed(h_start_t),
+            is_delta: slices.is_delta,
             buckets: slices.buckets,
             float_breaks: OnceCell::new(),
             histogram_breaks: OnceCell::new(),

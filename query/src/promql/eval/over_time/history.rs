@@ -119,6 +119,10 @@ pub(super) fn changes(window: &Window<'_>, _: &[f64], _: &mut Notes<'_>) -> Cell
 }
 
 pub(super) fn resets(window: &Window<'_>, _: &[f64], notes: &mut Notes<'_>) -> Cell {
+    if window.track.is_delta {
+        // They do not count on from each other.
+        return transitions(window, |_, _| false);
+    }
     let mut overlaps = 0;
     let cell = transitions(window, |a, b| {
         let by_start = starts_anew((a.t, a.start_t), (b.t, b.start_t), &mut overlaps);
