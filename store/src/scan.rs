@@ -259,12 +259,12 @@ impl SegmentScan {
         self.selection.as_ref().map_or(self.rows, count)
     }
 
-    /// Reads `bytes` at `offset`, whole blocks checked against their checksums. Blocks.
+    /// Reads ranges of bytes, whole blocks checked against their checksums. Blocks.
     ///
     /// # Errors
     ///
     /// `Corrupt` when a block fails its checksum, naming file and offset.
-    pub fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, Error> {
-        self.segment.read(offset, bytes)
+    pub fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
+        self.segment.read(ranges)
     }
 }

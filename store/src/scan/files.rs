@@ -58,13 +58,7 @@ fn read_only() -> object_store::Error {
 
 /// Reads on the blocking pool; what fails its checksum is an error that names file and offset.
 async fn read(segment: SegmentScan, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>> {
-    let task = tokio::task::spawn_blocking(move || {
-        let read = |range: Range<u64>| {
-            let len = usize::try_from(range.end.saturating_sub(range.start)).map_err(generic)?;
-            segment.read(range.start, len).map_err(generic)
-        };
-        ranges.into_iter().map(read).collect()
-    });
+    let task = tokio::task::spawn_blocking(move || segment.read(&ranges).map_err(generic));
     task.await.map_err(generic)?
 }
 

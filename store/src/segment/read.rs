@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -25,6 +26,9 @@ use crate::promote::COUNTS_KEY;
 use crate::schema::columns::PROMOTED;
 use crate::segment::puffin::{self, BLOCK, Sidecar};
 use crate::segment::write::{Facts, sidecar_path};
+
+/// Ranges are read in one go up to this many bytes.
+const RUN_BYTES_MAX: u64 = 4 << 20;
 
 /// A live segment.
 #[derive(Debug)]
@@ -146,10 +150,10 @@ impl Segment {
         batches.map(|batch| batch.map_err(|error| self.corrupt(&blocks, &error))).collect()
     }
 
-    /// Checked bytes, for readers of their own. Blocks.
-    pub(crate) fn read(&self, offset: u64, bytes: usize) -> Result<Bytes, Error> {
+    /// Checked bytes of some ranges, for readers of their own. Blocks.
+    pub(crate) fn read(&self, ranges: &[Range<u64>]) -> Result<Vec<Bytes>, Error> {
         let blocks = self.blocks()?;
-        blocks.checked(offset, bytes).map_err(|error| self.corrupt(&blocks, &error))
+        blocks.ranges(ranges).map_err(|error| self.corrupt(&blocks, &error))
     }
 
     /// Whether bytes read of it were not those written.
@@ -262,6 +266,41 @@ impl Segment {
     }
 }
 
+/// Numbers of ranges, put together whose blocks overlap or follow each other, as far as one read of them stays small.
+fn runs(ranges: &[Range<u64>]) -> Vec<Vec<usize>> {
+    let mut order: Vec<usize> = (0..ranges.len()).collect();
+    order.sort_by_key(|&i| ranges[i].start);
+    let (mut runs, mut from, mut to) = (Vec::<Vec<usize>>::new(), 0, 0);
+    for i in order {
+        let range = &ranges[i];
+        let is_near = range.start / BLOCK as u64 <= to;
+        match runs.last_mut() {
+            Some(run) if is_near && range.end.saturating_sub(from) <= RUN_BYTES_MAX => run.push(i),
+            _ => {
+                runs.push(vec![i]);
+                (from, to) = (range.start, 0);
+            }
+        }
+        to = to.max(range.end.div_ceil(BLOCK as u64));
+    }
+    runs
+}
+
+/// Exactly `len` bytes at `at`, into memory that nobody has to clear first.
+fn read_at(file: &File, at: u64, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(len);
+    while bytes.len() < len {
+        let next = at + bytes.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), next) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
 /// A segment file whose blocks are checked as they are read.
 #[derive(Clone, Debug)]
 pub(crate) struct Blocks {
@@ -273,6 +312,22 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
+    /// The bytes of each range; a block that several of them touch is read once.
+    fn ranges(&self, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
+        let mut found = vec![Bytes::new(); ranges.len()];
+        for run in runs(ranges) {
+            let from = run.iter().map(|&i| ranges[i].start).min().unwrap_or(0);
+            let to = run.iter().map(|&i| ranges[i].end).max().unwrap_or(0);
+            let bytes =
+                self.checked(from, usize::try_from(to - from).map_err(io::Error::other)?)?;
+            let place = |at: u64| usize::try_from(at - from).map_err(io::Error::other);
+            for i in run {
+                found[i] = bytes.slice(place(ranges[i].start)?..place(ranges[i].end)?);
+            }
+        }
+        Ok(found)
+    }
+
     /// The bytes at `start`, read as whole blocks and checked.
     fn checked(&self, start: u64, len: usize) -> io::Result<Bytes> {
         let end = start.checked_add(len as u64).filter(|end| *end <= self.len);
@@ -282,8 +337,7 @@ impl Blocks {
         let from = first * BLOCK as u64;
         let to = end.next_multiple_of(BLOCK as u64).min(self.len);
         let size = usize::try_from(to - from).map_err(io::Error::other)?;
-        let mut bytes = vec![0; size];
-        self.file.read_exact_at(&mut bytes, from)?;
+        let bytes = read_at(&self.file, from, size)?;
         for (i, block) in (first..).zip(bytes.chunks(BLOCK)) {
             let known = usize::try_from(i).ok().and_then(|i| self.crcs.get(i));
             if known != Some(&crc32c::crc32c(block)) {
@@ -333,5 +387,61 @@ impl Read for BlockRead {
         let len = out.len().min(self.buffer.len());
         out[..len].copy_from_slice(&self.buffer.split_to(len));
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    const LEN: usize = 20 * BLOCK + 777;
+
+    fn blocks(bytes: &[u8]) -> (tempfile::NamedTempFile, Blocks) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let crcs = bytes.chunks(BLOCK).map(crc32c::crc32c).collect();
+        let (len, bad) = (bytes.len() as u64, Arc::default());
+        let opened = Arc::new(File::open(file.path()).unwrap());
+        (file, Blocks { file: opened, len, crcs, bad })
+    }
+
+    #[test]
+    fn a_read_past_the_end_is_refused() {
+        let (_file, blocks) = blocks(&[7; 100]);
+        assert_eq!(blocks.checked(90, 10).unwrap().len(), 10);
+        blocks.checked(90, 11).unwrap_err();
+        blocks.checked(u64::MAX, 1).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_read_back_whatever_they_share(ends in prop::collection::vec((0..LEN, 0..LEN), 0..20)) {
+            let bytes: Vec<u8> = (0..LEN).map(|i| u8::try_from(i * 31 / 7 % 251).unwrap()).collect();
+            let (_file, blocks) = blocks(&bytes);
+            let ranges: Vec<Range<usize>> = ends.iter().map(|&(a, b)| a.min(b)..a.max(b)).collect();
+            let wanted: Vec<Range<u64>> = ranges.iter().map(|r| r.start as u64..r.end as u64).collect();
+            let found = blocks.ranges(&wanted).unwrap();
+            prop_assert_eq!(found.len(), ranges.len());
+            for (found, range) in found.iter().zip(ranges) {
+                prop_assert!(found[..] == bytes[range]);
+            }
+        }
+
+        #[test]
+        fn no_block_is_read_twice(starts in prop::collection::vec(0..4_000_000_u64, 1..20)) {
+            let ranges: Vec<Range<u64>> = starts.iter().map(|&at| at..at + 100).collect();
+            let mut read: Vec<u64> = Vec::new();
+            for run in runs(&ranges) {
+                let from = run.iter().map(|&i| ranges[i].start).min().unwrap() / BLOCK as u64;
+                let to = run.iter().map(|&i| ranges[i].end).max().unwrap().div_ceil(BLOCK as u64);
+                read.extend(from..to);
+            }
+            let n_read = read.len();
+            read.sort_unstable();
+            read.dedup();
+            prop_assert_eq!(n_read, read.len());
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -133,7 +134,7 @@ fn batches(store: &Store, table: Table) -> Vec<RecordBatch> {
     let snapshot = store.snapshot();
     let mut batches = snapshot.head(table).unwrap();
     for segment in snapshot.segments(table, TimeRange::ALL) {
-        let bytes = segment.read(0, segment.bytes as usize).unwrap();
+        let bytes = segment.read(from_ref(&(0..segment.bytes))).unwrap().remove(0);
         let reader =
             parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
         batches.extend(reader.map(|batch| crate::promote::fold(table, batch.unwrap()).unwrap()));

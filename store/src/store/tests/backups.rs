@@ -3,6 +3,7 @@
 use super::*;
 use crate::backup::folder;
 use crate::delete::{Delete, DeleteFrom};
+use std::slice::from_ref;
 
 async fn open_at(bench: &Bench, dir: &Path) -> Result<Arc<Store>, Error> {
     Store::open_with(config(dir), bench.seams()).await
@@ -198,7 +199,7 @@ async fn a_store_with_segments_in_quarantine_can_be_backed_up() {
     let mut bytes = std::fs::read(&bad.path).unwrap();
     bytes[50] ^= 0x10;
     std::fs::write(&bad.path, &bytes).unwrap();
-    bad.read(0, bytes.len()).unwrap_err();
+    bad.read(from_ref(&(0..bytes.len() as u64))).unwrap_err();
     assert_eq!(store.quarantine().await.unwrap(), 1);
     crash(store).await;
     let quarantine = bench.dir.path().join("quarantine");

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::slice::from_ref;
 
 use super::*;
 
@@ -417,8 +418,7 @@ async fn a_damaged_segment_stays_in_quarantine_until_its_time_is_over() {
     let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
     assert_eq!(store.quarantine().await.unwrap(), 0, "nothing was found damaged");
     flip(&segment.path, 50);
-    let bytes = usize::try_from(segment.bytes).unwrap();
-    assert_eq!(segment.read(0, bytes).unwrap_err().kind(), ErrorKind::Corrupt);
+    assert_eq!(segment.read(from_ref(&(0..segment.bytes))).unwrap_err().kind(), ErrorKind::Corrupt);
     assert_eq!(store.quarantine().await.unwrap(), 1);
     assert_eq!(store.quarantine().await.unwrap(), 0);
     let check = |store: &Store| {
@@ -459,7 +459,7 @@ async fn a_segment_that_is_gone_is_missing_from_answers_and_no_reason_for_none()
     }
     let segment = store.snapshot().segments(Table::Samples, TimeRange::ALL).remove(0);
     fs::remove_file(&segment.path).unwrap();
-    segment.read(0, 4).unwrap_err();
+    segment.read(from_ref(&(0..4))).unwrap_err();
     assert_eq!(store.quarantine().await.unwrap(), 1);
     let missing = store.snapshot().missing(TENANT, Table::Samples, TimeRange::ALL);
     assert!(missing[0].to_string().contains("is gone"), "{missing:?}");

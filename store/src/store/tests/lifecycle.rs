@@ -3,6 +3,7 @@
 use arrow::array::{FixedSizeBinaryArray, TimestampNanosecondArray};
 use arrow::datatypes::{TimeUnit, TimestampMillisecondType, TimestampNanosecondType, UInt32Type};
 use proptest::prelude::{Just, ProptestConfig, Strategy, any, prop, prop_oneof, proptest};
+use std::slice::from_ref;
 
 use super::tables::{generic, noise};
 use std::time::Duration;
@@ -321,7 +322,7 @@ async fn rows_of_one_trace_fold_over_hours_and_the_day() {
     let snapshot = store.snapshot();
     let segments = snapshot.segments(Table::TraceIndex, TimeRange::ALL);
     assert_eq!((segments.len(), segments[0].rows), (1, 20));
-    let bytes = segments[0].read(0, segments[0].bytes as usize).unwrap();
+    let bytes = segments[0].read(from_ref(&(0..segments[0].bytes))).unwrap().remove(0);
     let mut reader =
         parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
     let batch = reader.next().unwrap().unwrap();

@@ -1,6 +1,7 @@
 //! What was sent and what was acknowledged, to compare with what is read.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use super::*;
 use crate::delivery::Delivery;
@@ -187,7 +188,7 @@ pub(in crate::store::tests) fn try_rows(snapshot: &Snapshot) -> Result<Vec<Row>,
 fn batches(snapshot: &Snapshot, table: Table) -> Result<Vec<RecordBatch>, Error> {
     let mut batches = snapshot.head(table)?;
     for segment in snapshot.segments(table, TimeRange::ALL) {
-        let bytes = segment.read(0, segment.bytes as usize)?;
+        let bytes = segment.read(from_ref(&(0..segment.bytes)))?.remove(0);
         let reader =
             parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(bytes, 1_024).unwrap();
         batches.extend(reader.map(Result::unwrap));
