@@ -396,7 +396,7 @@ mod tests {
 
     use super::*;
 
-    const LEN: usize = 20 * BLOCK + 777;
+    const LEN: usize = 5 * BLOCK + 777;
 
     fn blocks(bytes: &[u8]) -> (tempfile::NamedTempFile, Blocks) {
         let file = tempfile::NamedTempFile::new().unwrap();
