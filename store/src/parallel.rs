@@ -3,13 +3,15 @@
 use std::num::NonZero;
 use std::panic;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
 
-/// Threads one caller may use, itself included.
+/// Threads one caller may use, itself included: as many as there were when it was first asked, for to ask the system
+/// takes a dozen reads of files.
 #[must_use]
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 /// What `work` makes of each of `items`, in their order; the caller and threads of its own, [`cores`] together, take one
@@ -22,7 +24,7 @@ pub fn map<I: Send, T: Send, E: Send>(
     items: Vec<I>,
     work: impl Fn(I) -> Result<T, E> + Sync,
 ) -> Result<Vec<T>, E> {
-    let n_threads = cores().min(items.len());
+    let n_threads = items.len().min(cores());
     if n_threads < 2 {
         return items.into_iter().map(work).collect();
     }
