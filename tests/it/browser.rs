@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::server::{Home, Server, until};
+use crate::server::{Home, Server, percent, until};
 use crate::shop;
 use crate::webdriver::Browser;
 
@@ -189,6 +189,47 @@ async fn every_page_in_both_languages_themes_and_widths() {
     is_ready(&browser).await;
     picture(&browser, &out.join("readme.png")).await;
     assert!(faults.is_empty(), "{faults:#?}");
+    server.stop().await;
+}
+
+/// Takes hours: half a year of windows, each sorted; and is too long for a line of any screen.
+const ENDLESS: &str = "quantile_over_time(0.5, quantile_over_time(0.5, vector(1)[1d:1s])[1d:1s])
+  / on (service) group_left () count by (service) (http_server_request_duration_seconds_count{service=~\"checkout|cart|payment\"})";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_running_query_is_shown_everywhere_and_ended_by_its_button() {
+    let home = Home::new();
+    let server = home.start("[query]\ntimeout = \"1h\"\n").await;
+    let question = server.url(&format!("/api/v1/query?query={}", percent(ENDLESS)));
+    let asked = tokio::spawn(server.client.get(question).send());
+    let out = Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let browser = Browser::start().await;
+    let mut faults = Vec::new();
+    for (width, height) in [(1280, 900), (390, 844)] {
+        browser.resize(width, height).await;
+        for (theme, lang) in [("light", "en"), ("dark", "en"), ("light", "zh"), ("dark", "zh")] {
+            let name = format!("running-{theme}-{lang}-{width}");
+            browser.goto(&server.url(&format!("/queries?lang={lang}&theme={theme}"))).await;
+            is_ready(&browser).await;
+            until_shown(&browser, "[data-testid=query-row]", 1).await;
+            let seen = inspect(&browser, &server).await.into_iter();
+            faults.extend(seen.map(|fault| format!("{name}: {fault}")));
+            // The whole text can be read, and the button is in reach.
+            let inside = r#"const row = document.querySelector("[data-testid=query-row]");
+                const button = row.querySelector("[data-testid=cancel-query]").getBoundingClientRect();
+                const text = row.querySelector("th > *");
+                return button.right <= window.innerWidth && text.scrollWidth <= text.clientWidth"#;
+            if browser.execute(inside).await != true {
+                faults.push(format!("{name}: the text or the button is cut off"));
+            }
+            picture(&browser, &out.join(format!("{name}.png"))).await;
+        }
+    }
+    assert!(faults.is_empty(), "{faults:#?}");
+    click(&browser, "cancel-query").await;
+    until_shown(&browser, "[data-testid=no-queries]", 1).await;
+    assert_eq!(asked.await.unwrap().unwrap().status(), 499);
     server.stop().await;
 }
 

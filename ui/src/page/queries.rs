@@ -47,19 +47,19 @@ fn Table(queries: Vec<RunningQuery>, refused: RwSignal<Option<Failure>>) -> impl
         let client = if query.client.is_empty() { query.source.clone() } else { query.client };
         view! {
             <tr data-testid="query-row">
-                <th scope="row" class="mono ellipsis" title=query.text.clone()>{query.text.clone()}</th>
-                <td>{query.language}</td>
+                <th scope="row"><div class="mono running-text">{query.text}</div></th>
+                <td>{language(&query.language)}</td>
                 <td title=query.source>{client}</td>
-                <td class="num">{time(query.age_s)}</td>
-                <td class="num">{Format::Plain.text(query.samples as f64)}</td>
-                <td class="num">{Format::of("By").text(query.bytes as f64)}</td>
+                <td class="num" data-label=t(Msg::Duration)>{time(query.age_s)}</td>
+                <td class="num" data-label=t(Msg::Samples)>{Format::Plain.text(query.samples as f64)}</td>
+                <td class="num" data-label=t(Msg::Memory)>{Format::of("By").text(query.bytes as f64)}</td>
                 <td><Cancel id=query.id refused/></td>
             </tr>
         }
     };
     view! {
         <section class="panel">
-            <div class="table-scroll"><table class="table">
+            <div class="table-scroll"><table class="table running">
                 <thead><tr>
                     <th scope="col">{t(Msg::QueryText)}</th>
                     <th scope="col">{t(Msg::QueryLanguage)}</th>
@@ -72,6 +72,15 @@ fn Table(queries: Vec<RunningQuery>, refused: RwSignal<Option<Failure>>) -> impl
                 <tbody>{queries.into_iter().map(row).collect_view()}</tbody>
             </table></div>
         </section>
+    }
+}
+
+/// How people write it.
+fn language(name: &str) -> String {
+    match name {
+        "promql" => "PromQL".to_owned(),
+        "sql" => "SQL".to_owned(),
+        other => other.to_owned(),
     }
 }
 
