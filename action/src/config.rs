@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::duration;
+use crate::runbook::Trust;
 
 /// Whom to notify, and how hard to try.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -17,6 +18,14 @@ pub struct Config {
     /// Link-local addresses and addresses of cloud metadata that may be sent to all the same, as `169.254.10.1` or
     /// `fe80::/10`. Default: none.
     pub allowed_addresses: Vec<String>,
+    /// Files with targets and runbooks; relative paths start at this file's folder, and `*` may stand in the last part.
+    /// Default: none, nothing is ever acted on.
+    pub runbooks: Vec<PathBuf>,
+    /// How far any runbook may go by itself: `observe`, `shadow`, `approve` or `auto`. Default `observe`.
+    pub trust: Trust,
+    /// File that stops every action while it is there; with the word `freeze` in it even ways back. Default: `stop` in the
+    /// folder `action` of the data folder.
+    pub stop_file: Option<PathBuf>,
     /// CloudEvents `source` of every message: a URI that names this installation. Default `urn:headrope`.
     pub source: String,
     /// Address under which people reach the dashboard, for links in messages. Default: none, no links.
@@ -47,6 +56,9 @@ impl Default for Config {
         Self {
             receivers: Vec::new(),
             allowed_addresses: Vec::new(),
+            runbooks: Vec::new(),
+            trust: Trust::Observe,
+            stop_file: None,
             source: "urn:headrope".to_owned(),
             external_url: None,
             queue_max: 10_000,

@@ -15,6 +15,7 @@ use tracing::{error, warn};
 use crate::config::Config;
 use crate::error::Error;
 use crate::ledger::{Admission, Ledger};
+use crate::register::Register;
 use log::{AppendError, Log};
 use record::Event;
 
@@ -37,10 +38,25 @@ pub(crate) struct JournalStats {
     pub(crate) torn_bytes: u64,
 }
 
-/// The ledger and the figures of the journal, behind one lock held only for moments.
+/// What the journal says and its figures, behind one lock held only for moments.
 pub(crate) struct Shared {
+    /// Deliveries.
     pub(crate) ledger: Ledger,
+    /// Incidents and runs.
+    pub(crate) register: Register,
+    /// Why nothing more is written.
+    pub(crate) closed: Option<String>,
     pub(crate) stats: JournalStats,
+}
+
+impl Shared {
+    /// Takes in what is on disk.
+    fn apply(&mut self, event: Event) {
+        match event {
+            Event::Deed(deed) => self.register.apply(*deed),
+            other => self.ledger.apply(other),
+        }
+    }
 }
 
 /// What became of a request.
@@ -68,8 +84,6 @@ impl Journal {
     /// Replays what is in `dir` and starts the thread. Blocking.
     pub(crate) fn open(dir: &Path, config: &Config, clock: Arc<dyn Clock>) -> Result<Self, Error> {
         let opened = Log::open(dir)?;
-        let mut ledger = Ledger::new(config);
-        opened.events.into_iter().for_each(|event| ledger.apply(event));
         if opened.torn_bytes > 0 {
             warn!(torn_bytes = opened.torn_bytes, "action journal: unfinished last write cut off");
         }
@@ -78,7 +92,10 @@ impl Journal {
             torn_bytes: opened.torn_bytes,
             ..JournalStats::default()
         };
-        let shared = Arc::new(Mutex::new(Shared { ledger, stats }));
+        let (ledger, register) = (Ledger::new(config), Register::default());
+        let mut shared = Shared { ledger, register, closed: None, stats };
+        opened.events.into_iter().for_each(|event| shared.apply(event));
+        let shared = Arc::new(Mutex::new(shared));
         let (requests, queue) = mpsc::channel(QUEUE_LEN);
         let writer = Writer {
             log: opened.log,
@@ -103,7 +120,12 @@ impl Journal {
         answer.await.map_err(|_| closed())?
     }
 
-    /// The ledger and the figures, for a moment.
+    /// Why nothing more is written, if so.
+    pub(crate) fn closed(&self) -> Option<String> {
+        self.with(|shared| shared.closed.clone())
+    }
+
+    /// What it says and its figures, for a moment.
     pub(crate) fn with<T>(&self, read: impl FnOnce(&mut Shared) -> T) -> T {
         read(&mut lock(&self.shared))
     }
@@ -169,7 +191,7 @@ impl Writer {
         let written = self.append(now, &fresh);
         for request in fresh {
             if written.is_ok() {
-                lock(&self.shared).ledger.apply(request.event);
+                lock(&self.shared).apply(request.event);
             }
             answer(request.reply, written.clone().map(|()| Recorded::New).map_err(closed));
         }
@@ -186,8 +208,9 @@ impl Writer {
         }
         let events: Vec<&Event> = fresh.iter().map(|request| &request.event).collect();
         let result = self.log.append(now, &events);
-        let stats = &mut lock(&self.shared).stats;
-        stats.bytes = self.log.len();
+        let shared = &mut lock(&self.shared);
+        shared.stats.bytes = self.log.len();
+        let stats = &mut shared.stats;
         match result {
             Ok(()) => {
                 stats.records += events.len() as u64;
@@ -203,6 +226,7 @@ impl Writer {
                 let reason = format!("cannot sync: {error}; nothing is sent until the next start");
                 error!(%reason, "action journal closed");
                 self.closed = Some(reason.clone());
+                shared.closed.clone_from(&self.closed);
                 Err(reason)
             }
         }
@@ -213,19 +237,22 @@ impl Writer {
         let events = {
             let mut shared = lock(&self.shared);
             shared.ledger.forget(now);
-            shared.ledger.events()
+            let deeds = shared.register.deeds();
+            let deeds = deeds.into_iter().map(|deed| Event::Deed(Box::new(deed)));
+            shared.ledger.events().into_iter().chain(deeds).collect::<Vec<_>>()
         };
         let events: Vec<_> = events.into_iter().map(|event| (now, event)).collect();
         let result = self.log.rewrite(&events);
-        let stats = &mut lock(&self.shared).stats;
-        stats.bytes = self.log.len();
+        let shared = &mut lock(&self.shared);
+        shared.stats.bytes = self.log.len();
         match result {
-            Ok(()) => stats.rewrites += 1,
+            Ok(()) => shared.stats.rewrites += 1,
             Err((error, named)) => {
-                stats.errors += 1;
+                shared.stats.errors += 1;
                 warn!(%error, "action journal: rewriting failed");
                 if named {
                     self.closed = Some(format!("cannot rewrite: {error}"));
+                    shared.closed.clone_from(&self.closed);
                 }
             }
         }

@@ -128,6 +128,8 @@ impl Ledger {
                     self.reschedule(number, was_due);
                 }
             }
+            // The register's.
+            Event::Deed(_) => {}
         }
     }
 

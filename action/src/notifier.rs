@@ -74,7 +74,7 @@ pub struct Notifier {
     receivers: Vec<Arc<Receiver>>,
     client: Client,
     clock: Arc<dyn Clock>,
-    journal: Journal,
+    journal: Arc<Journal>,
     wake: Notify,
     live: Mutex<Live>,
 }
@@ -96,7 +96,7 @@ impl Notifier {
         let receivers = receiver::check(&config)?;
         let allowed = receiver::allowed(&config)?;
         let client = send::client(&receivers, allowed)?;
-        let journal = Journal::open(dir, &config, Arc::clone(&clock))?;
+        let journal = Arc::new(Journal::open(dir, &config, Arc::clone(&clock))?);
         let receivers = receivers.into_iter().map(Arc::new).collect();
         let (wake, live) = (Notify::new(), Mutex::default());
         Ok(Arc::new(Self { config, receivers, client, clock, journal, wake, live }))
@@ -302,6 +302,11 @@ impl Notifier {
 
     fn receiver(&self, name: &str) -> Option<&Receiver> {
         self.receivers.iter().find(|receiver| receiver.name == name).map(AsRef::as_ref)
+    }
+
+    /// The journal, for the engine of actions.
+    pub(crate) fn journal(&self) -> Arc<Journal> {
+        Arc::clone(&self.journal)
     }
 
     /// Names of the receivers, as configured.

@@ -28,7 +28,7 @@ pub(crate) struct Receiver {
 }
 
 /// A matcher whose regular expression is compiled.
-struct Condition {
+pub(crate) struct Condition {
     label: String,
     test: Test,
     /// Whether the test must hold, or must not.
@@ -180,7 +180,7 @@ fn read_key(place: &str, config: &WebhookReceiver) -> Result<SigningKey, Error> 
 
 impl Condition {
     /// Reads `label="value"`, with `=`, `!=`, `=~` or `!~`; quotes may be left out.
-    fn parse(text: &str) -> Result<Self, String> {
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let Matcher { name, op, value } = parse_matcher(text)?;
         let test = match op {
             MatchOp::Equal | MatchOp::NotEqual => Test::Text(value),
@@ -193,7 +193,7 @@ impl Condition {
         Ok(Self { label: name, test, wanted: matches!(op, MatchOp::Equal | MatchOp::Regex) })
     }
 
-    fn holds(&self, labels: &Labels) -> bool {
+    pub(crate) fn holds(&self, labels: &Labels) -> bool {
         let value = labels.value(&self.label).unwrap_or_default();
         let found = match &self.test {
             Test::Text(text) => text == value,

@@ -1,5 +1,6 @@
 //! The command line. Exit status: 0 success, 1 failure, 2 wrong usage.
 
+mod actions;
 mod admin;
 mod alertmanager;
 mod chart;
@@ -56,6 +57,8 @@ enum Command {
     /// Work with a configuration of notifications in Alertmanager's format
     #[command(subcommand)]
     Alertmanager(alertmanager::AlertmanagerCommand),
+    /// See what was done about incidents and why, approve it, take it back, or stop it all
+    Actions(actions::ActionsArgs),
     /// Look into a data folder that no server is using, mend it, or delete rows from a running one
     #[command(subcommand)]
     Store(files::StoreCommand),
@@ -133,6 +136,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Some(Command::Promql(command)) => files::promql(&command),
         Some(Command::Rules(command)) => rules::run(&command),
         Some(Command::Alertmanager(command)) => alertmanager::run(&command),
+        Some(Command::Actions(args)) => on_runtime(actions::actions(&args)),
         Some(Command::Store(command)) => admin::store(&command),
         Some(Command::Backup(args)) => admin::backup(&args),
         Some(Command::Restore(args)) => admin::restore(&args),
@@ -166,9 +170,13 @@ fn check(args: &RunArgs) -> Result<()> {
     let rules = wire::rule_groups(&config)?;
     let routes = wire::notify::routes(&config)?;
     wire::notify::channels(&config, &routes, clock::system())?;
+    let runbooks = wire::runbooks(&config)?.len();
     let scrape = agent::Scrape::load(&config.agent.scrape)?;
     let pools = scrape.handle().pool_names().len();
-    say(&format!("the configuration is sound; {} rule groups, {pools} scrape jobs", rules.len()))
+    let rules = rules.len();
+    say(&format!(
+        "the configuration is sound; {rules} rule groups, {pools} scrape jobs, {runbooks} runbooks"
+    ))
 }
 
 fn print(args: &RunArgs) -> Result<()> {

@@ -126,6 +126,12 @@ impl Config {
             if let Some(file) = &mut config.alert.alertmanager_config {
                 *file = folder.join(&*file);
             }
+            for file in &mut config.action.runbooks {
+                *file = folder.join(&*file);
+            }
+            if let Some(file) = &mut config.action.stop_file {
+                *file = folder.join(&*file);
+            }
             for file in &mut config.agent.scrape.config_files {
                 *file = folder.join(&*file);
             }

@@ -1,5 +1,6 @@
 //! The main port: dashboard, own API, Prometheus API, health and metrics. Maps requests and answers, nothing else.
 
+mod actions;
 mod admin;
 mod alertmanager;
 mod alerts;
@@ -62,6 +63,8 @@ pub struct App {
     pub notifier: Arc<action::Notifier>,
     /// Notifications of groups.
     pub notify: Arc<crate::wire::notify::Notify>,
+    /// Incidents and actions.
+    pub actions: Arc<action::Actions>,
     /// What is scraped.
     pub scrape: agent::ScrapeHandle,
     /// Wall time.
@@ -106,6 +109,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/queries/metrics", get(queries::metrics))
         .route("/queries/{id}", delete(queries::cancel))
         .merge(admin::routes(&app))
+        .merge(actions::routes(&app))
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()

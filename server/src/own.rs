@@ -74,6 +74,7 @@ pub fn samples(app: &App) -> Vec<Sample> {
         });
     }
     notifications(&mut out, app);
+    actions(&mut out, app);
     out.sort_by(|a, b| (a.name, &a.labels).cmp(&(b.name, &b.labels)));
     out
 }
@@ -104,6 +105,19 @@ fn notifications(out: &mut Vec<Sample>, app: &App) {
             out.push(Sample::new(name, value).with("integration", kind.as_str()));
         }
     }
+}
+
+/// What was decided about incidents, and what is held.
+fn actions(out: &mut Vec<Sample>, app: &App) {
+    let (decisions, overflow) = app.actions.decisions();
+    for (decision, reason, count) in decisions {
+        let sample = Sample::new("headrope_action_decisions_total", count);
+        out.push(sample.with("decision", decision).with("reason", reason));
+    }
+    let (held, illegal) = app.actions.counts();
+    out.push(Sample::new("headrope_action_overrides", held as u64));
+    out.push(Sample::new("headrope_action_illegal_arrows_total", illegal));
+    out.push(Sample::new("headrope_action_incidents_dropped_total", overflow));
 }
 
 fn store(out: &mut Vec<Sample>, stats: &store::Stats) {

@@ -3,6 +3,7 @@
 //! Start: data folder and store, query engine, rules and webhooks, doors, agent. Stop: agent, doors, rules, webhooks,
 //! store, so that nobody loses what is already accepted.
 
+mod actions;
 pub mod notify;
 mod record;
 mod reload;
@@ -27,6 +28,7 @@ use crate::listen::{self, Addresses};
 use crate::query_log;
 use crate::serve::serve;
 use crate::settings::Settings;
+pub use actions::runbooks;
 use notify::Notify;
 pub use reload::Reloader;
 pub use rules::{Rules, groups as rule_groups};
@@ -62,17 +64,16 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
     let started = clock.now();
     let settings = Settings::new(&config)?;
     // Wrong settings, broken rules or a taken port are told before the store is touched.
-    let (groups, routes, scrape) = files(&config)?;
+    let (groups, routes, scrape, runbooks) = files(&config)?;
     let doors = Doors::open(&config).await?;
     let store = open_store(&mut config, &clock).await?;
     let addresses = doors.addresses()?;
     let engine = query::Engine::new(Arc::clone(&store), config.query.clone())?;
     let collector =
         collector::Collector::new(Arc::clone(&store), config.collector.clone(), Arc::clone(&clock));
-    let notifier = open_notifier(&config, &clock)?;
-    let notify = Arc::new(Notify::open(&config, routes, &clock)?);
-    let stop = CancellationToken::new();
-    let mut tasks = JoinSet::new();
+    let Reaching { notifier, notify, actions } =
+        reach(&config, (routes, runbooks), &engine, &clock)?;
+    let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let alerts = rules::start(
         &mut tasks,
         rules::Parts {
@@ -81,6 +82,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
             engine: Arc::clone(&engine),
             notifier: Arc::clone(&notifier),
             notify: Arc::clone(&notify),
+            actions: Arc::clone(&actions),
             store: Arc::clone(&store),
             clock: Arc::clone(&clock),
             dir: config.data_dir.join("alert"),
@@ -97,6 +99,7 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
         alerts,
         notifier,
         notify,
+        actions,
         scrape: scrape.handle(),
         clock: Arc::clone(&clock),
         addresses: addresses.clone(),
@@ -130,13 +133,34 @@ pub async fn run(mut config: Config, clock: Arc<dyn Clock>) -> Result<()> {
 /// What stands in the files the configuration names, checked.
 fn files(
     config: &Config,
-) -> Result<(Vec<alert::rule::Group>, alert::route::Config, agent::Scrape)> {
+) -> Result<(Vec<alert::rule::Group>, alert::route::Config, agent::Scrape, action::Runbooks)> {
     config.check()?;
     let scrape = agent::Scrape::load(&config.agent.scrape)?;
-    Ok((rule_groups(config)?, notify::routes(config)?, scrape))
+    Ok((rule_groups(config)?, notify::routes(config)?, scrape, runbooks(config)?))
 }
 
-/// Opens the journal of signed webhooks.
+/// All that reaches out: messages, and changes.
+struct Reaching {
+    notifier: Arc<action::Notifier>,
+    notify: Arc<Notify>,
+    actions: Arc<action::Actions>,
+}
+
+/// Opens all that reaches out.
+fn reach(
+    config: &Config,
+    (routes, runbooks): (alert::route::Config, action::Runbooks),
+    engine: &Arc<query::Engine>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Reaching> {
+    let notifier = open_notifier(config, clock)?;
+    let notify = Arc::new(Notify::open(config, routes, clock)?);
+    let parts = (engine, &notifier, &notify);
+    let actions = actions::open(config, runbooks, parts, clock)?;
+    Ok(Reaching { notifier, notify, actions })
+}
+
+/// Opens the journal of signed webhooks and of actions.
 fn open_notifier(config: &Config, clock: &Arc<dyn Clock>) -> Result<Arc<action::Notifier>> {
     let dir = config.data_dir.join("action");
     let notifier = action::Notifier::open(config.action.clone(), &dir, Arc::clone(clock));

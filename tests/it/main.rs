@@ -19,6 +19,8 @@ mod full_disk;
 #[cfg(test)]
 mod guard;
 #[cfg(test)]
+mod haproxy;
+#[cfg(test)]
 mod mail;
 #[cfg(test)]
 mod memory_bound;

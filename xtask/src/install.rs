@@ -9,7 +9,8 @@ use crate::shell;
 /// A C compiler: zstd and SQLite's amalgamation are the only C we build.
 const BUILD: &[Package] =
     &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
-/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool and amtool.
+/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool, amtool and
+/// HAProxy.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -23,6 +24,7 @@ const TEST: &[Package] = &[
     },
     Package { name: "prometheus", program: "prometheus" },
     Package { name: "prometheus-alertmanager", program: "amtool" },
+    Package { name: "haproxy", program: "haproxy" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[

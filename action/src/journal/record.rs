@@ -4,9 +4,13 @@ use model::alert::AlertState;
 use model::time::Timestamp;
 
 use crate::delivery::Key;
+use crate::error::Error;
+use crate::register::Deed;
 
 /// Longest payload of one record; a longer length field is damage.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 2 << 20;
+/// Longest deed as JSON.
+const DEED_BYTES_MAX: usize = 1 << 20;
 /// Bytes of an error text kept.
 pub(crate) const ERROR_BYTES_MAX: usize = 1_024;
 
@@ -19,6 +23,20 @@ pub(crate) enum Event {
     Attempt { key: Key, attempt: u32, deadline: Timestamp },
     /// What came of it.
     Outcome(Outcome),
+    /// Something that happened to incidents and runs.
+    Deed(Box<Deed>),
+}
+
+impl Event {
+    /// Wraps a deed, unless it is too long for a record.
+    pub(crate) fn deed(deed: &Deed) -> Result<Self, Error> {
+        let bytes = serde_json::to_vec(deed).map_or(usize::MAX, |json| json.len());
+        if bytes > DEED_BYTES_MAX {
+            let rule = "an action".to_owned();
+            return Err(Error::TooLong { rule, bytes, limit: DEED_BYTES_MAX });
+        }
+        Ok(Self::Deed(Box::new(deed.clone())))
+    }
 }
 
 /// A transition with the message made of it.
@@ -87,6 +105,7 @@ impl Verdict {
 const KIND_ACCEPTED: u8 = 1;
 const KIND_ATTEMPT: u8 = 2;
 const KIND_OUTCOME: u8 = 3;
+const KIND_DEED: u8 = 4;
 
 impl Event {
     /// Appends kind and fields.
@@ -121,6 +140,11 @@ impl Event {
                 out.extend(outcome.next_at.0.to_le_bytes());
                 put_bytes(out, cut(&outcome.error, ERROR_BYTES_MAX).as_bytes());
             }
+            Self::Deed(deed) => {
+                out.push(KIND_DEED);
+                let json = serde_json::to_vec(deed).expect("it was JSON when it was wrapped");
+                put_bytes(out, &json);
+            }
         }
     }
 
@@ -153,6 +177,7 @@ impl Event {
                 next_at: reader.time()?,
                 error: reader.text()?,
             }),
+            KIND_DEED => Self::Deed(serde_json::from_slice(reader.bytes()?).ok()?),
             _ => return None,
         };
         reader.0.is_empty().then_some(event)

@@ -41,11 +41,11 @@ pub(super) fn prometheus_routes(app: &Arc<App>) -> Router<Arc<App>> {
         .layer(axum::middleware::from_fn_with_state(Arc::clone(app), is_open))
 }
 
-async fn is_open(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+pub(super) async fn is_open(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     if app.admin {
         return next.run(request).await;
     }
-    let words = "deletes and backups are shut, because the server listens on more than this host; \
+    let words = "deletes, backups and requests to actions are shut, because the server listens on more than this host; \
                  `admin = true` in the configuration opens them to whoever reaches it\n";
     (StatusCode::FORBIDDEN, words).into_response()
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use action::Notifier;
+use action::{Actions, Notifier};
 use alert::route::Held;
 use alert::rule::Group;
 use alert::{Alerts, Handover, Outlets, Recorded, RecordedBatch, StateDir, Status};
@@ -59,6 +59,7 @@ pub(super) struct Parts {
     pub(super) engine: Arc<query::Engine>,
     pub(super) notifier: Arc<Notifier>,
     pub(super) notify: Arc<Notify>,
+    pub(super) actions: Arc<Actions>,
     pub(super) store: Arc<store::Store>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) dir: PathBuf,
@@ -167,7 +168,8 @@ impl Rules {
 /// # Errors
 /// When a setting makes no sense or the kept alert states cannot be read.
 pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc<Rules>> {
-    let Parts { groups, config, engine, notifier, store, clock, dir, stop, notify } = parts;
+    let Parts { groups, config, engine, notifier, store, clock, dir, stop, notify, actions } =
+        parts;
     let (handovers, handed) = mpsc::channel(HANDOVERS_MAX);
     let (recorded, to_store) = mpsc::channel(RECORDED_MAX);
     let (changes, changed) = mpsc::channel(1);
@@ -178,7 +180,9 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
         evaluating.await;
         Ok(())
     });
-    let takers = Takers { notifier: Arc::clone(&notifier), notify: Arc::clone(&notify) };
+    tasks.spawn(super::actions::run(Arc::clone(&actions), stop.clone()));
+    let actions = Some(actions);
+    let takers = Takers { notifier: Arc::clone(&notifier), notify: Arc::clone(&notify), actions };
     tasks.spawn(agree(Arc::clone(&rules), takers.clone(), stop.clone()));
     tasks.spawn(hand_over(handed, takers));
     let routing = Arc::clone(&notify.dispatcher)
@@ -195,19 +199,24 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
     Ok(rules)
 }
 
-/// Who takes transitions over: signed webhooks, and the router of notifications.
+/// Who takes transitions over: signed webhooks, the router of notifications, and the engine of actions.
 #[derive(Clone)]
-struct Takers {
-    notifier: Arc<Notifier>,
-    notify: Arc<Notify>,
+pub(super) struct Takers {
+    pub(super) notifier: Arc<Notifier>,
+    pub(super) notify: Arc<Notify>,
+    /// None where it is the engine that tells.
+    pub(super) actions: Option<Arc<Actions>>,
 }
 
 impl Takers {
-    /// Takes a transition into both journals; both know one they have already.
-    async fn take(&self, transition: Transition) -> Result<()> {
+    /// Takes a transition into all journals; each knows one it has already.
+    pub(super) async fn take(&self, transition: Transition) -> Result<()> {
         let url = self.link(&transition.rule);
         let routed = self.notify.dispatcher.take(&transition, url).await;
         routed.map_err(|refusal| anyhow!("{refusal:?}"))?;
+        if let Some(actions) = &self.actions {
+            actions.accept(&transition).await.map_err(|error| anyhow!("{error}"))?;
+        }
         self.notifier.accept(transition).await.map_err(|error| anyhow!("{error}"))
     }
 

@@ -1,0 +1,444 @@
+//! Takes a run from state to state, towards its effect. Every arrow is on disk before what follows from it.
+
+use std::time::Duration;
+
+use super::{Actions, OBSERVE_TIMEOUT};
+use crate::error::Error;
+use crate::guard::{self, Outcome};
+use crate::plan::{self, Change, Decision, Member, PlannedStep, ns};
+use crate::run::{Arrow, Finding, Payload, Run, State};
+use crate::runbook::{RevertWhen, hash_of};
+use crate::target::RetryClass;
+use crate::world::Question;
+
+/// Arrows taken at once: more than any plan has in a row.
+const ARROWS_MAX: usize = 64;
+/// Between two looks at what verifies, and at what is held.
+const LOOK_NS: i64 = 1_000_000_000;
+const DRIFT_NS: i64 = 2_000_000_000;
+/// Rest before an effect of class C that is not to be seen is tried once more.
+const QUIET_NS: i64 = 10_000_000_000;
+/// How long a target that cannot be read leaves a dispatched step in doubt.
+const DOUBT_NS: i64 = 60_000_000_000;
+/// Attempts at one step.
+const ATTEMPTS_MAX: u32 = 5;
+/// Times within [`FIGHT_NS`] that a lost value is set again before it is left to whoever else sets it.
+const REASSERTS_MAX: usize = 3;
+const FIGHT_NS: i64 = 600_000_000_000;
+
+/// What came of looking at a run.
+pub(super) enum Next {
+    /// It has moved: look again.
+    Moved,
+    /// It waits.
+    Wait,
+}
+
+/// Failures to record: the run stays where it is.
+pub(super) type Stepped = Result<Next, Error>;
+
+impl Actions {
+    /// Takes a run as far as it goes now.
+    pub(super) async fn advance(&self, id: &str) {
+        for _ in 0..ARROWS_MAX {
+            let Some(run) = self.look(|register| register.runs.get(id).cloned()) else { return };
+            let stepped = match run.state {
+                State::Awaiting => self.await_approval(&run).await,
+                State::Admitted => self.lease(&run).await,
+                State::Leased => self.capture(&run).await,
+                State::Captured => self.dispatch_step(&run).await,
+                State::Dispatched => self.find_out(&run).await,
+                State::Observed => self.settle(&run).await,
+                State::Verifying => self.verify(&run).await,
+                State::Holding | State::Reasserting => self.hold(&run).await,
+                State::Reverting
+                | State::RevertDispatched
+                | State::RollingBack
+                | State::RollbackDispatched => self.go_back(&run).await,
+                State::Unknown => self.give_up(&run).await,
+                State::Refused | State::Shadowed | State::Closed => return,
+            };
+            match stepped {
+                Ok(Next::Moved) => {}
+                Ok(Next::Wait) => return,
+                Err(error) => {
+                    tracing::warn!(run = id, %error, "a run stands still");
+                    self.rest(id, LOOK_NS);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Records an arrow.
+    pub(super) async fn go(
+        &self,
+        run: &Run,
+        (to, step): (State, usize),
+        why: &str,
+        payload: Payload,
+    ) -> Stepped {
+        let attempt = if step == run.step { run.attempt } else { 0 };
+        let arrow = Arrow {
+            at_ns: self.now(),
+            to,
+            step,
+            attempt,
+            epoch: self.look(|register| register.epoch),
+            token: String::new(),
+            deadline_ns: 0,
+            why: why.to_owned(),
+            payload,
+        };
+        self.arrow(&run.id, arrow).await?;
+        Ok(Next::Moved)
+    }
+
+    pub(super) fn rest(&self, run: &str, wait_ns: i64) {
+        let at = self.now().saturating_add(wait_ns);
+        self.live().runs.entry(run.to_owned()).or_default().not_before_ns = at;
+    }
+
+    pub(super) fn wait(&self, run: &Run, wait_ns: i64) -> Stepped {
+        self.rest(&run.id, wait_ns);
+        Ok(Next::Wait)
+    }
+
+    /// Why the run is not to go on, if it is not.
+    fn obstacle(&self, run: &Run) -> Option<String> {
+        if let Some(asked) = &run.revert_asked {
+            return Some(asked.clone());
+        }
+        if let Some((_, why)) = self.switch() {
+            return Some(why);
+        }
+        if run.expires_ns().is_some_and(|at| self.now() >= at) {
+            return Some("its time is over".to_owned());
+        }
+        self.is_resolved(run).then(|| "the alert is resolved".to_owned())
+    }
+
+    pub(super) fn is_resolved(&self, run: &Run) -> bool {
+        self.look(|register| {
+            let incident = register.incidents.get(&run.plan.incident);
+            incident.is_none_or(|incident| incident.resolved_ns.is_some())
+        })
+    }
+
+    /// Ends a run that has changed nothing, or takes back what it has.
+    async fn stop(&self, run: &Run, why: &str) -> Stepped {
+        if run.held.is_empty() {
+            return self.go(run, (State::Refused, run.step), why, Payload::None).await;
+        }
+        let back = Payload::Back(plan::way_back(&run.held, &[]));
+        self.go(run, (State::RollingBack, 0), why, back).await
+    }
+
+    async fn await_approval(&self, run: &Run) -> Stepped {
+        let refused = (State::Refused, 0);
+        if let Some(asked) = &run.revert_asked {
+            return self.go(run, refused, asked, Payload::None).await;
+        }
+        if self.is_resolved(run) {
+            return self.go(run, refused, "the alert is resolved", Payload::None).await;
+        }
+        if self.now() >= run.planned_ns.saturating_add(ns(run.plan.approval.within)) {
+            return self.go(run, refused, "nobody approved in time", Payload::None).await;
+        }
+        if run.approvals.len() < run.plan.approval.need {
+            return self.wait(run, LOOK_NS);
+        }
+        let _one = self.deciding.lock().await;
+        let bound = self.book.runbooks.get(&run.plan.runbook);
+        let target = self.book.targets.get(&run.plan.target.name);
+        let incident = self.look(|register| register.incidents.get(&run.plan.incident).cloned());
+        let (Some(bound), Some(target), Some(incident)) = (bound, target, incident) else {
+            return self.go(run, refused, "voided: its runbook is gone", Payload::None).await;
+        };
+        let seen = self.snapshot(&bound.runbook, target, (&incident, Some(run))).await;
+        let now = plan::decide(&bound.runbook, target, &incident, seen);
+        let verdicts = Payload::Verdicts(now.verdicts.clone());
+        if now.binding != run.plan.binding {
+            let why = "voided: what was approved is not what would be done now";
+            return self.go(run, refused, why, verdicts).await;
+        }
+        match now.decision {
+            Decision::Admitted => self.go(run, (State::Admitted, 0), "approved", verdicts).await,
+            Decision::Refused if has_refusal(&now.verdicts) => {
+                let why = format!("refused by {}", now.decided_by.unwrap_or_default());
+                self.go(run, refused, &why, verdicts).await
+            }
+            _ => self.wait(run, 5 * LOOK_NS),
+        }
+    }
+
+    async fn lease(&self, run: &Run) -> Stepped {
+        self.go(run, (State::Leased, 0), "ours under this epoch", Payload::None).await
+    }
+
+    /// Reads what is there before a step.
+    async fn capture(&self, run: &Run) -> Stepped {
+        if let Some(why) = self.obstacle(run) {
+            return self.stop(run, &why).await;
+        }
+        let Some(planned) = run.plan.steps.get(run.step) else {
+            return self.stop(run, "its steps are gone").await;
+        };
+        let member = match self.read(run).await {
+            Ok(member) => member,
+            Err(why) => return self.stop(run, &why).await,
+        };
+        for held in &run.held {
+            if member.fields.get(&held.field) != Some(&held.value) {
+                let why = format!("{} is no longer what was set", held.field);
+                return self.stop(run, &why).await;
+            }
+        }
+        match planned.wish.change(&member) {
+            Err(why) => self.stop(run, &why).await,
+            Ok(change) => {
+                let pre = Payload::Pre(member, change);
+                self.go(run, (State::Captured, run.step), "read before", pre).await
+            }
+        }
+    }
+
+    /// The member as it is now.
+    pub(super) async fn read(&self, run: &Run) -> Result<Member, String> {
+        let target = &run.plan.target;
+        let members = self.driver(target.driver).observe(target, OBSERVE_TIMEOUT).await?;
+        let found = members.into_iter().find(|member| member.name == run.plan.member);
+        found.ok_or_else(|| format!("{} is not there", run.plan.member))
+    }
+
+    async fn dispatch_step(&self, run: &Run) -> Stepped {
+        if let Some(why) = self.obstacle(run) {
+            return self.stop(run, &why).await;
+        }
+        let (Some(planned), Some(change)) = (run.plan.steps.get(run.step), run.change.clone())
+        else {
+            return self.stop(run, "its steps are gone").await;
+        };
+        self.attempt_step(run, planned, change).await
+    }
+
+    async fn attempt_step(&self, run: &Run, planned: &PlannedStep, change: Change) -> Stepped {
+        let to = (State::Dispatched, run.step);
+        let done = self.dispatch(run, to, (&change, planned.step.timeout)).await?;
+        let now = self.look(|register| register.runs.get(&run.id).cloned());
+        let Some(run) = now else { return Ok(Next::Wait) };
+        let class = self.driver(run.plan.target.driver).class();
+        match (done, class) {
+            (Ok(post), _) => {
+                self.go(&run, (State::Observed, run.step), "read back", Payload::Post(post)).await
+            }
+            (Err(why), RetryClass::Set) => self.stop(&run, &why).await,
+            // It may come into sight yet: found out about as after a crash.
+            (Err(why), RetryClass::Probe) => {
+                tracing::warn!(run = run.id, why, "whether an effect took place is not yet known");
+                self.wait(&run, LOOK_NS)
+            }
+        }
+    }
+
+    /// Announces a change, makes it, and reads it back. The outer error says that it was not announced and not made.
+    pub(super) async fn dispatch(
+        &self,
+        run: &Run,
+        (to, step): (State, usize),
+        (change, timeout): (&Change, Duration),
+    ) -> Result<Result<Member, String>, Error> {
+        let now = self.now();
+        let attempt = if step == run.step { run.attempt + 1 } else { 1 };
+        let arrow = Arrow {
+            at_ns: now,
+            to,
+            step,
+            attempt,
+            epoch: self.look(|register| register.epoch),
+            token: hash_of(&(&run.plan.key, to, step))[..32].to_owned(),
+            deadline_ns: now.saturating_add(ns(timeout)),
+            why: String::new(),
+            payload: Payload::Change(change.clone()),
+        };
+        self.arrow(&run.id, arrow).await?;
+        let target = &run.plan.target;
+        let applied = self.driver(target.driver).apply(target, change, timeout).await;
+        let read = self.read(run).await;
+        Ok(match (applied, read) {
+            (_, Ok(member)) if member.fields.get(&change.field) == Some(&change.value) => {
+                Ok(member)
+            }
+            (Err(why), _) | (Ok(()), Err(why)) => Err(why),
+            (Ok(()), Ok(member)) => {
+                let is = member.fields.get(&change.field).map_or("gone", String::as_str);
+                Err(format!("{} is {is} instead of {}", change.field, change.value))
+            }
+        })
+    }
+
+    /// A step that was announced, by an earlier process or without an answer: the class decides.
+    async fn find_out(&self, run: &Run) -> Stepped {
+        let (Some(planned), Some(change)) = (run.plan.steps.get(run.step), run.change.clone())
+        else {
+            return self
+                .go(run, (State::Unknown, run.step), "its steps are gone", Payload::None)
+                .await;
+        };
+        let class = self.driver(run.plan.target.driver).class();
+        let age = self.now() - run.since_ns;
+        let member = match self.read(run).await {
+            Ok(member) => member,
+            Err(_) if age < DOUBT_NS => return self.wait(run, LOOK_NS),
+            Err(why) => return self.doubt(run, class, &why).await,
+        };
+        let is = member.fields.get(&change.field);
+        if is == Some(&change.value) {
+            let post = Payload::Post(member);
+            return self.go(run, (State::Observed, run.step), "found done", post).await;
+        }
+        if is != Some(&change.before) {
+            return self.doubt(run, class, "another writer was faster").await;
+        }
+        if let Some(why) = self.obstacle(run) {
+            return self.doubt(run, class, &why).await;
+        }
+        match class {
+            RetryClass::Probe if age < QUIET_NS => self.wait(run, LOOK_NS),
+            RetryClass::Probe if run.attempt >= 2 => {
+                self.doubt(run, class, "not to be seen after two attempts").await
+            }
+            RetryClass::Set if run.attempt >= ATTEMPTS_MAX => {
+                self.doubt(run, class, "not to be seen after several attempts").await
+            }
+            _ => self.attempt_step(run, planned, change).await,
+        }
+    }
+
+    async fn doubt(&self, run: &Run, class: RetryClass, why: &str) -> Stepped {
+        match class {
+            RetryClass::Set => self.stop(run, why).await,
+            RetryClass::Probe => self.go(run, (State::Unknown, run.step), why, Payload::None).await,
+        }
+    }
+
+    async fn give_up(&self, run: &Run) -> Stepped {
+        self.escalate(&run.id, "whether its effect took place is not known").await;
+        self.go(run, (State::Closed, run.step), "left to a person", Payload::None).await
+    }
+
+    /// Rests after a step, and goes to the next or to verification.
+    async fn settle(&self, run: &Run) -> Stepped {
+        if let Some(why) = self.obstacle(run) {
+            return self.stop(run, &why).await;
+        }
+        let Some(planned) = run.plan.steps.get(run.step) else {
+            return self.stop(run, "its steps are gone").await;
+        };
+        let age = self.now() - run.since_ns;
+        if age < ns(planned.step.settle) {
+            return self.wait(run, (ns(planned.step.settle) - age).min(LOOK_NS));
+        }
+        if age < ns(planned.step.drain_timeout) {
+            let busy = self.read(run).await.map_or(true, |member| member.sessions > 0);
+            if busy {
+                return self.wait(run, LOOK_NS / 2);
+            }
+        }
+        let next = run.step + 1;
+        let to = if next < run.plan.steps.len() { State::Leased } else { State::Verifying };
+        self.go(run, (to, next), "settled", Payload::None).await
+    }
+
+    async fn verify(&self, run: &Run) -> Stepped {
+        if run.finding == Some(Finding::Ineffective) {
+            self.escalate(&run.id, "it did not help, and is taken back").await;
+            return self.stop(run, "it did not help").await;
+        }
+        if run.revert_asked.is_some() || run.expires_ns().is_some_and(|at| self.now() >= at) {
+            return self.begin_revert(run).await;
+        }
+        let Some(verify) = &run.plan.verify else {
+            let why = "there is nothing to verify it by, and no way back";
+            return self.go(run, (State::Closed, run.step), why, Payload::None).await;
+        };
+        let (now, first) = (self.now(), run.since_ns.saturating_add(ns(verify.after)));
+        if now < first {
+            return self.wait(run, (first - now).min(LOOK_NS));
+        }
+        let max_staleness = run.plan.quality.max_staleness;
+        let question = Question { query: verify.success.clone(), max_staleness };
+        let judged = self.world.judge(question).await;
+        let inputs = Ok(judged.inputs.clone());
+        let is_fresh = guard::quality(&run.plan.quality, &inputs).0 == Outcome::Allow;
+        let holds = judged.holds.filter(|_| is_fresh);
+        let since = {
+            let mut live = self.live();
+            let live = live.runs.entry(run.id.clone()).or_default();
+            let since = (holds == Some(true)).then(|| live.holds_since_ns.unwrap_or(now));
+            live.holds_since_ns = since;
+            since
+        };
+        if since.is_some_and(|since| now - since >= ns(verify.hold)) {
+            let found = Payload::Found(Finding::Verified, Some(judged));
+            return self.go(run, (State::Holding, 0), "it helped", found).await;
+        }
+        if now < first.saturating_add(ns(verify.within)) {
+            return self.wait(run, LOOK_NS);
+        }
+        if holds.is_some() {
+            let found = Payload::Found(Finding::Ineffective, Some(judged));
+            return self.go(run, (State::Verifying, run.step), "it did not help", found).await;
+        }
+        self.escalate(&run.id, "whether it helped cannot be known, it is held").await;
+        let found = Payload::Found(Finding::Inconclusive, Some(judged));
+        self.go(run, (State::Holding, 0), "whether it helped cannot be known", found).await
+    }
+
+    /// Watches what is held until its time is over.
+    async fn hold(&self, run: &Run) -> Stepped {
+        let ends = run.plan.revert.as_ref().is_none_or(|r| r.when == RevertWhen::Resolved);
+        let is_over = run.expires_ns().is_none_or(|at| self.now() >= at);
+        if run.revert_asked.is_some() || is_over || (ends && self.is_resolved(run)) {
+            return self.begin_revert(run).await;
+        }
+        let member = match self.read(run).await {
+            Ok(member) => member,
+            Err(why) => {
+                tracing::warn!(run = run.id, why, "what is held could not be read");
+                return self.wait(run, DRIFT_NS);
+            }
+        };
+        let lost = run.held.iter().find(|held| member.fields.get(&held.field) != Some(&held.value));
+        let Some(lost) = lost else {
+            if run.state == State::Reasserting {
+                return self
+                    .go(run, (State::Holding, 0), "held again", Payload::Post(member))
+                    .await;
+            }
+            return self.wait(run, DRIFT_NS);
+        };
+        let from = self.now() - FIGHT_NS;
+        if run.reasserted_ns.iter().filter(|at| **at > from).count() >= REASSERTS_MAX {
+            let is = member.fields.get(&lost.field).map_or("gone", String::as_str);
+            let why = format!("another writer keeps setting {} to {is}", lost.field);
+            return self.release(run, &why).await;
+        }
+        if self.switch().is_some() {
+            return self.wait(run, DRIFT_NS);
+        }
+        if run.state == State::Reasserting {
+            self.go(run, (State::Holding, 0), "not held yet", Payload::None).await?;
+        }
+        let timeout = OBSERVE_TIMEOUT;
+        let to = (State::Reasserting, 0);
+        if let Err(why) = self.dispatch(run, to, (lost, timeout)).await? {
+            tracing::warn!(run = run.id, why, "what is held could not be set again");
+        }
+        self.wait(run, DRIFT_NS / 2)
+    }
+}
+
+fn has_refusal(verdicts: &[guard::Verdict]) -> bool {
+    verdicts.iter().any(|verdict| verdict.outcome == Outcome::Refuse)
+}

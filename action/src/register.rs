@@ -1,0 +1,316 @@
+//! What the journal says of incidents and runs, in memory. Pure: the same records in the same order give the same register.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Active, History, Incident, Plan, Touch};
+use crate::run::{Arrow, Finding, Run, State, Yes};
+use crate::runbook::Trust;
+
+/// Closed incidents and finished runs remembered, each.
+const HISTORY_MAX: usize = 2_000;
+/// Incidents open at once; further ones are not acted on, which is counted.
+pub(crate) const OPEN_MAX: usize = 5_000;
+/// How long an action counts for budgets, ns.
+const TOUCH_AGE_NS: i64 = 86_400_000_000_000;
+/// Runs without effect in a row that cost a runbook its trust.
+const NO_EFFECTS_MAX: u32 = 2;
+
+/// Something that happened to incidents and runs. The journal holds it as JSON.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Deed {
+    /// A process took over; effects carry its epoch.
+    Started {
+        epoch: u64,
+    },
+    Opened(Incident),
+    Resolved {
+        incident: String,
+        at_ns: i64,
+    },
+    Acknowledged {
+        incident: String,
+        by: String,
+    },
+    Planned(Box<Plan>),
+    Arrow {
+        run: String,
+        arrow: Box<Arrow>,
+    },
+    Approved {
+        run: String,
+        yes: Yes,
+    },
+    RevertAsked {
+        run: String,
+        why: String,
+    },
+    Escalated {
+        run: String,
+        why: String,
+    },
+    Told {
+        run: String,
+    },
+    /// Another writer was met.
+    Conflict {
+        place: String,
+        at_ns: i64,
+    },
+    Switched {
+        switch: Option<Switch>,
+    },
+    /// Somebody gave a runbook its trust back.
+    Trusted {
+        runbook: String,
+        target: String,
+        by: String,
+    },
+    /// What a rewrite kept.
+    KeptRun(Box<Run>),
+    KeptTouches(Vec<Touch>),
+    KeptRecords(BTreeMap<String, Record>),
+}
+
+/// The kill switch where it is on.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Switch {
+    /// Whether even ways back stand still.
+    pub freeze: bool,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub why: String,
+    /// When, ns since the epoch.
+    pub at_ns: i64,
+}
+
+/// How a runbook has done on a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Record {
+    /// Runs that helped.
+    pub verified: u32,
+    /// Runs that did not.
+    pub ineffective: u32,
+    /// Runs of which that could not be known.
+    pub inconclusive: u32,
+    /// Runs whose effect is unknown, or that met another writer.
+    pub harmed: u32,
+    /// Runs without effect since the last that helped.
+    pub without_effect: u32,
+    /// Whether it has lost the right to act by itself.
+    pub demoted: bool,
+}
+
+/// Everything that is remembered.
+#[derive(Default)]
+pub(crate) struct Register {
+    pub(crate) epoch: u64,
+    pub(crate) incidents: BTreeMap<String, Incident>,
+    pub(crate) runs: BTreeMap<String, Run>,
+    pub(crate) switch: Option<Switch>,
+    pub(crate) records: BTreeMap<String, Record>,
+    touches: Vec<Touch>,
+    conflicts: BTreeMap<String, i64>,
+    /// Resolved, oldest first.
+    closed: VecDeque<String>,
+    /// Finished, oldest first.
+    finished: VecDeque<String>,
+    /// Arrows that may not be: a mistake of ours, or a file of another.
+    pub(crate) illegal: u64,
+}
+
+impl Register {
+    /// Takes in one deed that is on disk.
+    pub(crate) fn apply(&mut self, deed: Deed) {
+        match deed {
+            Deed::Started { epoch } => self.epoch = self.epoch.max(epoch),
+            Deed::Opened(incident) => self.open(incident),
+            Deed::Resolved { incident, at_ns } => {
+                if let Some(found) = self.incidents.get_mut(&incident)
+                    && found.resolved_ns.is_none()
+                {
+                    found.resolved_ns = Some(at_ns);
+                    self.closed.push_back(incident);
+                }
+                self.forget();
+            }
+            Deed::Acknowledged { incident, by } => {
+                if let Some(found) = self.incidents.get_mut(&incident) {
+                    found.acknowledged_by = Some(by);
+                }
+            }
+            Deed::Planned(plan) => self.add(Run::new(*plan)),
+            Deed::KeptRun(run) => self.add(*run),
+            Deed::Arrow { run, arrow } => self.follow(&run, *arrow),
+            Deed::Approved { run, yes } => {
+                if let Some(run) = self.runs.get_mut(&run)
+                    && run.approvals.iter().all(|other| other.by != yes.by)
+                {
+                    run.approvals.push(yes);
+                }
+            }
+            Deed::RevertAsked { run, why } => self.with(&run, |run| run.revert_asked = Some(why)),
+            Deed::Escalated { run, why } => {
+                self.with(&run, |run| run.escalated = Some((why, false)));
+            }
+            Deed::Told { run } => self.with(&run, |run| {
+                if let Some(escalated) = &mut run.escalated {
+                    escalated.1 = true;
+                }
+            }),
+            Deed::Conflict { place, at_ns } => _ = self.conflicts.insert(place, at_ns),
+            Deed::Switched { switch } => self.switch = switch,
+            Deed::Trusted { runbook, target, .. } => {
+                let record = self.records.entry(format!("{runbook}/{target}")).or_default();
+                (record.demoted, record.without_effect) = (false, 0);
+            }
+            Deed::KeptTouches(touches) => self.touches = touches,
+            Deed::KeptRecords(records) => self.records = records,
+        }
+    }
+
+    fn with(&mut self, run: &str, change: impl FnOnce(&mut Run)) {
+        if let Some(run) = self.runs.get_mut(run) {
+            change(run);
+        }
+    }
+
+    fn open(&mut self, incident: Incident) {
+        if incident.resolved_ns.is_some() {
+            self.closed.push_back(incident.id.clone());
+        }
+        self.incidents.insert(incident.id.clone(), incident);
+    }
+
+    fn add(&mut self, run: Run) {
+        if run.state.is_final() {
+            self.finished.push_back(run.id.clone());
+        }
+        self.runs.insert(run.id.clone(), run);
+        self.forget();
+    }
+
+    fn follow(&mut self, id: &str, arrow: Arrow) {
+        let Some(run) = self.runs.get_mut(id) else { return };
+        let (was_touched, had_found) = (run.first_ns.is_some(), run.finding.is_some());
+        if !run.follow(arrow) {
+            self.illegal += 1;
+            return;
+        }
+        let (place, at) = (run.place(), run.since_ns);
+        if !was_touched && let Some(at_ns) = run.first_ns {
+            let (rule, kind) = (run.plan.rule.clone(), run.plan.target.driver);
+            self.touches.retain(|touch| touch.at_ns > at - TOUCH_AGE_NS);
+            self.touches.push(Touch { at_ns, place, rule, kind });
+        }
+        let finding = run.finding.filter(|_| !had_found);
+        let (is_unknown, is_final) = (run.state == State::Unknown, run.state.is_final());
+        let name = format!("{}/{}", run.plan.runbook, run.plan.target.name);
+        if finding.is_some() || is_unknown {
+            judge(self.records.entry(name).or_default(), finding, is_unknown);
+        }
+        if is_final {
+            self.finished.push_back(id.to_owned());
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        // What acted on an incident that is open stays, or it would be acted on again.
+        for _ in 0..self.finished.len().saturating_sub(HISTORY_MAX) {
+            let Some(old) = self.finished.pop_front() else { break };
+            let is_needed = self.runs.get(&old).is_some_and(|run| {
+                let incident = self.incidents.get(&run.plan.incident);
+                run.state != State::Refused && incident.is_some_and(|i| i.resolved_ns.is_none())
+            });
+            if is_needed {
+                self.finished.push_back(old);
+            } else {
+                self.runs.remove(&old);
+            }
+        }
+        while self.closed.len() > HISTORY_MAX {
+            if let Some(old) = self.closed.pop_front() {
+                self.incidents.remove(&old);
+            }
+        }
+    }
+
+    /// How far its record lets a runbook go.
+    pub(crate) fn ladder(&self, runbook: &str, target: &str) -> Trust {
+        let record = self.records.get(&format!("{runbook}/{target}"));
+        if record.is_some_and(|record| record.demoted) { Trust::Approve } else { Trust::Auto }
+    }
+
+    /// What was done before, as far as a run with `key` at `place` is asked about; `but` is left out.
+    pub(crate) fn history(&self, key: &str, place: &str, but: &str) -> History {
+        let others = || self.runs.values().filter(|run| run.id != but);
+        let same = others().find(|run| run.plan.key == key && run.state != State::Refused);
+        let active = others().filter(|run| {
+            !run.state.is_final() && (run.state != State::Awaiting || run.is_holding())
+        });
+        History {
+            same_key: same.map(|run| run.id.clone()),
+            touches: self.touches.clone(),
+            active: active
+                .map(|run| Active {
+                    run: run.id.clone(),
+                    target: run.plan.target.name.clone(),
+                    place: run.place(),
+                })
+                .collect(),
+            conflict_ns: self.conflicts.get(place).copied(),
+        }
+    }
+
+    /// The last plan that came to nothing for this incident and runbook.
+    pub(crate) fn refused(&self, incident: &str, runbook: &str) -> Option<&Run> {
+        let of = |run: &&Run| run.plan.incident == incident && run.plan.runbook == runbook;
+        let refused = self.runs.values().filter(|run| run.state == State::Refused).filter(of);
+        refused.max_by_key(|run| run.planned_ns)
+    }
+
+    /// Incidents that are not over.
+    pub(crate) fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
+        self.incidents.values().filter(|incident| incident.resolved_ns.is_none())
+    }
+
+    /// Deeds from which [`Register::apply`] makes this register again.
+    pub(crate) fn deeds(&self) -> Vec<Deed> {
+        let mut deeds = vec![Deed::Started { epoch: self.epoch }];
+        deeds.push(Deed::Switched { switch: self.switch.clone() });
+        deeds.push(Deed::KeptTouches(self.touches.clone()));
+        deeds.push(Deed::KeptRecords(self.records.clone()));
+        let conflicts = self.conflicts.iter();
+        deeds.extend(
+            conflicts.map(|(place, at)| Deed::Conflict { place: place.clone(), at_ns: *at }),
+        );
+        // Finished ones in their order, so that the oldest is forgotten first again.
+        let closed = self.closed.iter().filter_map(|id| self.incidents.get(id));
+        deeds.extend(closed.chain(self.open_incidents()).cloned().map(Deed::Opened));
+        let finished = self.finished.iter().filter_map(|id| self.runs.get(id));
+        let running = self.runs.values().filter(|run| !run.state.is_final());
+        let kept = finished.chain(running).cloned();
+        deeds.extend(kept.map(|run| Deed::KeptRun(Box::new(run))));
+        deeds
+    }
+}
+
+fn judge(record: &mut Record, finding: Option<Finding>, is_unknown: bool) {
+    match finding {
+        Some(Finding::Verified) => {
+            (record.verified, record.without_effect) = (record.verified + 1, 0)
+        }
+        Some(Finding::Ineffective) => {
+            record.ineffective += 1;
+            record.without_effect += 1;
+        }
+        Some(Finding::Inconclusive) => record.inconclusive += 1,
+        None => {}
+    }
+    record.harmed += u32::from(is_unknown);
+    record.demoted |= is_unknown || record.without_effect >= NO_EFFECTS_MAX;
+}
