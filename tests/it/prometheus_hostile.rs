@@ -147,7 +147,7 @@ fn expressions_of_a_read(n: usize) -> Vec<u8> {
     let matcher = |out: &mut Vec<u8>| {
         integer(out, 1, 2);
         bytes(out, 2, b"a");
-        bytes(out, 3, br"\w{150}");
+        bytes(out, 3, br"\pL{150}");
     };
     let mut out = Vec::new();
     message(&mut out, 1, |query| (0..n).for_each(|_| message(query, 3, matcher)));
