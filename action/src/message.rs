@@ -55,6 +55,7 @@ fn event(config: &Config, transition: &Transition, annotations: Map<String, Valu
     let resolved = transition.state == AlertState::Resolved;
     let mut data = json!({
         "status": status,
+        "cause": transition.cause.word(),
         "fingerprint": format!("{:032x}", fingerprint(transition)),
         "group": transition.group,
         "rule": transition.rule,
@@ -118,6 +119,7 @@ fn percent(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use model::alert::Cause;
     use model::time::Timestamp;
 
     use super::*;
@@ -134,6 +136,7 @@ mod tests {
             labels: labels(&[("alertname", "CPU hot"), ("host_name", "a")]),
             annotations: labels(&[("summary", "busy: 97%")]),
             state,
+            cause: Cause::Condition,
             value: 0.97,
             active_at: Timestamp::from_s(1_700_000_000),
             at: Timestamp::from_s(1_700_000_030),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::time::{Clock, Timestamp};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
@@ -132,6 +132,7 @@ fn transition(id: u128, alert: &str, state: AlertState) -> Transition {
         labels: pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         annotations: [("summary".to_owned(), "it is hot".to_owned())].into_iter().collect(),
         state,
+        cause: Cause::Condition,
         value: 0.5,
         active_at: Timestamp::from_s(1),
         at: Timestamp::from_s(2),

@@ -7,7 +7,7 @@
 //!
 //! Times are nanoseconds since the epoch, values the bits of the double, ids 32 hex digits.
 
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::metric::Labels;
 use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -105,6 +105,8 @@ struct AlertBody {
     fired_at_ns: Option<i64>,
     resolved_at_ns: Option<i64>,
     keep_firing_since_ns: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    no_data_since_ns: Option<i64>,
     seen_at_ns: i64,
     fallbacks: u32,
 }
@@ -119,6 +121,9 @@ struct TransitionBody {
     labels: Pairs,
     annotations: Pairs,
     state: StateWord,
+    /// A word of [`Cause`]; states of before have none.
+    #[serde(default)]
+    cause: String,
     value_bits: u64,
     active_at_ns: i64,
     at_ns: i64,
@@ -199,6 +204,7 @@ impl From<&StoredRule> for RuleBody {
             fired_at_ns: ns(instance.fired_at),
             resolved_at_ns: ns(instance.resolved_at),
             keep_firing_since_ns: ns(instance.keep_firing_since),
+            no_data_since_ns: ns(instance.no_data_since),
             seen_at_ns: instance.seen_at.0,
             fallbacks: instance.fallbacks,
         });
@@ -222,6 +228,7 @@ impl From<RuleBody> for StoredRule {
                 fired_at: alert.fired_at_ns.map(Timestamp),
                 resolved_at: alert.resolved_at_ns.map(Timestamp),
                 keep_firing_since: alert.keep_firing_since_ns.map(Timestamp),
+                no_data_since: alert.no_data_since_ns.map(Timestamp),
                 seen_at: Timestamp(alert.seen_at_ns),
                 fallbacks: alert.fallbacks,
             };
@@ -242,6 +249,7 @@ impl From<&Transition> for TransitionBody {
             labels: pairs(&transition.labels),
             annotations: pairs(&transition.annotations),
             state: transition.state.into(),
+            cause: transition.cause.word().to_owned(),
             value_bits: transition.value.to_bits(),
             active_at_ns: transition.active_at.0,
             at_ns: transition.at.0,
@@ -261,6 +269,7 @@ impl TryFrom<TransitionBody> for Transition {
             labels: Labels::new(body.labels),
             annotations: Labels::new(body.annotations),
             state: body.state.into(),
+            cause: Cause::parse(&body.cause).unwrap_or_default(),
             value: f64::from_bits(body.value_bits),
             active_at: Timestamp(body.active_at_ns),
             at: Timestamp(body.at_ns),

@@ -1,29 +1,79 @@
 //! The query engine behind the seam.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use model::metric::Labels;
-use query::promql::{Reading, Value};
-use query::{Class, Engine, InstantQuery};
+use model::time::{TimeRange, Timestamp};
+use query::promql::{Reading, SeriesValues, Value};
+use query::{Class, CountQuery, Counted, Engine, InstantQuery, SqlQuery, VectorRow};
 
+use crate::rule::Language;
 use crate::source::{Answer, Ask, Evaluate, Row};
+use crate::state::nanoseconds;
+
+/// Rows of SQL, and counts, at which an answer is refused.
+const ROWS_MAX: usize = 100_000;
 
 impl Evaluate for Engine {
     fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
-        let query = InstantQuery {
-            expr: ask.expr.to_string(),
-            at_ms: ask.at.ms(),
-            timeout: Some(ask.timeout),
-            class: Class::Rule,
-            ..InstantQuery::default()
+        let back = |window: Duration| {
+            let end = Timestamp(ask.at.0.saturating_add(1)); // What is stamped with this very instant counts.
+            TimeRange::new(Timestamp(ask.at.0.saturating_sub(nanoseconds(window))), end)
         };
-        let answer = Self::instant(self, query);
-        Box::pin(async move {
-            let answer = answer.await.map_err(|error| error.to_string())?;
-            Ok(answer_of(answer.value))
-        })
+        let (counted, counting) = match &ask.language {
+            Language::PromQl => return promql(self, &ask),
+            Language::Sql { window } => {
+                let query = SqlQuery {
+                    text: ask.expr.to_string(),
+                    rows_max: Some(ROWS_MAX),
+                    timeout: Some(ask.timeout),
+                    range: Some(back(*window)),
+                    ..SqlQuery::default()
+                };
+                return vector(self.vector(query));
+            }
+            Language::Logs(counting) => (Counted::Logs, counting),
+            Language::Traces(counting) => (Counted::Spans, counting),
+        };
+        vector(self.counts(CountQuery {
+            counted,
+            text: ask.expr.to_string(),
+            by: counting.by.clone(),
+            range: back(counting.window),
+            rows_max: ROWS_MAX,
+            timeout: ask.timeout,
+        }))
     }
+}
+
+fn promql<'a>(engine: &'a Engine, ask: &Ask) -> BoxFuture<'a, Result<Answer, String>> {
+    let query = InstantQuery {
+        expr: ask.expr.to_string(),
+        at_ms: ask.at.ms(),
+        timeout: Some(ask.timeout),
+        class: Class::Rule,
+        ..InstantQuery::default()
+    };
+    let answer = engine.instant(query);
+    Box::pin(async move {
+        let answer = answer.await.map_err(|error| error.to_string())?;
+        Ok(answer_of(answer.value))
+    })
+}
+
+fn vector<'a>(
+    rows: BoxFuture<'a, Result<Vec<VectorRow>, query::Error>>,
+) -> BoxFuture<'a, Result<Answer, String>> {
+    Box::pin(async move {
+        let rows = rows.await.map_err(|error| error.to_string())?;
+        let row = |row: VectorRow| {
+            let labels = row.labels.into_iter().collect();
+            Row { labels, value: row.value, histogram: None }
+        };
+        Ok(Answer::Vector(rows.into_iter().map(row).collect()))
+    })
 }
 
 /// The part of a result rules can use.
@@ -33,7 +83,8 @@ pub(crate) fn answer_of(value: Value) -> Answer {
         Value::Vector(samples) => {
             Answer::Vector(samples.iter().map(|s| row(&s.labels, &s.reading)).collect())
         }
-        Value::String { .. } | Value::Matrix(_) => Answer::Other(value.value_type().word()),
+        Value::Matrix(series) => Answer::Series(series.iter().map(times).collect()),
+        Value::String { .. } => Answer::Other(value.value_type().word()),
     }
 }
 
@@ -46,4 +97,12 @@ fn row(labels: &query::promql::Labels, reading: &Reading) -> Row {
             Row { labels, value: 0.0, histogram: Some(Arc::clone(histogram)) }
         }
     }
+}
+
+/// When the samples of a series were taken.
+fn times(series: &SeriesValues) -> (Labels, Vec<i64>) {
+    let floats = series.floats.iter().map(|(t, _)| *t);
+    let mut times: Vec<i64> = floats.chain(series.histograms.iter().map(|(t, _)| *t)).collect();
+    times.sort_unstable();
+    ((&series.labels).into(), times)
 }

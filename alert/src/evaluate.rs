@@ -14,9 +14,12 @@ use crate::expand::{Expansion, Memo, Surroundings, sample};
 use crate::handover::Recorded;
 use crate::live::machine;
 use crate::record::recorded;
-use crate::rule::{Group, Kind};
-use crate::source::{Ask, Evaluate, Row};
+use crate::rule::{Group, Kind, Language};
+use crate::source::{Answer, Ask, Evaluate, Row};
 use crate::state::{Found, Instances, Moment, Step};
+
+/// What is said of a recording rule that is asked for alerts.
+const NOT_ALERTING: &str = "it is no alerting rule";
 
 /// A rule of a group, its time and its deadline.
 #[derive(Clone)]
@@ -28,6 +31,9 @@ pub(crate) struct Turn {
     pub(crate) deadline: Instant,
     pub(crate) alerts_max: usize,
     pub(crate) surroundings: Arc<Surroundings>,
+    /// Whether nothing is handed to other threads and no clock is looked at: then every future is ready at once if
+    /// those of the source are.
+    pub(crate) inline: bool,
 }
 
 impl Turn {
@@ -49,58 +55,78 @@ impl Turn {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
+    /// The answer to one expression.
+    pub(crate) async fn answer(
+        &self,
+        source: &dyn Evaluate,
+        (expr, language): (&Arc<str>, &Language),
+        at: Timestamp,
+    ) -> Result<Answer, String> {
+        let (expr, language) = (Arc::clone(expr), language.clone());
+        if self.inline {
+            let timeout = Duration::from_secs(3_600);
+            return source.instant(Ask { expr, language, at, timeout }).await;
+        }
+        let ask = Ask { expr, language, at, timeout: self.left() };
+        let answer = tokio::time::timeout_at(self.deadline, source.instant(ask)).await;
+        answer.map_err(|_| "the query took longer than the evaluation may".to_owned())?
+    }
+
+    /// What a template asks.
     async fn ask(
         &self,
         source: &dyn Evaluate,
         expr: &Arc<str>,
         at: Timestamp,
     ) -> Result<Vec<Row>, String> {
-        let ask = Ask { expr: Arc::clone(expr), at, timeout: self.left() };
-        let answer = tokio::time::timeout_at(self.deadline, source.instant(ask)).await;
-        answer.map_err(|_| "the query took longer than the evaluation may".to_owned())??.into_rows()
+        self.answer(source, (expr, &Language::PromQl), at).await?.into_rows()
+    }
+
+    /// Work that takes a while, on a thread for such work.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, String> {
+        if self.inline {
+            return Ok(work());
+        }
+        spawn_blocking(work).await.map_err(|error| format!("the evaluation failed: {error}"))
     }
 
     /// The samples of a recording rule.
     pub(crate) async fn samples(&self, source: &dyn Evaluate) -> Result<Vec<Recorded>, String> {
         let rule = &self.group.rules[self.rule];
         let at = self.data_time();
-        let rows = self.ask(source, &rule.expr, at).await?;
+        let rows = self.hits(source, at).await?;
         recorded(rule, rows, at, self.limit())
     }
 
-    /// The next state of an alerting rule.
+    /// The next state of an alerting rule, and whether all data it reads is missing.
     pub(crate) async fn step(
         &self,
         source: &dyn Evaluate,
         before: Instances,
         hold_unseen_since: Option<Timestamp>,
-    ) -> Result<Step, String> {
-        let rows = self.rows(source, self.data_time()).await?;
+    ) -> Result<(Step, bool), String> {
+        let at = self.data_time();
+        let rows = self.hits(source, at).await?;
         let n_rows = rows.len();
-        // Beyond the limit no work is spent on alerts that would be dropped.
-        let found = match n_rows > self.limit() {
-            true => None,
-            false => Some(self.found(source, rows, self.data_time()).await?),
-        };
-        let turn = self.clone();
-        let step = spawn_blocking(move || turn.advance(&before, n_rows, found, hold_unseen_since));
-        step.await.map_err(|error| format!("the evaluation failed: {error}"))?
-    }
-
-    /// The state after a result of `n_rows`; `found` is `None` when those are more than the limit.
-    pub(crate) fn advance(
-        &self,
-        before: &Instances,
-        n_rows: usize,
-        found: Option<Vec<Found>>,
-        hold_unseen_since: Option<Timestamp>,
-    ) -> Result<Step, String> {
         let rule = &self.group.rules[self.rule];
-        let machine = machine(&self.group, rule, self.limit()).ok_or("it is no alerting rule")?;
-        match found {
-            Some(found) => machine.step(before, found, Moment { at: self.at, hold_unseen_since }),
-            None => Ok(machine.dropped(before, n_rows, self.at)),
+        if n_rows > self.limit() {
+            // Beyond the limit no work is spent on alerts that would be dropped.
+            let machine = machine(&self.group, rule, self.limit()).ok_or(NOT_ALERTING)?;
+            return Ok((machine.dropped(&before, n_rows, self.at), false));
         }
+        let found = self.found(source, rows, at).await?;
+        let judged = self.judge(source, &before, found, at).await?;
+        let turn = self.clone();
+        let step = self.aside(move || {
+            let rule = &turn.group.rules[turn.rule];
+            let machine = machine(&turn.group, rule, turn.limit()).ok_or(NOT_ALERTING)?;
+            let moment = Moment { at: turn.at, hold_unseen_since };
+            machine.step(&before, judged.found, (moment, &judged.absences))
+        });
+        Ok((step.await??, judged.is_missing))
     }
 
     /// Labels of the alerts the expression would have yielded at `at`.
@@ -109,16 +135,12 @@ impl Turn {
         source: &dyn Evaluate,
         at: Timestamp,
     ) -> Result<BTreeSet<Labels>, String> {
-        let rows = self.rows(source, at).await?;
+        let rows = self.hits(source, at).await?;
         if rows.len() > self.limit() {
             return Ok(BTreeSet::new());
         }
         let found = self.found(source, rows, at).await?;
         Ok(found.into_iter().map(|found| found.labels).collect())
-    }
-
-    async fn rows(&self, source: &dyn Evaluate, at: Timestamp) -> Result<Vec<Row>, String> {
-        self.ask(source, &self.group.rules[self.rule].expr, at).await
     }
 
     /// The alerts that `rows` stand for, templates filled in; their queries look at `at`.
@@ -132,12 +154,11 @@ impl Turn {
         let mut memo = Memo::new();
         loop {
             let (turn, rows, known) = (self.clone(), Arc::clone(&rows), std::mem::take(&mut memo));
-            let expanded = spawn_blocking(move || {
+            let expanded = self.aside(move || {
                 let outcome = turn.expand(&rows, &known);
                 (outcome, known)
             });
-            let (outcome, known) =
-                expanded.await.map_err(|error| format!("the evaluation failed: {error}"))?;
+            let (outcome, known) = expanded.await?;
             memo = known;
             let (found, missing) = outcome?;
             if missing.is_empty() {
@@ -152,13 +173,9 @@ impl Turn {
     }
 
     /// The alerts that `rows` stand for, and the queries their templates ask that `memo` does not know.
-    pub(crate) fn expand(
-        &self,
-        rows: &[Row],
-        memo: &Memo,
-    ) -> Result<(Vec<Found>, BTreeSet<String>), String> {
+    fn expand(&self, rows: &[Row], memo: &Memo) -> Result<(Vec<Found>, BTreeSet<String>), String> {
         let rule = &self.group.rules[self.rule];
-        let Kind::Alert(alerting) = &rule.kind else { return Err("it is no alerting rule".into()) };
+        let Kind::Alert(alerting) = &rule.kind else { return Err(NOT_ALERTING.into()) };
         let expansion = Expansion {
             rule,
             alerting,
@@ -169,7 +186,7 @@ impl Turn {
         };
         let mut found = Vec::with_capacity(rows.len());
         for row in rows {
-            if Instant::now() > self.deadline {
+            if !self.inline && Instant::now() > self.deadline {
                 return Err(
                     "filling in the templates took longer than the evaluation may".to_owned()
                 );

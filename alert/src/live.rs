@@ -47,6 +47,8 @@ pub(crate) struct RuleLive {
     pub(crate) last_evaluation: Option<Timestamp>,
     pub(crate) evaluation_duration: Duration,
     pub(crate) n_results: usize,
+    /// Since when all data it reads is missing.
+    pub(crate) no_data_since: Option<Timestamp>,
     pub(crate) instances: Instances,
     /// Series written by the last evaluation.
     pub(crate) written: Written,
@@ -117,7 +119,8 @@ impl Watch {
 /// What the state machine has to know of an alerting rule.
 pub(crate) fn machine<'a>(group: &'a Group, rule: &'a Rule, limit: usize) -> Option<Machine<'a>> {
     let Kind::Alert(alerting) = &rule.kind else { return None };
-    let (hold, keep_firing) = (alerting.hold, alerting.keep_firing);
+    let hold = alerting.hold;
+    let keep_firing = alerting.keep_firing.max(rule.extra.clear_for);
     Some(Machine {
         group: &group.name,
         rule: &rule.name,
@@ -149,6 +152,7 @@ fn rule_status(rule: &Rule, live: &RuleLive) -> RuleStatus {
         fired_at: instance.fired_at,
         resolved_at: instance.resolved_at,
         keep_firing_since: instance.keep_firing_since,
+        no_data_since: instance.no_data_since,
     });
     RuleStatus {
         name: rule.name.clone(),
@@ -159,6 +163,7 @@ fn rule_status(rule: &Rule, live: &RuleLive) -> RuleStatus {
         labels: sources(&rule.labels),
         annotations,
         state: (alerts && known).then(|| highest(&live.instances)),
+        no_data_since: live.no_data_since,
         health: live.health,
         last_error: live.last_error.clone(),
         last_evaluation: live.last_evaluation,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::metric::Labels;
 use model::time::Timestamp;
 
@@ -61,7 +61,7 @@ fn end(group: &str, rules: &[StoredRule], now: Timestamp) -> Vec<Transition> {
             keep_firing: std::time::Duration::ZERO,
             limit: 0,
         };
-        transitions.extend(machine.ended(&rule.instances, now).1);
+        transitions.extend(machine.ended(&rule.instances, now, Cause::RuleRemoved).1);
     }
     transitions
 }

@@ -5,6 +5,8 @@
 
 mod check;
 mod document;
+mod extra;
+mod extra_check;
 mod glob;
 mod place;
 
@@ -14,6 +16,7 @@ use std::time::Duration;
 
 use template::Template;
 
+pub use extra::{Condition, Counting, Extra, Language, NoData, Quality};
 pub use glob::glob;
 pub use place::Position;
 
@@ -82,12 +85,14 @@ pub struct Group {
 pub struct Rule {
     /// Name of the alert or of the recorded series.
     pub name: String,
-    /// PromQL expression, as written.
+    /// Expression, as written.
     pub expr: Arc<str>,
     /// Labels added to results, those of the group included, in name order; values are templates in an alert.
     pub labels: Vec<(String, Text)>,
     /// Recording or alerting.
     pub kind: Kind,
+    /// What stands under `headrope`.
+    pub extra: Extra,
     /// Where it stands in its file.
     pub position: Position,
 }

@@ -186,6 +186,7 @@ impl Alerts {
             deadline: Instant::now() + limit,
             alerts_max: self.config.alerts_per_rule_max,
             surroundings: Arc::clone(&self.surroundings),
+            inline: false,
         }
     }
 
@@ -251,7 +252,7 @@ impl Alerts {
         let grace =
             turn.at.0.saturating_sub(self.started_at.0) < nanoseconds(self.config.restore_grace);
         let hold_unseen_since = grace.then_some(self.started_at);
-        let step = turn.step(&*self.source, before, hold_unseen_since).await?;
+        let (step, is_missing) = turn.step(&*self.source, before, hold_unseen_since).await?;
         let n_results = step.instances.values().filter(|i| i.is_active()).count();
         let samples = alert_series(&step.instances, turn.data_time());
         let tells = !step.transitions.is_empty();
@@ -260,6 +261,8 @@ impl Alerts {
             let rule_live = &mut live.rules[turn.rule];
             let changed = differ(&rule_live.instances, &step.instances);
             rule_live.instances = step.instances;
+            rule_live.no_data_since =
+                is_missing.then(|| rule_live.no_data_since.unwrap_or(turn.at));
             live.outbox.extend(step.transitions);
             live.dirty |= changed || tells;
         }
@@ -412,5 +415,6 @@ fn differ(before: &Instances, after: &Instances) -> bool {
                 || a.state != b.state
                 || a.active_at != b.active_at
                 || a.keep_firing_since != b.keep_firing_since
+                || a.no_data_since != b.no_data_since
         })
 }

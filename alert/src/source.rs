@@ -8,11 +8,15 @@ use model::metric::Labels;
 use model::time::Timestamp;
 use query::promql::histogram::Histogram;
 
-/// An instant query.
+use crate::rule::Language;
+
+/// A question about one instant.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// PromQL.
+    /// The expression.
     pub expr: Arc<str>,
+    /// Its language.
+    pub language: Language,
     /// The instant it is evaluated at.
     pub at: Timestamp,
     /// Its deadline from now.
@@ -26,6 +30,8 @@ pub enum Answer {
     Scalar(f64),
     /// One reading a series.
     Vector(Vec<Row>),
+    /// When samples of series were taken, ms since the epoch, ascending.
+    Series(Vec<(Labels, Vec<i64>)>),
     /// Something no rule can use; its type in words.
     Other(&'static str),
 }
@@ -41,7 +47,7 @@ pub struct Row {
     pub histogram: Option<Arc<Histogram>>,
 }
 
-/// Answers instant queries: the engine in production, a script in tests.
+/// Answers questions: the engine in production, a script in tests.
 pub trait Evaluate: Send + Sync {
     /// The answer, or a sentence saying why there is none. Dropping the future cancels the query.
     fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>>;
@@ -55,6 +61,7 @@ impl Answer {
                 Ok(vec![Row { labels: Labels::default(), value, histogram: None }])
             }
             Self::Vector(rows) => Ok(rows),
+            Self::Series(_) => Self::Other("matrix").into_rows(),
             Self::Other(kind) => {
                 Err(format!("rule result is not a vector or scalar: it is a {kind}"))
             }

@@ -1,9 +1,9 @@
 //! The alert state machine: a pure function of a rule, its result, the state before and the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::metric::Labels;
 use model::time::Timestamp;
 use xxhash_rust::xxh3::xxh3_128;
@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     pub(crate) resolved_at: Option<Timestamp>,
     /// When the condition ended although the alert goes on firing.
     pub(crate) keep_firing_since: Option<Timestamp>,
+    /// Since when it is held because its data is missing.
+    pub(crate) no_data_since: Option<Timestamp>,
     /// The last evaluation that found it.
     pub(crate) seen_at: Timestamp,
     /// How often it fell back from firing to pending because its rule asks for a longer `for` now.
@@ -65,6 +67,24 @@ pub(crate) struct Moment {
     pub(crate) hold_unseen_since: Option<Timestamp>,
 }
 
+/// What is known of alerts that are not in the result.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Absences {
+    /// Their own condition for clearing still holds.
+    pub(crate) kept: BTreeSet<Labels>,
+    /// The data they came from is missing.
+    pub(crate) missing: BTreeSet<Labels>,
+    /// How long alerts are held for want of data; `None` ends them at once.
+    pub(crate) hold_max: Option<Duration>,
+}
+
+/// Why and when a transition happens.
+#[derive(Clone, Copy)]
+struct Turned {
+    at: Timestamp,
+    cause: Cause,
+}
+
 /// What one evaluation made of the state.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Step {
@@ -83,13 +103,14 @@ impl Machine<'_> {
         &self,
         before: &Instances,
         found: Vec<Found>,
-        moment: Moment,
+        (moment, absences): (Moment, &Absences),
     ) -> Result<Step, String> {
         let mut step = Step { instances: Instances::new(), transitions: Vec::new(), refused: None };
         for found in found {
             let (labels, instance, fired) = self.present(before, found, moment.at);
             if let Some(state) = fired {
-                step.transitions.push(self.transition(&labels, &instance, state, moment.at));
+                let turned = Turned { at: moment.at, cause: found_because(&labels) };
+                step.transitions.push(self.transition(&labels, &instance, state, turned));
             }
             if step.instances.insert(labels, instance).is_some() {
                 let text =
@@ -101,9 +122,25 @@ impl Machine<'_> {
             if step.instances.contains_key(labels) {
                 continue;
             }
-            let Some(after) = self.absent(instance, moment) else { continue };
+            let missing = absences.missing.contains(labels);
+            let after = match instance.is_active() {
+                true if missing && absences.hold_max.is_some() => {
+                    held(instance, moment.at, absences.hold_max.unwrap_or_default())
+                }
+                true if absences.kept.contains(labels) && instance.state == AlertState::Firing => {
+                    Some(Instance {
+                        keep_firing_since: None,
+                        no_data_since: None,
+                        ..instance.clone()
+                    })
+                }
+                _ => self.absent(instance, moment),
+            };
+            let Some(after) = after else { continue };
             if after.state == AlertState::Resolved && instance.state == AlertState::Firing {
-                let resolved = self.transition(labels, &after, AlertState::Resolved, moment.at);
+                let cause = if missing { Cause::NoData } else { Cause::Condition };
+                let turned = Turned { at: moment.at, cause };
+                let resolved = self.transition(labels, &after, AlertState::Resolved, turned);
                 step.transitions.push(resolved);
             }
             step.instances.insert(labels.clone(), after);
@@ -128,6 +165,13 @@ impl Machine<'_> {
         instance.annotations = found.annotations;
         instance.value = found.value;
         instance.keep_firing_since = None;
+        if let Some(since) = instance.no_data_since.take()
+            && instance.state == AlertState::Pending
+        {
+            // What happened meanwhile is not known: that time does not count for `for`.
+            let unknown = at.0.saturating_sub(since.0).max(0);
+            instance.active_at = Timestamp(instance.active_at.0.saturating_add(unknown).min(at.0));
+        }
         // A clock set back must not turn a firing alert into a pending one.
         instance.seen_at = instance.seen_at.max(at);
         let held = instance.seen_at.0.saturating_sub(instance.active_at.0);
@@ -165,7 +209,7 @@ impl Machine<'_> {
         if instance.state == AlertState::Pending {
             return None;
         }
-        let mut after = instance.clone();
+        let mut after = Instance { no_data_since: None, ..instance.clone() };
         let since = instance.keep_firing_since.unwrap_or(at);
         if at.0.saturating_sub(since.0) < nanoseconds(self.keep_firing) {
             after.keep_firing_since = Some(since);
@@ -179,12 +223,17 @@ impl Machine<'_> {
     /// Beyond the limit no alert is left; those that were told to fire are told to be resolved.
     pub(crate) fn dropped(&self, before: &Instances, n_active: usize, at: Timestamp) -> Step {
         let text = format!("exceeded limit of {} with {n_active} alerts", self.limit);
-        let (instances, transitions) = self.ended(before, at);
+        let (instances, transitions) = self.ended(before, at, Cause::Error);
         Step { instances, transitions, refused: Some(text) }
     }
 
     /// Every firing alert resolved, the pending ones gone: the rule's result no longer counts.
-    pub(crate) fn ended(&self, before: &Instances, at: Timestamp) -> (Instances, Vec<Transition>) {
+    pub(crate) fn ended(
+        &self,
+        before: &Instances,
+        at: Timestamp,
+        cause: Cause,
+    ) -> (Instances, Vec<Transition>) {
         let mut instances = Instances::new();
         let mut transitions = Vec::new();
         for (labels, instance) in before {
@@ -193,9 +242,11 @@ impl Machine<'_> {
                     let after = Instance {
                         state: AlertState::Resolved,
                         resolved_at: Some(at),
+                        no_data_since: None,
                         ..instance.clone()
                     };
-                    transitions.push(self.transition(labels, &after, AlertState::Resolved, at));
+                    let turned = Turned { at, cause };
+                    transitions.push(self.transition(labels, &after, AlertState::Resolved, turned));
                     instances.insert(labels.clone(), after);
                 }
                 AlertState::Resolved => {
@@ -212,7 +263,7 @@ impl Machine<'_> {
         labels: &Labels,
         instance: &Instance,
         state: AlertState,
-        at: Timestamp,
+        turned: Turned,
     ) -> Transition {
         // The fallback being told belongs to the firing that ends, not to the next one.
         let falls_back = state == AlertState::Resolved && instance.state == AlertState::Pending;
@@ -222,11 +273,12 @@ impl Machine<'_> {
             group: self.group.to_owned(),
             rule: self.rule.to_owned(),
             labels: labels.clone(),
-            annotations: instance.annotations.clone(),
+            annotations: told_with(&instance.annotations, turned.cause),
             state,
+            cause: turned.cause,
             value: instance.value,
             active_at: instance.active_at,
-            at,
+            at: turned.at,
             expr: self.expr.to_owned(),
         }
     }
@@ -262,6 +314,7 @@ impl Instance {
             fired_at: None,
             resolved_at: None,
             keep_firing_since: None,
+            no_data_since: None,
             seen_at: at,
             fallbacks: 0,
         }
@@ -271,6 +324,41 @@ impl Instance {
     pub(crate) const fn is_active(&self) -> bool {
         matches!(self.state, AlertState::Pending | AlertState::Firing)
     }
+}
+
+/// The label of alerts that missing data raises.
+pub(crate) const CAUSE_LABEL: &str = "headrope_cause";
+
+/// Texts of a message: that the data was missing is told to people, too.
+fn told_with(annotations: &Labels, cause: Cause) -> Labels {
+    if cause != Cause::NoData {
+        return annotations.clone();
+    }
+    let own = annotations.iter().map(|(name, text)| (name.to_owned(), text.to_owned()));
+    own.chain([(CAUSE_LABEL.to_owned(), cause.word().to_owned())]).collect()
+}
+
+/// Why an alert with these labels begins to fire.
+fn found_because(labels: &Labels) -> Cause {
+    match labels.value(CAUSE_LABEL) {
+        Some(word) => Cause::parse(word).unwrap_or_default(),
+        None => Cause::Condition,
+    }
+}
+
+/// An alert whose data is missing: as it was, or ended when that lasts too long.
+fn held(instance: &Instance, at: Timestamp, hold_max: Duration) -> Option<Instance> {
+    let since = instance.no_data_since.unwrap_or(at);
+    if at.0.saturating_sub(since.0) < nanoseconds(hold_max) {
+        return Some(Instance { no_data_since: Some(since), ..instance.clone() });
+    }
+    let after = Instance {
+        state: AlertState::Resolved,
+        resolved_at: Some(at),
+        no_data_since: None,
+        ..instance.clone()
+    };
+    (instance.state == AlertState::Firing).then_some(after)
 }
 
 /// The highest state of a rule's alerts.

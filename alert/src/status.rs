@@ -83,6 +83,8 @@ pub struct RuleStatus {
     pub annotations: Vec<(String, String)>,
     /// The highest state of its alerts; `None` before the first evaluation and for recording rules.
     pub state: Option<AlertState>,
+    /// Since when the data it reads is missing altogether, where the rule asks to know.
+    pub no_data_since: Option<Timestamp>,
     /// Whether the last evaluation went well.
     pub health: Health,
     /// What went wrong in it; empty when nothing did.
@@ -116,4 +118,6 @@ pub struct AlertStatus {
     pub resolved_at: Option<Timestamp>,
     /// When the condition ended, if `keep_firing_for` alone keeps it firing.
     pub keep_firing_since: Option<Timestamp>,
+    /// Since when its data is missing, if it is held for that.
+    pub no_data_since: Option<Timestamp>,
 }

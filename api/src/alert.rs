@@ -56,6 +56,9 @@ pub struct Rule {
     /// Annotations, templates unexpanded.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
+    /// Since when the data it reads is missing, ms since the epoch; unset while it is not.
+    #[serde(default)]
+    pub no_data_since_ms: Option<i64>,
     /// Alerts that are not inactive.
     #[serde(default)]
     pub alerts: Vec<Alert>,
@@ -83,6 +86,9 @@ pub enum State {
     Resolved,
     /// It holds, but not yet long enough.
     Pending,
+    /// Nothing is known of it: the data is missing, and the alert is held as it was.
+    #[serde(rename = "no_data")]
+    NoData,
     /// It has held long enough.
     Firing,
 }
@@ -123,6 +129,9 @@ pub struct Alert {
     pub state: State,
     /// When the condition began to hold, ms since the epoch.
     pub active_ms: i64,
+    /// Since when its data is missing, ms since the epoch; unset while it is not.
+    #[serde(default)]
+    pub no_data_since_ms: Option<i64>,
     /// Value of the expression, as text because it may not be finite.
     pub value: String,
 }

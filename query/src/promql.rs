@@ -9,6 +9,7 @@ pub mod duration;
 pub mod eval;
 pub mod functions;
 pub mod histogram;
+pub mod inputs;
 pub mod labels;
 mod lex;
 pub mod matchers;

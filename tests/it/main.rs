@@ -32,6 +32,7 @@ mod openapi;
 mod operate;
 #[cfg(test)]
 mod otlp;
+mod own_rules;
 #[cfg(test)]
 mod prometheus_api;
 #[cfg(test)]

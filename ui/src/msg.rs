@@ -306,6 +306,7 @@ texts! {
     StateOk: "ok", "正常";
     StatePending: "pending", "待定";
     StateResolved: "resolved", "已恢复";
+    StateNoData: "no data", "无数据";
     StateUnknown: "silent", "失联";
     StateWarn: "warning", "警告";
     Status: "Status", "状态";

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 use template::{Template, duration};
 
 use super::document::{self, File};
+use super::extra::Language;
 use super::place::{Position, inside};
 use super::{
     Alerting, Group, INTERVAL_MIN, Kind, Naming, Options, Problem, Problems, RULES_MAX, Rule, Text,
@@ -28,7 +29,7 @@ pub(super) fn groups(
     if checker.problems.is_empty() { Ok(groups) } else { Err(Problems(checker.problems)) }
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     source: &'a str,
     file: &'a str,
     options: &'a Options,
@@ -37,7 +38,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn refuse(&mut self, position: Position, text: impl Into<String>, remedy: &str) {
+    pub(super) fn refuse(&mut self, position: Position, text: impl Into<String>, remedy: &str) {
         self.problems.push(Problem {
             file: self.file.to_owned(),
             position,
@@ -48,14 +49,20 @@ impl Checker<'_> {
     }
 
     /// The place of byte `offset` of a scalar's text.
-    fn within(&self, scalar: &Scalar, offset: usize) -> Position {
+    pub(super) fn within(&self, scalar: &Scalar, offset: usize) -> Position {
         match byte_of(scalar.defined) {
             Some(start) => inside(self.source, start, &scalar.value, offset),
             None => position_of(scalar.defined),
         }
     }
 
-    fn unknown(&mut self, kind: &str, at: Position, unknown: &Unknown, known: &[&'static str]) {
+    pub(super) fn unknown(
+        &mut self,
+        kind: &str,
+        at: Position,
+        unknown: &Unknown,
+        known: &[&'static str],
+    ) {
         if !self.options.ignore_unknown_fields {
             let found = yaml::unknown_fields((self.source, self.file), kind, at, (unknown, known));
             self.problems.extend(found);
@@ -123,7 +130,7 @@ impl Checker<'_> {
         }
     }
 
-    fn duration(&mut self, written: Option<&Scalar>) -> Option<Duration> {
+    pub(super) fn duration(&mut self, written: Option<&Scalar>) -> Option<Duration> {
         let written = written.filter(|w| !w.value.is_empty())?;
         let Some(ms) = duration::parse_ms(&written.value) else {
             let text = format!("not a valid duration string: {:?}", written.value);
@@ -164,7 +171,8 @@ impl Checker<'_> {
             (true, false) => (rule.record.as_ref()?, false),
             (false, true) => (rule.alert.as_ref()?, true),
         };
-        let expr = self.expression(rule.expr.as_ref(), position);
+        let extra = self.extra(rule.headrope.as_ref(), alerts);
+        let expr = self.expression(rule.expr.as_ref(), &extra.language, position);
         let mut labels = shared.clone();
         labels.extend(self.labels(rule.labels.as_ref(), alerts));
         let kind = if alerts {
@@ -178,20 +186,22 @@ impl Checker<'_> {
             Kind::Record
         };
         let name = name.value.clone();
-        Some(Rule { name, expr: expr?, labels: labels.into_iter().collect(), kind, position })
+        let (expr, labels) = (expr?, labels.into_iter().collect());
+        Some(Rule { name, expr, labels, kind, extra, position })
     }
 
-    fn expression(&mut self, expr: Option<&Scalar>, rule: Position) -> Option<Arc<str>> {
-        let Some(expr) = expr.filter(|e| !e.value.trim().is_empty()) else {
-            self.refuse(rule, "field 'expr' must be set in rule", "write the PromQL to evaluate");
+    fn expression(
+        &mut self,
+        expr: Option<&Scalar>,
+        language: &Language,
+        rule: Position,
+    ) -> Option<Arc<str>> {
+        let is_search = matches!(language, Language::Logs(_) | Language::Traces(_));
+        let Some(expr) = expr.filter(|e| is_search || !e.value.trim().is_empty()) else {
+            self.refuse(rule, "field 'expr' must be set in rule", "write what to evaluate");
             return None;
         };
-        if let Err(error) = query::promql::parse(&expr.value) {
-            let position = self.within(expr, error.place.start);
-            let text = format!("could not parse expression: {error}");
-            self.refuse(position, text, "");
-            return None;
-        }
+        self.parses(expr, language);
         Some(expr.value.as_str().into())
     }
 

@@ -16,8 +16,28 @@ pub(super) const FILE: [&str; 1] = ["groups"];
 pub(super) const GROUP: [&str; 6] =
     ["name", "interval", "query_offset", "limit", "labels", "rules"];
 /// The fields of a rule.
-pub(super) const RULE: [&str; 7] =
-    ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations"];
+pub(super) const RULE: [&str; 8] =
+    ["record", "alert", "expr", "for", "keep_firing_for", "labels", "annotations", "headrope"];
+/// The fields under `headrope` in a rule.
+pub(super) const EXTRA: [&str; 13] = [
+    "lang",
+    "window",
+    "by",
+    "above",
+    "below",
+    "all",
+    "any",
+    "none",
+    "clear_expr",
+    "clear_for",
+    "no_data",
+    "hold_max",
+    "quality",
+];
+/// The fields of a further condition.
+pub(super) const CONDITION: [&str; 6] = ["expr", "lang", "window", "by", "above", "below"];
+/// The fields of `quality`.
+pub(super) const QUALITY: [&str; 2] = ["max_staleness", "min_reporting"];
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct File {
@@ -48,6 +68,46 @@ pub(super) struct Rule {
     pub(super) keep_firing_for: Option<Scalar>,
     pub(super) labels: Option<Pairs>,
     pub(super) annotations: Option<Pairs>,
+    pub(super) headrope: Option<Spanned<ExtraBody>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ExtraBody {
+    pub(super) lang: Option<Scalar>,
+    pub(super) window: Option<Scalar>,
+    pub(super) by: Option<Vec<Scalar>>,
+    pub(super) above: Option<Scalar>,
+    pub(super) below: Option<Scalar>,
+    pub(super) all: Option<Vec<Spanned<ConditionBody>>>,
+    pub(super) any: Option<Vec<Spanned<ConditionBody>>>,
+    pub(super) none: Option<Vec<Spanned<ConditionBody>>>,
+    pub(super) clear_expr: Option<Scalar>,
+    pub(super) clear_for: Option<Scalar>,
+    pub(super) no_data: Option<Scalar>,
+    pub(super) hold_max: Option<Scalar>,
+    pub(super) quality: Option<Spanned<QualityBody>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ConditionBody {
+    pub(super) expr: Option<Scalar>,
+    pub(super) lang: Option<Scalar>,
+    pub(super) window: Option<Scalar>,
+    pub(super) by: Option<Vec<Scalar>>,
+    pub(super) above: Option<Scalar>,
+    pub(super) below: Option<Scalar>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct QualityBody {
+    pub(super) max_staleness: Option<Scalar>,
+    pub(super) min_reporting: Option<Scalar>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

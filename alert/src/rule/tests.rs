@@ -81,7 +81,7 @@ fn everything_wrong_is_told_at_once_with_place_and_remedy() {
             r.yml:5:12: group "web": limit "many" is not a whole number; write how many, or 0 for no limit
             r.yml:7:9: group "web", rule 1, "": one of 'record' or 'alert' must be set; name the rule
             r.yml:8:9: group "web", rule 2, "b": only one of 'record' and 'alert' must be set; make two rules of it
-            r.yml:11:9: group "web", rule 3, "NoExpr": field 'expr' must be set in rule; write the PromQL to evaluate
+            r.yml:11:9: group "web", rule 3, "NoExpr": field 'expr' must be set in rule; write what to evaluate
             r.yml:16:23: group "web", rule 4, "x{y=\"z\"}": invalid field 'annotations' in recording rule; remove it or make the rule an alert
             r.yml:14:14: group "web", rule 4, "x{y=\"z\"}": invalid field 'for' in recording rule; remove it or make the rule an alert
             r.yml:12:17: group "web", rule 4, "x{y=\"z\"}": braces present in the recording rule name; should it be in expr?: x{y="z"}; name only the new series here

@@ -13,7 +13,7 @@ use model::time::Timestamp;
 use template::duration;
 
 use crate::codec::{Stored, StoredRule, from_bytes, to_bytes};
-use crate::state::{Found, Instances, Machine, Moment};
+use crate::state::{Absences, Found, Instances, Machine, Moment};
 
 #[test]
 fn every_case_runs() {
@@ -62,7 +62,9 @@ fn run(text: &str, file: &str) {
             if found != "error" {
                 let found = found.split_whitespace().map(found_instance).collect();
                 let moment = Moment { at, hold_unseen_since: None };
-                let step = machine.step(&instances, found, moment).expect("no instance twice");
+                let step = machine
+                    .step(&instances, found, (moment, &Absences::default()))
+                    .expect("no instance twice");
                 instances = step.instances;
                 transitions = step.transitions;
             }

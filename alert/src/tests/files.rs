@@ -1,6 +1,6 @@
 //! State files: round trip, damage of every kind, and what a crash may leave behind.
 
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::metric::Labels;
 use model::time::Timestamp;
 use proptest::prelude::*;
@@ -22,6 +22,7 @@ fn stored() -> Stored {
         fired_at: Some(Timestamp(i64::MAX)),
         resolved_at: None,
         keep_firing_since: Some(Timestamp(-1)),
+        no_data_since: Some(Timestamp(9)),
         seen_at: Timestamp(7),
         fallbacks: u32::MAX,
     };
@@ -32,6 +33,7 @@ fn stored() -> Stored {
         labels: labels(&[("a", "b")]),
         annotations: Labels::default(),
         state: AlertState::Resolved,
+        cause: Cause::NoData,
         value: -0.0,
         active_at: Timestamp(1),
         at: Timestamp(2),

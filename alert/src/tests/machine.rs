@@ -9,7 +9,7 @@ use model::time::{NS_PER_S, Timestamp};
 use proptest::prelude::*;
 
 use crate::codec::{Stored, StoredRule, from_bytes, to_bytes};
-use crate::state::{Found, Instances, Machine, Moment, Step};
+use crate::state::{Absences, Found, Instances, Machine, Moment, Step};
 
 fn machine(hold_s: u64, keep_s: u64) -> Machine<'static> {
     Machine {
@@ -30,7 +30,7 @@ fn found(name: &str) -> Found {
 fn step(machine: Machine<'_>, before: &Instances, names: &[&str], at_s: i64) -> Step {
     let found = names.iter().map(|name| found(name)).collect();
     let moment = Moment { at: Timestamp::from_s(at_s), hold_unseen_since: None };
-    machine.step(before, found, moment).expect("no instance twice")
+    machine.step(before, found, (moment, &Absences::default())).expect("no instance twice")
 }
 
 /// The state of one alert, told from the whole history: the definition, not the machine.
@@ -153,7 +153,9 @@ fn ids_are_the_same_for_the_same_transition_only() {
 fn two_results_with_the_same_labels_change_nothing() {
     let found = vec![found("a"), found("a")];
     let moment = Moment { at: Timestamp(0), hold_unseen_since: None };
-    let error = machine(0, 0).step(&Instances::new(), found, moment).expect_err("labels repeat");
+    let error = machine(0, 0)
+        .step(&Instances::new(), found, (moment, &Absences::default()))
+        .expect_err("labels repeat");
     assert_eq!(error, "vector contains metrics with the same labelset after applying alert labels");
 }
 
@@ -173,8 +175,13 @@ fn absence_does_not_end_what_was_not_seen_since_the_start() {
     let firing = step(machine, &Instances::new(), &["a"], 0).instances;
     let held = Some(Timestamp(100 * NS_PER_S));
     let moment = Moment { at: Timestamp(110 * NS_PER_S), hold_unseen_since: held };
-    let step_held = machine.step(&firing, Vec::new(), moment).expect("nothing repeats");
+    let step_held =
+        machine.step(&firing, Vec::new(), (moment, &Absences::default())).expect("nothing repeats");
     assert_eq!((step_held.instances.len(), step_held.transitions.len()), (1, 0));
-    let ended = machine.step(&firing, Vec::new(), Moment { hold_unseen_since: None, ..moment });
+    let ended = machine.step(
+        &firing,
+        Vec::new(),
+        (Moment { hold_unseen_since: None, ..moment }, &Absences::default()),
+    );
     assert_eq!(ended.expect("nothing repeats").transitions[0].state, AlertState::Resolved);
 }

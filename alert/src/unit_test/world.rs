@@ -1,9 +1,11 @@
 //! One test at work: its series, its groups and their alerts, step by step.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use model::alert::AlertState;
 use model::metric::Labels;
 use model::time::Timestamp;
@@ -19,9 +21,9 @@ use crate::engine::answer_of;
 use crate::evaluate::Turn;
 use crate::expand::Surroundings;
 use crate::handover::Recorded;
-use crate::record::{Written, alert_series, end_vanished, recorded};
-use crate::rule::{Group, Kind};
-use crate::source::Row;
+use crate::record::{Written, alert_series, end_vanished};
+use crate::rule::{Group, Kind, Language};
+use crate::source::{Answer, Ask, Evaluate};
 use crate::state::Instances;
 
 /// No evaluation of a test may take longer.
@@ -90,9 +92,14 @@ impl Memory {
         let answer = instant(&self.series, &query, at.ms(), &self.options);
         answer.map(|answer| answer.value).map_err(|error| error.to_string())
     }
+}
 
-    fn rows(&self, expr: &Arc<str>, at: Timestamp) -> Result<Vec<Row>, String> {
-        answer_of(self.value(expr, at)?).into_rows()
+impl Evaluate for Memory {
+    fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
+        Box::pin(std::future::ready(match ask.language {
+            Language::PromQl => self.value(&ask.expr, ask.at).map(answer_of),
+            other => Err(format!("a test holds series: it has no answer in {}", other.word())),
+        }))
     }
 }
 
@@ -163,6 +170,7 @@ impl<'a> World<'a> {
                     deadline: Instant::now() + EVALUATION_MAX,
                     alerts_max: usize::MAX,
                     surroundings: Arc::clone(&self.surroundings),
+                    inline: true,
                 };
                 let outcome = evaluate(&mut self.memory, &turn, kept);
                 let name = &group.rules[rule].name;
@@ -250,51 +258,29 @@ fn coming(case: &Case) -> Vec<Coming> {
     all
 }
 
-/// One rule at one time; how many results it had.
+/// One rule at one time; how many results or active alerts it has.
 fn evaluate(memory: &mut Memory, turn: &Turn, kept: &mut Kept) -> Result<usize, String> {
-    let rule = &turn.group.rules[turn.rule];
     let at = turn.data_time();
-    let rows = memory.rows(&rule.expr, at)?;
-    let n_rows = rows.len();
-    let mut refused = None;
-    let mut samples = if matches!(rule.kind, Kind::Record) {
-        recorded(rule, rows, at, turn.limit())?
+    let (mut samples, n_results);
+    if matches!(turn.group.rules[turn.rule].kind, Kind::Record) {
+        samples = ready(turn.samples(memory))?;
+        n_results = samples.len();
     } else {
-        let found = match n_rows > turn.limit() {
-            true => None,
-            false => Some(found(memory, turn, &rows, at)?),
-        };
-        let step = turn.advance(&kept.instances, n_rows, found, None)?;
+        let (step, _) = ready(turn.step(memory, kept.instances.clone(), None))?;
         kept.instances = step.instances;
-        refused = step.refused;
-        alert_series(&kept.instances, at)
-    };
-    if let Some(refused) = refused {
-        kept.written.clear();
-        return Err(refused);
+        if let Some(refused) = step.refused {
+            kept.written.clear();
+            return Err(refused);
+        }
+        n_results = kept.instances.values().filter(|i| i.is_active()).count();
+        samples = alert_series(&kept.instances, at);
     }
     kept.written = end_vanished(&mut samples, &kept.written, at);
     samples.into_iter().for_each(|sample| memory.record(sample));
-    Ok(n_rows)
+    Ok(n_results)
 }
 
-/// The alerts of `rows`, the queries of their templates answered.
-fn found(
-    memory: &Memory,
-    turn: &Turn,
-    rows: &[Row],
-    at: Timestamp,
-) -> Result<Vec<crate::state::Found>, String> {
-    let mut memo = BTreeMap::new();
-    loop {
-        let (found, missing) = turn.expand(rows, &memo)?;
-        if missing.is_empty() {
-            return Ok(found);
-        }
-        for expr in missing {
-            let answer = memory.rows(&expr.as_str().into(), at);
-            let answer = answer.map(|rows| rows.into_iter().map(crate::expand::sample).collect());
-            memo.insert(expr, answer);
-        }
-    }
+/// What a future gives that waits for nothing.
+fn ready<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    work.now_or_never().unwrap_or_else(|| Err("the evaluation waits for something".to_owned()))
 }

@@ -37,7 +37,8 @@ fn rule(rule: &alert::RuleStatus) -> Rule {
         kind: if rule.alerts { RuleKind::Alerting } else { RuleKind::Recording },
         expr: rule.expr.clone(),
         for_s: rule.hold.as_secs_f64(),
-        state: rule.state.unwrap_or_default().into(),
+        state: rule_state(rule),
+        no_data_since_ms: no_data_since(rule).map(Timestamp::ms),
         health: match rule.health {
             alert::Health::Unknown => Health::Unknown,
             alert::Health::Ok => Health::Ok,
@@ -51,6 +52,26 @@ fn rule(rule: &alert::RuleStatus) -> Rule {
     }
 }
 
+/// An alert that is held for want of data is neither firing nor over.
+fn alert_state(alert: &alert::AlertStatus) -> api::alert::State {
+    match alert.no_data_since {
+        Some(_) => api::alert::State::NoData,
+        None => alert.state.into(),
+    }
+}
+
+/// The highest state of its alerts; missing data stands between pending and firing.
+fn rule_state(rule: &alert::RuleStatus) -> api::alert::State {
+    let states = rule.active.iter().map(alert_state);
+    let states = states.filter(|state| *state != api::alert::State::Resolved);
+    let own = rule.no_data_since.map(|_| api::alert::State::NoData);
+    states.chain(own).max().unwrap_or(api::alert::State::Inactive)
+}
+
+fn no_data_since(rule: &alert::RuleStatus) -> Option<Timestamp> {
+    rule.active.iter().filter_map(|alert| alert.no_data_since).chain(rule.no_data_since).min()
+}
+
 fn alert(alert: &alert::AlertStatus) -> Alert {
     let map = |labels: &Labels| {
         labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -58,7 +79,8 @@ fn alert(alert: &alert::AlertStatus) -> Alert {
     Alert {
         labels: map(&alert.labels),
         annotations: map(&alert.annotations),
-        state: alert.state.into(),
+        state: alert_state(alert),
+        no_data_since_ms: alert.no_data_since.map(Timestamp::ms),
         active_ms: alert.active_at.ms(),
         value: api_text(alert.value),
     }

@@ -95,6 +95,7 @@ fn Counts(alerts: Arc<Alerts>) -> impl IntoView {
     };
     view! {
         {badge(Tone::Error, count(State::Firing), t(Msg::StateFiring))}
+        {badge(Tone::Unknown, count(State::NoData), t(Msg::StateNoData))}
         {badge(Tone::Warn, count(State::Pending), t(Msg::StatePending))}
         {badge(Tone::Ok, count(State::Inactive) + count(State::Resolved), t(Msg::StateInactive))}
         {badge(Tone::Error, broken, t(Msg::Broken))}
@@ -144,7 +145,7 @@ fn RuleRow(ui: Ui, group: String, rule: Rule) -> impl IntoView {
     let active = rule
         .alerts
         .iter()
-        .filter(|alert| alert.state == State::Firing || alert.state == State::Pending)
+        .filter(|alert| matches!(alert.state, State::Firing | State::NoData | State::Pending))
         .count();
     let evaluated = rule.last_evaluation_ms.map(ago);
     let wait = (rule.for_s > 0.0).then(|| fill(Msg::ForAtLeast, &[&viz::unit::time(rule.for_s)]));

@@ -47,6 +47,7 @@ pub(crate) fn alert_state(state: State) -> (Tone, &'static str) {
     match state {
         State::Inactive => (Tone::Ok, t(Msg::StateInactive)),
         State::Pending => (Tone::Warn, t(Msg::StatePending)),
+        State::NoData => (Tone::Unknown, t(Msg::StateNoData)),
         State::Firing => (Tone::Error, t(Msg::StateFiring)),
         State::Resolved => (Tone::Ok, t(Msg::StateResolved)),
     }
