@@ -157,6 +157,7 @@ mod tests {
                 "annotations": {
                   "summary": "busy: 97%"
                 },
+                "cause": "condition",
                 "endsAt": "2023-11-14T22:13:50.000000000Z",
                 "expr": "cpu > 0.9",
                 "fingerprint": "d4063f78a4d3a6b1de32a933672d2281",

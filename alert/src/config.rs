@@ -34,6 +34,8 @@ pub struct Config {
     pub alerts_per_rule_max: usize,
     /// Most groups evaluated at the same time.
     pub evaluations_concurrent_max: usize,
+    /// Evaluate alerts also when data they read arrives, at most every 250 ms, and not at their slots alone.
+    pub event_driven: bool,
     /// Accept only the names that were valid before Prometheus 3.
     pub legacy_names: bool,
     /// Configuration of notifications in Alertmanager's format; a relative path starts at the folder of the configuration
@@ -60,6 +62,7 @@ impl Default for Config {
             groups_max: 10_000,
             alerts_per_rule_max: 10_000,
             evaluations_concurrent_max: 4,
+            event_driven: true,
             legacy_names: false,
             alertmanager_config: None,
             routed_alerts_max: 100_000,

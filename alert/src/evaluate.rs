@@ -34,6 +34,8 @@ pub(crate) struct Turn {
     /// Whether nothing is handed to other threads and no clock is looked at: then every future is ready at once if
     /// those of the source are.
     pub(crate) inline: bool,
+    /// Whether it is evaluated because data arrived, and not because its slot has come.
+    pub(crate) is_event: bool,
 }
 
 impl Turn {

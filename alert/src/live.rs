@@ -1,11 +1,12 @@
 //! A group at work: its rules with their alerts, what waits to be handed over, and how its evaluations went.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use model::alert::{AlertState, Transition};
 use model::time::Timestamp;
+use tokio::sync::Notify;
 
 use crate::codec::{Stored, StoredRule};
 use crate::record::Written;
@@ -20,6 +21,9 @@ pub(crate) struct Watch {
     pub(crate) group: Arc<Group>,
     pub(crate) slots: Slots,
     live: Mutex<Live>,
+    /// Rules for which data has arrived since they were evaluated.
+    due: Mutex<BTreeSet<usize>>,
+    arrived: Notify,
 }
 
 /// What changes about a group.
@@ -30,6 +34,8 @@ pub(crate) struct Live {
     pub(crate) restored_from: Option<Timestamp>,
     pub(crate) evaluation_duration: Duration,
     pub(crate) evaluations_total: u64,
+    /// Evaluations because data arrived.
+    pub(crate) events_total: u64,
     pub(crate) missed_total: u64,
     /// One a rule, in order.
     pub(crate) rules: Vec<RuleLive>,
@@ -58,12 +64,31 @@ impl Watch {
     pub(crate) fn new(group: Group, mut live: Live) -> Self {
         live.rules.resize_with(group.rules.len(), RuleLive::default);
         let slots = Slots::new(&group.file, &group.name, group.interval);
-        Self { group: Arc::new(group), slots, live: Mutex::new(live) }
+        let (due, arrived) = (Mutex::default(), Notify::new());
+        Self { group: Arc::new(group), slots, live: Mutex::new(live), due, arrived }
     }
 
     /// A panic of an evaluation ends that evaluation only: what it left is whole, since state is replaced at once.
     pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Marks a rule: data it reads has arrived.
+    pub(crate) fn mark(&self, rule: usize) {
+        self.due.lock().unwrap_or_else(PoisonError::into_inner).insert(rule);
+        self.arrived.notify_one();
+    }
+
+    /// The rules marked since the last call.
+    pub(crate) fn take_due(&self) -> BTreeSet<usize> {
+        std::mem::take(&mut *self.due.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Waits until a rule is marked. Cancel-safe: what was marked stays marked.
+    pub(crate) async fn marked(&self) {
+        while self.due.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
+            self.arrived.notified().await;
+        }
     }
 
     /// Whether any rule has an alert.
@@ -109,6 +134,7 @@ impl Watch {
             last_evaluation: live.evaluated_at,
             evaluation_duration: live.evaluation_duration,
             evaluations_total: live.evaluations_total,
+            events_total: live.events_total,
             missed_total: live.missed_total,
             n_waiting: live.outbox.len(),
             rules: rules.map(|(rule, live)| rule_status(rule, live)).collect(),

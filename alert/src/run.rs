@@ -1,6 +1,6 @@
 //! The shell: one task a group keeps its time, evaluates its rules, writes its state and hands transitions over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use crate::error::Error;
 use crate::evaluate::Turn;
 use crate::expand::Surroundings;
 use crate::handover::{Handover, Outlets, Recorded, RecordedBatch};
+use crate::interest::Interest;
 use crate::live::Watch;
 use crate::record::{alert_series, end_vanished};
 use crate::restore::{Retired, probes, resume, retire, shift};
@@ -34,9 +35,15 @@ const SLEEP_MAX: Duration = Duration::from_secs(10);
 /// How often the time of the last evaluation is written down although no alert changed.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
+/// Least time between two evaluations of a group because data arrived.
+const EVENT_GAP: Duration = Duration::from_millis(250);
+/// And so many times as long as the last one took: evaluations because of data take this share of a core at most.
+const EVENT_PAUSES: u32 = 19;
+
 /// All rule groups at work.
 pub struct Alerts {
-    watches: Vec<Watch>,
+    pub(crate) watches: Vec<Watch>,
+    pub(crate) interest: Interest,
     retired: Vec<Retired>,
     source: Arc<dyn Evaluate>,
     clock: Arc<dyn Clock>,
@@ -81,7 +88,12 @@ impl Alerts {
             watches.push(Watch::new(group, live));
         }
         let surroundings = Surroundings::new(&config.external_labels, &config.external_url);
+        let interest = match config.event_driven {
+            true => Interest::of(&watches.iter().map(|watch| &*watch.group).collect::<Vec<_>>()),
+            false => Interest::default(),
+        };
         Ok(Arc::new(Self {
+            interest,
             watches,
             retired: stored.into_values().map(|stored| retire(stored, now)).collect(),
             source,
@@ -129,11 +141,17 @@ impl Alerts {
         let work = async {
             self.deliver(watch, &outlets).await;
             let mut slot = first;
-            self.wait_for(watch, &mut slot).await;
-            self.bridge(watch, slot).await;
+            if watch.live().restored_from.is_none() {
+                self.react_until(watch, &mut slot, &outlets).await;
+            } else {
+                self.wait_for(watch, &mut slot).await;
+                self.bridge(watch, slot).await;
+            }
             let mut written_at = slot;
             loop {
-                self.evaluate(watch, slot, &outlets).await;
+                watch.take_due(); // All rules are evaluated now.
+                let all = (0..watch.group.rules.len()).collect();
+                self.evaluate(watch, slot, (all, false), &outlets).await;
                 let beat = slot.0.saturating_sub(written_at.0) >= nanoseconds(HEARTBEAT);
                 if watch.live().dirty || (beat && watch.has_alerts()) {
                     self.persist(watch).await;
@@ -146,7 +164,7 @@ impl Alerts {
                     watch.live().missed_total += missed;
                 }
                 slot = next;
-                self.wait_for(watch, &mut slot).await;
+                self.react_until(watch, &mut slot, &outlets).await;
             }
         };
         tokio::select! {
@@ -158,6 +176,31 @@ impl Alerts {
         }
         if watch.live().dirty || watch.has_alerts() {
             self.persist(watch).await;
+        }
+    }
+
+    /// Until the slot has come: evaluates rules for which data has arrived.
+    async fn react_until(&self, watch: &Watch, slot: &mut Timestamp, outlets: &Outlets) {
+        let mut not_before = Instant::now() + EVENT_GAP;
+        loop {
+            let arrived = async {
+                tokio::time::sleep_until(not_before).await;
+                watch.marked().await;
+            };
+            tokio::select! {
+                biased; // Both are cancel-safe: they only wait, and what is marked stays marked.
+                () = self.wait_for(watch, slot) => return,
+                () = arrived => {}
+            }
+            let begun = Instant::now();
+            let due = self.interest.with_followers(&watch.group, watch.take_due());
+            let now = Timestamp::from_ms(self.clock.now().ms()); // Samples are stamped in whole milliseconds.
+            self.evaluate(watch, now, (due, true), outlets).await;
+            if watch.live().dirty {
+                self.persist(watch).await;
+            }
+            let pause = begun.elapsed().saturating_mul(EVENT_PAUSES).max(EVENT_GAP);
+            not_before = Instant::now() + pause;
         }
     }
 
@@ -177,7 +220,7 @@ impl Alerts {
         }
     }
 
-    fn turn(&self, watch: &Watch, rule: usize, at: Timestamp) -> Turn {
+    fn turn(&self, watch: &Watch, rule: usize, (at, is_event): (Timestamp, bool)) -> Turn {
         let limit = watch.group.interval.min(self.config.evaluation_timeout_max);
         Turn {
             group: Arc::clone(&watch.group),
@@ -187,16 +230,23 @@ impl Alerts {
             alerts_max: self.config.alerts_per_rule_max,
             surroundings: Arc::clone(&self.surroundings),
             inline: false,
+            is_event,
         }
     }
 
-    /// All rules of a group, in order: later ones see what earlier ones recorded.
-    async fn evaluate(&self, watch: &Watch, at: Timestamp, outlets: &Outlets) {
+    /// Rules of a group, in order: later ones see what earlier ones recorded. An event is an evaluation because data arrived.
+    async fn evaluate(
+        &self,
+        watch: &Watch,
+        at: Timestamp,
+        (rules, is_event): (BTreeSet<usize>, bool),
+        outlets: &Outlets,
+    ) {
         let Ok(_permit) = self.permits.acquire().await else { return };
         let begun = Instant::now();
         self.deliver(watch, outlets).await;
-        for rule in 0..watch.group.rules.len() {
-            let turn = self.turn(watch, rule, at);
+        for rule in rules {
+            let turn = self.turn(watch, rule, (at, is_event));
             let rule_begun = Instant::now();
             let outcome = self.evaluate_rule(watch, &turn, outlets).await;
             let mut live = watch.live();
@@ -220,6 +270,10 @@ impl Alerts {
             }
         }
         let mut live = watch.live();
+        if is_event {
+            live.events_total += 1;
+            return;
+        }
         live.evaluated_at = Some(at);
         live.evaluations_total += 1;
         live.evaluation_duration = begun.elapsed();
@@ -256,10 +310,11 @@ impl Alerts {
         let n_results = step.instances.values().filter(|i| i.is_active()).count();
         let samples = alert_series(&step.instances, turn.data_time());
         let tells = !step.transitions.is_empty();
+        let changed;
         {
             let mut live = watch.live();
             let rule_live = &mut live.rules[turn.rule];
-            let changed = differ(&rule_live.instances, &step.instances);
+            changed = differ(&rule_live.instances, &step.instances);
             rule_live.instances = step.instances;
             rule_live.no_data_since =
                 is_missing.then(|| rule_live.no_data_since.unwrap_or(turn.at));
@@ -275,7 +330,10 @@ impl Alerts {
             watch.live().rules[turn.rule].written.clear(); // No end markers this time, as upstream.
             return Err(refused);
         }
-        self.record(watch, turn, samples, outlets).await?;
+        if changed || !turn.is_event {
+            // Between slots the series of alerts go on as they are.
+            self.record(watch, turn, samples, outlets).await?;
+        }
         Ok(n_results)
     }
 
@@ -360,7 +418,7 @@ impl Alerts {
             }
             let mut seen = Vec::with_capacity(instants.len());
             for at in &instants {
-                let turn = self.turn(watch, rule, *at);
+                let turn = self.turn(watch, rule, (*at, false));
                 // What cannot be asked counts as not seen.
                 seen.push(
                     turn.labels_at(&*self.source, turn.data_time()).await.unwrap_or_default(),

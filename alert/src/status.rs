@@ -30,8 +30,10 @@ pub struct GroupStatus {
     pub last_evaluation: Option<Timestamp>,
     /// How long that took.
     pub evaluation_duration: Duration,
-    /// Evaluations since the start.
+    /// Evaluations at its slots since the start.
     pub evaluations_total: u64,
+    /// Evaluations of some of its rules, since the start, because data they read arrived between slots.
+    pub events_total: u64,
     /// Slots skipped since the start because an evaluation took too long.
     pub missed_total: u64,
     /// Transitions not yet accepted by `action`.

@@ -4,6 +4,7 @@
 //! store, so that nobody loses what is already accepted.
 
 mod actions;
+mod arrivals;
 pub mod notify;
 mod record;
 mod reload;

@@ -10,6 +10,7 @@ use model::id::{ResourceId, TenantId};
 use model::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
+use crate::arrivals::Arrivals;
 use crate::catalogue::{Catalogue, Checkpoint};
 use crate::config::Config;
 use crate::disk::Disk;
@@ -48,6 +49,8 @@ pub(crate) struct Core {
     pub(crate) wal: OnceLock<Wal>,
     /// Asks for a flush before its time.
     pub(crate) flush_wanted: Notify,
+    /// Tells who listens what was taken in.
+    pub(crate) arrivals: Arrivals,
     /// Segments that ended, until nobody reads them and their files are deleted.
     pub(crate) ended: Mutex<HashMap<i64, Weak<Segment>>>,
     pub(crate) counters: Counters,

@@ -6,6 +6,7 @@ pub mod scan;
 pub mod schema;
 
 mod arrange;
+mod arrivals;
 mod catalogue;
 mod codec;
 mod compact;
@@ -40,6 +41,7 @@ mod varint;
 mod verify;
 mod wal;
 
+pub use arrivals::Arrived;
 pub use config::{Config, TenantRetention, WalSync};
 pub use contents::Contents;
 pub use delete::{Delete, DeleteFrom, DeleteRecord};

@@ -89,6 +89,7 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         checkpoint: tokio::sync::Mutex::new(checkpoint),
         wal: OnceLock::new(),
         flush_wanted: tokio::sync::Notify::new(),
+        arrivals: crate::arrivals::Arrivals::default(),
         ended: std::sync::Mutex::default(),
         counters,
         compacting: tokio::sync::Mutex::new(()),

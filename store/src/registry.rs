@@ -19,7 +19,7 @@ use crate::registry::identity::series_hash;
 use crate::registry::known::Known;
 use crate::registry::select::Filter;
 pub use crate::registry::select::Kinds;
-use crate::sample::Resolved;
+use crate::sample::{Resolved, SeriesRef};
 use crate::scan::ScanLimit;
 
 pub use crate::registry::identity::resource_id;
@@ -373,6 +373,13 @@ impl Registry {
     pub(crate) fn by_id(&self, id: SeriesId) -> Option<Arc<Series>> {
         let known = self.read();
         known.slot(id.0).map(|slot| known.series(slot))
+    }
+
+    /// The series at a place; `None` once it left.
+    pub(crate) fn at(&self, at: SeriesRef) -> Option<Arc<Series>> {
+        let known = self.read();
+        let row = known.rows.get(at.slot)?;
+        (row.generation == at.generation && !row.is_free()).then(|| known.series(at.slot))
     }
 
     pub(crate) fn series_len(&self) -> usize {

@@ -19,6 +19,12 @@ impl SeriesRef {
         Self { slot, generation }
     }
 
+    /// Which of the series that had this number.
+    #[must_use]
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+
     /// Dense number of the series in this process.
     #[must_use]
     pub const fn slot(self) -> u32 {

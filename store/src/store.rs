@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::future::BoxFuture;
-use model::id::{ResourceId, TenantId};
+use model::id::{ResourceId, SeriesId, TenantId};
 use model::metric::SeriesDef;
 use model::time::{Clock, Timestamp};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::arrivals::Arrived;
 use crate::backup::{self, Backup};
 use crate::compact;
 use crate::config::Config;
@@ -25,8 +26,8 @@ use crate::memory::{Memory, Share, watch};
 use crate::open::{Seams, open};
 use crate::quarantine::quarantine;
 use crate::rebuild::{self, Rebuilt};
-use crate::registry::ResourceDef;
-use crate::sample::Resolved;
+use crate::registry::{ResourceDef, Series};
+use crate::sample::{Resolved, SeriesRef};
 use crate::schema::Table;
 use crate::snapshot::Snapshot;
 use crate::stats::{MemoryStats, Stats, TableStats};
@@ -130,6 +131,7 @@ impl Store {
         let now = self.core.clock.now();
         self.core.registry.tick(now);
         let day = today(now);
+        let note = self.core.arrivals.note(&batch.samples.series, &batch.tables);
         let records = if n_rows <= INLINE_ROWS_MAX {
             prepare(&self.core, batch, day)?
         } else {
@@ -146,10 +148,29 @@ impl Store {
         let Some(seq) = acked.await.map_err(gone)?? else {
             return Ok(Ack { seq: 0, rows: 0 }); // Its twin was in the queue before it.
         };
+        self.core.arrivals.tell(note);
         if self.core.live.load().head_bytes >= self.core.flush_bytes() {
             self.core.flush_wanted.notify_one();
         }
         Ok(Ack { seq, rows: n_rows as u64 })
+    }
+
+    /// What was taken in since the last call; waits until something was. For one listener: from its first call on, what
+    /// comes is noted. Cancel-safe.
+    pub async fn arrived(&self) -> Arrived {
+        self.core.arrivals.next().await
+    }
+
+    /// The series a reference stands for; `None` once the registry let it go.
+    #[must_use]
+    pub fn series_at(&self, at: SeriesRef) -> Option<Arc<Series>> {
+        self.core.registry.at(at)
+    }
+
+    /// The active series with this id.
+    #[must_use]
+    pub fn active_series(&self, id: SeriesId) -> Option<Arc<Series>> {
+        self.core.registry.by_id(id)
     }
 
     fn wal(&self) -> Result<&Wal, Error> {

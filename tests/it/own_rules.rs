@@ -176,3 +176,46 @@ fn rules_test_runs_promtools_files() {
     let xml = std::fs::read_to_string(junit).unwrap();
     assert!(xml.contains("tests=\"2\" failures=\"1\""), "{xml}");
 }
+
+const SLOW: &str = "
+groups:
+- name: slow
+  interval: 1h
+  rules:
+  - record: depth:max
+    expr: max(queue_depth)
+  - {alert: Full, expr: depth:max > 5}
+  - {alert: Other, expr: other_depth > 5}
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_arrives_has_its_rules_evaluated_long_before_their_slot() {
+    let home = Home::new();
+    home.write("rules.yaml", SLOW);
+    let server = home.start("[alert]\nrules = [\"rules.yaml\"]\n").await;
+    until("the rules to be there", async || {
+        let alerts = server.get("/api/headrope/v1/alerts").await;
+        (!alerts["groups"].as_array()?.is_empty()).then_some(())
+    })
+    .await;
+    let mut latencies_ms = Vec::new();
+    for round in 0..20 {
+        let (value, wanted) = if round % 2 == 0 { (9, "firing") } else { (1, "inactive") };
+        let begun = tokio::time::Instant::now();
+        depth(&server, value).await;
+        let full = until("the alert to follow", async || {
+            let alerts = server.get("/api/headrope/v1/alerts").await;
+            let rules = alerts["groups"][0]["rules"].as_array()?.clone();
+            let is_other_asleep = rules[2]["last_evaluation_ms"].is_null();
+            assert!(is_other_asleep, "nothing it reads came: {rules:#?}");
+            rules.into_iter().find(|rule| rule["name"] == "Full" && rule["state"] == wanted)
+        })
+        .await;
+        assert_eq!(full["health"], "ok", "{full:#}");
+        latencies_ms.push(begun.elapsed().as_millis());
+    }
+    latencies_ms.sort_unstable();
+    let at = |share: usize| latencies_ms[(latencies_ms.len() - 1) * share / 100];
+    eprintln!("from sending to the state in the API: p50 {} ms, p95 {} ms", at(50), at(95));
+    server.stop().await;
+}

@@ -171,6 +171,7 @@ impl<'a> World<'a> {
                     alerts_max: usize::MAX,
                     surroundings: Arc::clone(&self.surroundings),
                     inline: true,
+                    is_event: false,
                 };
                 let outcome = evaluate(&mut self.memory, &turn, kept);
                 let name = &group.rules[rule].name;

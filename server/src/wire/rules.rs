@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::arrivals;
 use super::notify::{Notify, Outbox};
 use super::record::{Point, record};
 use crate::config::Config;
@@ -119,7 +120,7 @@ impl Rules {
         outcome.await.map_err(|_| stopped())?
     }
 
-    fn present(&self) -> Arc<Alerts> {
+    pub(super) fn present(&self) -> Arc<Alerts> {
         Arc::clone(&self.present.read().unwrap_or_else(PoisonError::into_inner))
     }
 
@@ -173,6 +174,7 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
     let (handovers, handed) = mpsc::channel(HANDOVERS_MAX);
     let (recorded, to_store) = mpsc::channel(RECORDED_MAX);
     let (changes, changed) = mpsc::channel(1);
+    let event_driven = config.event_driven;
     let rules = Rules::new(groups, Source { engine, clock, config, dir }, changes)?;
     let outlets = Outlets { handover: handovers, recorded };
     let evaluating = Arc::clone(&rules).run(changed, outlets, stop.clone());
@@ -191,6 +193,9 @@ pub(super) fn start(tasks: &mut JoinSet<Result<()>>, parts: Parts) -> Result<Arc
         routing.await;
         Ok(())
     });
+    if event_driven {
+        tasks.spawn(arrivals::run(Arc::clone(&rules), Arc::clone(&store), stop.clone()));
+    }
     tasks.spawn(keep(to_store, store));
     tasks.spawn(async move {
         notifier.run(stop).await;
