@@ -127,7 +127,9 @@ fn is_fresh(times: &[i64], (age_ms, range_ms): (i64, i64), interval_ms: i64) -> 
     gaps.sort_unstable();
     let gap = gaps.get(gaps.len() / 2).copied().unwrap_or(interval_ms);
     let is_young = age_ms <= gap.saturating_mul(FRESH_HALVES) / 2 + FRESH_SLACK_MS;
-    is_young && (range_ms == 0 || gaps.is_empty() || age_ms.saturating_add(gap) < range_ms)
+    // A window too short for two samples is not for rates.
+    let holds_two = gaps.is_empty() || gap.saturating_mul(2) > range_ms;
+    is_young && (holds_two || age_ms.saturating_add(gap) < range_ms)
 }
 
 /// Whether the labels both have are the same; names of metrics aside.
@@ -175,6 +177,7 @@ mod tests {
         assert!(!is_fresh(&regular, (24_000, 0), 60_000));
         assert!(is_fresh(&regular, (14_000, 30_000), 60_000));
         assert!(!is_fresh(&regular, (15_000, 30_000), 60_000), "a rate has one sample left");
+        assert!(is_fresh(&regular, (15_000, 20_000), 60_000), "it never holds two");
         assert!(
             is_fresh(&[0], (90_000, 0), 60_000),
             "of one sample nothing is known but the group's interval"

@@ -180,7 +180,7 @@ fn rules_test_runs_promtools_files() {
 const SLOW: &str = "
 groups:
 - name: slow
-  interval: 1h
+  interval: 1y
   rules:
   - record: depth:max
     expr: max(queue_depth)

@@ -303,10 +303,10 @@ texts! {
     StateError: "error", "错误";
     StateFiring: "firing", "触发中";
     StateInactive: "inactive", "正常";
+    StateNoData: "no data", "无数据";
     StateOk: "ok", "正常";
     StatePending: "pending", "待定";
     StateResolved: "resolved", "已恢复";
-    StateNoData: "no data", "无数据";
     StateUnknown: "silent", "失联";
     StateWarn: "warning", "警告";
     Status: "Status", "状态";
