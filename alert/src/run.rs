@@ -38,7 +38,7 @@ const HEARTBEAT: Duration = Duration::from_secs(60);
 /// Least time between two evaluations of a group because data arrived.
 const EVENT_GAP: Duration = Duration::from_millis(250);
 /// And so many times as long as the last one took: evaluations because of data take this share of a core at most.
-const EVENT_PAUSES: u32 = 19;
+const EVENT_PAUSES: u32 = 4;
 
 /// All rule groups at work.
 pub struct Alerts {
