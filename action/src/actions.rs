@@ -10,7 +10,7 @@ use std::time::Duration;
 
 #[cfg(test)]
 use futures::future::join_all;
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::time::Clock;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -510,6 +510,7 @@ impl Actions {
             labels: labels.into_iter().map(pair).collect(),
             annotations: [pair(("summary", &summary))].into_iter().collect(),
             state: AlertState::Firing,
+            cause: Cause::Condition,
             value: 1.0,
             active_at: at,
             at,

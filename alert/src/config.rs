@@ -34,7 +34,7 @@ pub struct Config {
     pub alerts_per_rule_max: usize,
     /// Most groups evaluated at the same time.
     pub evaluations_concurrent_max: usize,
-    /// Evaluate alerts also when data they read arrives, at most every 250 ms, and not at their slots alone.
+    /// Evaluate alerts also when data they read arrives, at most every 250 ms, and not at their slots alone. Default: no.
     pub event_driven: bool,
     /// Accept only the names that were valid before Prometheus 3.
     pub legacy_names: bool,
@@ -62,7 +62,7 @@ impl Default for Config {
             groups_max: 10_000,
             alerts_per_rule_max: 10_000,
             evaluations_concurrent_max: 4,
-            event_driven: true,
+            event_driven: false,
             legacy_names: false,
             alertmanager_config: None,
             routed_alerts_max: 100_000,

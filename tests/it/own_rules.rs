@@ -192,7 +192,7 @@ groups:
 async fn data_that_arrives_has_its_rules_evaluated_long_before_their_slot() {
     let home = Home::new();
     home.write("rules.yaml", SLOW);
-    let server = home.start("[alert]\nrules = [\"rules.yaml\"]\n").await;
+    let server = home.start("[alert]\nrules = [\"rules.yaml\"]\nevent_driven = true\n").await;
     until("the rules to be there", async || {
         let alerts = server.get("/api/headrope/v1/alerts").await;
         (!alerts["groups"].as_array()?.is_empty()).then_some(())

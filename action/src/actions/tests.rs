@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use model::alert::{AlertState, Transition};
+use model::alert::{AlertState, Cause, Transition};
 use model::time::{Clock, Timestamp};
 use tokio::sync::Notify;
 
@@ -286,6 +286,7 @@ impl Bench {
             labels: pairs.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect(),
             annotations: std::iter::empty().collect(),
             state,
+            cause: Cause::Condition,
             value: 1.0,
             active_at: Timestamp(since),
             at: self.clock.now(),
