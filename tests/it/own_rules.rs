@@ -32,7 +32,8 @@ groups:
 "#;
 
 async fn post(server: &Server, path: &str, body: &Value) {
-    let sent = server.client.post(server.otlp_url(path)).json(body).send().await.expect("it is sent");
+    let sent =
+        server.client.post(server.otlp_url(path)).json(body).send().await.expect("it is sent");
     let (status, text) = (sent.status(), sent.text().await.expect("an answer"));
     assert!(status.is_success() && !text.contains("rejected"), "{path}: {status}: {text}");
 }
