@@ -1,5 +1,5 @@
-# The two commands of the README, and two more. Thin: the work is in `cargo xtask`.
-.PHONY: run test check bench
+# The two commands of the README, and some more. Thin: the work is in `cargo xtask`.
+.PHONY: run test check bench demo fault heal
 
 run: cc
 	@cargo xtask run $(ARGS)
@@ -12,6 +12,18 @@ check: cc
 
 bench: cc
 	@cargo xtask bench
+
+demo: cc
+	@cargo xtask demo $(ARGS)
+
+# A fault of the running demo and its end: `make fault INSTANCE=s1 BY=1s`.
+INSTANCE ?= s2
+BY ?= 300ms
+fault:
+	@cargo xtask demo fault slow $(INSTANCE) $(BY)
+
+heal:
+	@cargo xtask demo fault none $(INSTANCE)
 
 # A C compiler is the one thing that even xtask needs.
 .PHONY: cc

@@ -11,6 +11,8 @@ mod browser;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
 mod duckdb;
 #[cfg(test)]
 mod exactly_once;

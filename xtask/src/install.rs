@@ -9,8 +9,13 @@ use crate::shell;
 /// A C compiler: zstd and SQLite's amalgamation are the only C we build.
 const BUILD: &[Package] =
     &[Package { name: "gcc", program: "cc" }, Package { name: "libc6-dev", program: "cc" }];
-/// What the tests start: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool, amtool and
-/// HAProxy.
+/// The middleware of the demo's shop.
+const DEMO: &[Package] = &[
+    Package { name: "haproxy", program: "haproxy" },
+    Package { name: "postgresql", program: "/usr/lib/postgresql" },
+    Package { name: "redis-server", program: "redis-server" },
+];
+/// What the tests start besides the demo: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool and amtool.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -24,7 +29,6 @@ const TEST: &[Package] = &[
     },
     Package { name: "prometheus", program: "prometheus" },
     Package { name: "prometheus-alertmanager", program: "amtool" },
-    Package { name: "haproxy", program: "haproxy" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[
@@ -61,9 +65,12 @@ pub(crate) fn install(what: &[String]) -> Result<()> {
     for set in what {
         match set.as_str() {
             "build" => packages(BUILD)?,
-            "test" => packages(TEST)?,
+            "test" => for_tests()?,
+            "demo" => packages(DEMO)?,
             "bench" => packages(BENCH)?,
-            other => bail!("no set of packages named `{other}`; there are build, test and bench"),
+            other => {
+                bail!("no set of packages named `{other}`; there are build, test, demo and bench")
+            }
         }
     }
     Ok(())
@@ -71,6 +78,7 @@ pub(crate) fn install(what: &[String]) -> Result<()> {
 
 /// Installs what the tests need.
 pub(crate) fn for_tests() -> Result<()> {
+    packages(DEMO)?;
     packages(TEST)
 }
 

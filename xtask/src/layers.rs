@@ -31,7 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("leptos", &["ui"]),
     ("opentelemetry-proto", &["agent", "collector", "server", "tests"]),
     ("sqlx", &["store"]),
-    ("reqwest", &["agent", "action", "server", "tests"]),
+    ("reqwest", &["agent", "action", "server", "demo", "tests"]),
 ];
 
 /// Every breach, as a sentence.

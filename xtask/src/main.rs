@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod demo;
 mod install;
 mod layers;
 mod run;
@@ -23,7 +24,9 @@ Usage: cargo xtask TASK
   bench [--quick] [STEP...]  measure against peers, write target/bench/report.md; steps: cost metrics records series density
                  queries search soak kills faults
   bench record [SECONDS]     record this host's exporter and agent for the density step
-  install WHAT   install Debian packages: build, test or bench
+  demo [ARGS]    build and start a small shop with its middleware, load and Headrope, until Ctrl-C
+  demo fault ... | demo measure ...   speak to the running one
+  install WHAT   install Debian packages: build, test, demo or bench
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         "check" => check::check(),
         "tidy" => tidy::tidy(),
         "bench" => bench::bench(rest),
+        "demo" => demo::demo(rest),
         "install" => install::install(rest),
         "help" | "--help" | "-h" => shell::say(HELP),
         other => {

@@ -17,7 +17,7 @@ const VAGUE_NAMES: &[&str] =
 const WORDS: &[(&str, &[&str], &str)] = &[
     (
         "SystemTime::now",
-        &["agent/src/", "server/src/", "xtask/", "tests/"],
+        &["agent/src/", "server/src/", "demo/", "xtask/", "tests/"],
         "time enters through `Clock`",
     ),
     ("unbounded_channel", &[], "every queue has a bound"),
@@ -25,7 +25,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("leptos::", &["ui/"], "leptos lives in ui"),
     (
         "Command::new",
-        &["action/", "agent/", "xtask/", "tests/", "store/tests/"],
+        &["action/", "agent/", "demo/", "xtask/", "tests/", "store/tests/"],
         "only action changes the outside world",
     ),
 ];
