@@ -54,12 +54,13 @@ impl Demo {
         self.client.get(url).send().await.unwrap().json().await.unwrap()
     }
 
-    /// The one action, once it is in `state`.
+    /// The action on s2, once it is in `state`.
     async fn until_run(&self, state: &str) -> Value {
-        let found = until(&format!("an action that is {state}"), async || {
+        let what = format!("an action that is {state}");
+        let found = until(&what, async || {
             let all = self.get("/api/headrope/v1/actions").await;
             let runs = all["runs"].as_array().unwrap();
-            runs.iter().find(|run| run["state"] == state).cloned()
+            runs.iter().find(|run| run["state"] == state && run["member"] == "s2").cloned()
         });
         let id = found.await["id"].as_str().unwrap().to_owned();
         self.get(&format!("/api/headrope/v1/actions/{id}")).await
@@ -116,8 +117,6 @@ async fn a_slow_instance_of_the_shop_is_drained_verified_and_given_back() {
     let back: Vec<_> = back.map(|arrow| &arrow["payload"]["change"]["value"]).collect();
     assert_eq!(back, ["ready", "50", "100"], "{arrows:#?}");
     assert!(closed["run"]["escalated"].is_null(), "nobody was called: {closed:#}");
-    let all = demo.get("/api/headrope/v1/actions").await;
-    assert_eq!(all["runs"].as_array().unwrap().len(), 1, "{all:#}");
 
     // It ends what it started, and leaves nothing.
     let dir = std::path::PathBuf::from(demo.state["dir"].as_str().unwrap());
