@@ -3,7 +3,8 @@
 
 use std::any::Any;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// Bytes kept until told otherwise.
@@ -17,8 +18,8 @@ pub(crate) struct Cache {
     state: Mutex<State>,
 }
 
-/// File, kind, and which of the kind.
-type Key = (PathBuf, &'static str, usize);
+/// File, kind, and which of the kind. Byte for byte: as paths, `a//b` and `a/b` would be one, and not all names are paths.
+type Key = (OsString, &'static str, usize);
 
 #[derive(Default)]
 struct State {
@@ -48,7 +49,7 @@ impl Cache {
         kind: &'static str,
         load: impl FnOnce() -> Option<(T, usize)>,
     ) -> Option<Arc<T>> {
-        let key = (file.to_owned(), kind, 0);
+        let key = (file.as_os_str().to_owned(), kind, 0);
         if let Some(found) = self.state().find(&key)
             && let Ok(value) = found.downcast()
         {
@@ -67,7 +68,7 @@ impl Cache {
         kind: &'static str,
         nth: usize,
     ) -> Option<Arc<T>> {
-        self.state().find(&(file.to_owned(), kind, nth))?.downcast().ok()
+        self.state().find(&(file.as_os_str().to_owned(), kind, nth))?.downcast().ok()
     }
 
     /// Keeps a value of `bytes` as the `nth` of `kind` for `file`.
@@ -78,7 +79,7 @@ impl Cache {
         value: Arc<T>,
         bytes: usize,
     ) {
-        self.state().keep((file.to_owned(), kind, nth), value, bytes as u64);
+        self.state().keep((file.as_os_str().to_owned(), kind, nth), value, bytes as u64);
     }
 
     /// Bytes that may be kept.
@@ -158,5 +159,14 @@ mod tests {
         cache.set_limit(0);
         assert_eq!(cache.bytes(), 0);
         assert!(cache.value(Path::new("x"), "n", || None::<(usize, usize)>).is_none());
+    }
+
+    #[test]
+    fn names_that_are_one_path_are_two_names() {
+        let cache = Cache::new(10_000);
+        for (n, name) in ["a/b", "a//b", "a/./b", "a/b/"].into_iter().enumerate() {
+            assert!(cache.find::<usize>(Path::new(name), "made", 0).is_none(), "{name}");
+            cache.keep(Path::new(name), ("made", 0), Arc::new(n), 1);
+        }
     }
 }
