@@ -7,6 +7,7 @@
 //! and it would take more memory than it saves reading. Such segments have none.
 
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{TimestampMillisecondType, UInt64Type};
@@ -16,6 +17,8 @@ use crate::varint::{Reader, put, unzigzag, zigzag};
 
 /// Rows a series has on average where the index is worth its memory.
 const ROWS_MIN: u64 = 8;
+/// One search costs as much as so many looks at series that are not wanted.
+const SEARCH_WORTH: usize = 32;
 
 /// The rows of one series, as they are gathered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +88,8 @@ impl RunsBuilder {
 /// The runs of one segment, in the order of rows: packed, for there may be a million of them in memory.
 pub(crate) struct Runs {
     ids: Vec<u64>,
+    /// Places in `ids`, by id; made when few series are asked for, which is when it is worth it.
+    by_id: OnceLock<Box<[u32]>>,
     /// The row after the last of each.
     ends: Vec<u32>,
     /// The earliest time of the first series, ms.
@@ -104,6 +109,7 @@ impl Runs {
         let room = n_series.min(blob.len() / 11);
         let mut runs = Self {
             ids: Vec::with_capacity(room),
+            by_id: OnceLock::new(),
             ends: Vec::with_capacity(room),
             base,
             times: Vec::with_capacity(room),
@@ -120,7 +126,7 @@ impl Runs {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.ids.len() * (size_of::<u64>() + size_of::<u32>() + size_of::<(i32, u32)>())
+        self.ids.len() * (size_of::<u64>() + 2 * size_of::<u32>() + size_of::<(i32, u32)>())
     }
 
     /// Rows there are.
@@ -128,25 +134,46 @@ impl Runs {
         self.ends.last().map_or(0, |end| *end as usize)
     }
 
-    /// The rows of each series that is `wanted` and may have some in `range` (ms, both ends included), with what that gave,
-    /// and whether all of them lie in it.
-    pub(crate) fn ranges<T>(
+    /// The rows of each series wanted that may have some in `range` (ms, both ends included), with its place, and whether all of
+    /// them lie in it; ascending by row.
+    ///
+    /// `wanted` are ids with places, and `place` looks one up in them. Few are searched for here; of many, each series here is
+    /// looked up there.
+    pub(crate) fn ranges(
         &self,
         range: (i64, i64),
-        wanted: impl Fn(u64) -> Option<T>,
-    ) -> impl Iterator<Item = (T, Range<usize>, bool)> {
-        let starts = std::iter::once(0).chain(self.ends.iter().copied());
-        let rows = starts.zip(&self.ends).map(|(start, end)| start as usize..*end as usize);
-        let of = move |(from, length): (i32, u32)| {
+        wanted: &[(u64, usize)],
+        place: impl Fn(u64) -> Option<usize>,
+    ) -> Vec<(usize, Range<usize>, bool)> {
+        let rows = |(at, place): (usize, usize)| {
+            let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            let (from, length) = self.times[at];
             let first = self.base.saturating_add(from.into());
-            (first, first.saturating_add(length.into()))
-        };
-        self.ids.iter().zip(&self.times).zip(rows).filter_map(move |((id, times), rows)| {
-            let wanted = wanted(*id)?;
-            let (first, last) = of(*times);
+            let last = first.saturating_add(length.into());
             let is_whole = range.0 <= first && last <= range.1;
-            (first <= range.1 && range.0 <= last).then_some((wanted, rows, is_whole))
-        })
+            let touches = first <= range.1 && range.0 <= last;
+            touches.then(|| (place, start as usize..self.ends[at] as usize, is_whole))
+        };
+        if wanted.len() < self.ids.len() / SEARCH_WORTH {
+            let search = |(id, place): &(u64, usize)| Some((self.at(*id)?, *place));
+            let mut found: Vec<_> = wanted.iter().filter_map(search).collect();
+            found.sort_unstable();
+            found.into_iter().filter_map(rows).collect()
+        } else {
+            let all = self.ids.iter().enumerate();
+            all.filter_map(|(at, id)| rows((at, place(*id)?))).collect()
+        }
+    }
+
+    /// Place in `ids`.
+    fn at(&self, id: u64) -> Option<usize> {
+        let by_id = self.by_id.get_or_init(|| {
+            let mut places: Box<[u32]> = (0..u32::MAX).take(self.ids.len()).collect();
+            places.sort_unstable_by_key(|at| self.ids[*at as usize]);
+            places
+        });
+        let found = by_id.binary_search_by_key(&id, |at| self.ids[*at as usize]).ok()?;
+        Some(by_id[found] as usize)
     }
 }
 
@@ -158,6 +185,12 @@ mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     use super::*;
+
+    /// What `runs` say of the series wanted.
+    fn ranges(runs: &Runs, range: (i64, i64), wanted: &[(u64, usize)]) -> Vec<(usize, Range<usize>, bool)> {
+        let wanted_one = |id| wanted.iter().find(|entry| entry.0 == id).map(|entry| entry.1);
+        runs.ranges(range, wanted, wanted_one)
+    }
 
     proptest! {
         #[test]
@@ -184,11 +217,30 @@ mod tests {
                 row = rows.end;
                 if run[0].0 != 2 && run[0].1 <= range.1 && range.0 <= run[run.len() - 1].1 {
                     let is_whole = range.0 <= run[0].1 && run[run.len() - 1].1 <= range.1;
-                    wanted.push((run[0].0, rows, is_whole));
+                    wanted.push((usize::try_from(run[0].0).unwrap(), rows, is_whole));
                 }
             }
-            prop_assert_eq!(runs.ranges(range, |id| (id != 2).then_some(id)).collect::<Vec<_>>(), wanted);
+            prop_assert_eq!(ranges(&runs, range, &[(0, 0), (1, 1), (3, 3)]), wanted);
             prop_assert!(Runs::new(&blob, sorted.len() as u64 + 1).is_none());
+        }
+
+        /// Metrics come before ids in the order of rows, so that ids do not ascend.
+        #[test]
+        fn few_are_found_as_many_are(ids in proptest::collection::hash_set(0..500_u64, 70..200), few in proptest::collection::btree_set(0..500_u64, 0..3), range in (-90..90_i64, 0..90_i64)) {
+            let mut builder = RunsBuilder::default();
+            for id in &ids {
+                let times = (0..8).map(|ms| ms + i64::try_from(*id).unwrap() % 100);
+                let times: ArrayRef = Arc::new(TimestampMillisecondArray::from_iter_values(times));
+                let ids: ArrayRef = Arc::new(UInt64Array::from_value(*id, 8));
+                builder.add(&RecordBatch::try_from_iter([(columns::SERIES_ID, ids), (columns::TIME, times)]).unwrap());
+            }
+            let runs = Runs::new(&builder.finish().unwrap(), ids.len() as u64 * 8).unwrap();
+            let few: Vec<_> = few.into_iter().map(|id| (id, 1_000 - usize::try_from(id).unwrap())).collect();
+            let range = (range.0, range.0 + range.1);
+            let all: Vec<_> = (0..500).map(|id| (id, 1_000 - usize::try_from(id).unwrap())).collect();
+            let mut wanted = ranges(&runs, range, &all);
+            wanted.retain(|found| few.iter().any(|(_, place)| *place == found.0));
+            prop_assert_eq!(ranges(&runs, range, &few), wanted);
         }
 
         #[test]

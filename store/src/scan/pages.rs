@@ -140,7 +140,7 @@ impl Iterator for PageReader<'_> {
 pub(crate) fn known(segment: &Segment, wanted: &Wanted<'_>) -> Option<Rows> {
     let runs = index::runs(segment)?;
     let mut rows = Rows { runs: Vec::new(), n_whole: 0, n_file: runs.rows() };
-    for (place, run, is_whole) in runs.ranges(wanted.range_ms, |id| wanted.place(id)) {
+    for (place, run, is_whole) in runs.ranges(wanted.range_ms, &wanted.ids, |id| wanted.place(id)) {
         rows.n_whole += if is_whole { run.len() } else { 0 };
         rows.runs.push((place, run));
     }
