@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, Timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::config::Config;
@@ -112,25 +112,28 @@ impl Workers {
     ) -> Result<T, Error> {
         let stop = Arc::new(Stop::default());
         let _cancel = CancelOnDrop(stop.clone());
-        let slots = self.blocking_slots.clone();
-        let task = self.keeper.spawn(async move {
-            let deadline = Instant::now() + time;
-            let waited = tokio::time::timeout_at(deadline, slot(slots)).await;
-            let slot = waited.unwrap_or_else(|_| Err(timed_out(time)))?;
-            let told = stop.clone();
-            let blocking = tokio::task::spawn_blocking(move || {
-                let _slot = slot;
-                work(&told)
-            });
-            match tokio::time::timeout_at(deadline, blocking).await {
-                Ok(joined) => joined.unwrap_or_else(|error| Err(failed(&error))),
-                Err(_) => {
-                    stop.time_out();
-                    Err(timed_out(time))
-                }
-            }
+        let deadline = Instant::now() + time;
+        let waited = self.until(deadline, slot(self.blocking_slots.clone())).await;
+        let slot = waited.unwrap_or_else(|_| Err(timed_out(time)))?;
+        let told = stop.clone();
+        // From the caller to the thread and back: a short query is as long as the wakings in between.
+        let blocking = self.keeper.spawn_blocking(move || {
+            let _slot = slot;
+            work(&told)
         });
-        joined(AbortOnDropHandle::new(task)).await
+        match self.until(deadline, blocking).await {
+            Ok(joined) => joined.unwrap_or_else(|error| Err(failed(&error))),
+            Err(_) => {
+                stop.time_out();
+                Err(timed_out(time))
+            }
+        }
+    }
+
+    /// `work`, polled by the caller, with a deadline that the keeper keeps.
+    fn until<F: Future>(&self, deadline: Instant, work: F) -> Timeout<F> {
+        let _keeper = self.keeper.enter();
+        tokio::time::timeout_at(deadline, work)
     }
 }
 
