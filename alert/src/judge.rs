@@ -89,6 +89,10 @@ impl Turn {
             return Ok(Judged { found, absences, is_missing: false });
         }
         let probe = self.probe(source, at).await;
+        let clear = match extra.clear.as_ref().filter(|_| !vanished.is_empty()) {
+            Some(clear) => self.probe_condition(source, clear, at).await,
+            None => Ok(Probe::new()),
+        };
         let bad = extra.quality.is_some_and(|quality| match &probe {
             Ok(Some(probe)) => !is_good(probe, quality),
             Ok(None) => false,
@@ -101,10 +105,13 @@ impl Turn {
             vanished = vanished_all(before);
             absences.kept.clear();
         }
-        let is_gone = |labels: &Labels| match &probe {
-            Ok(Some(probe)) => !is_there(probe, &own(labels, rule)),
-            Ok(None) => false,
-            Err(_) => holds, // What cannot be asked is not known to have ended.
+        let is_gone = |labels: &Labels| match (&probe, &clear) {
+            (Ok(probe), Ok(clear)) => {
+                let own = own(labels, rule);
+                let lacks = |probe: &Probe| !is_there(probe, &own);
+                probe.as_ref().is_some_and(lacks) || lacks(clear)
+            }
+            _ => true, // What cannot be asked is not known to have ended.
         };
         absences.missing =
             vanished.into_iter().filter(|labels| (bad && holds) || is_gone(labels)).collect();

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use model::metric::Labels;
 use model::time::Timestamp;
-use query::promql::inputs::{Input, Inputs};
+use query::promql::inputs::{Carried, Input, Inputs};
 
 use crate::evaluate::Turn;
-use crate::rule::{Counting, Language, Quality};
+use crate::rule::{Condition, Counting, Language, Quality};
 use crate::source::{Answer, Evaluate};
 
 /// How far back series are sought at least, ms.
@@ -34,6 +34,8 @@ pub(crate) struct Selected {
     pub(crate) series: Vec<Probed>,
     /// Series that had samples within [`KNOWN_MS`], where the rule asks for a share of them.
     pub(crate) n_known: usize,
+    /// Which of their labels a result has as they are.
+    pub(crate) carried: Carried,
 }
 
 /// The series of each selector a result needs.
@@ -61,25 +63,44 @@ impl Turn {
         let answer = self.answer(source, (&"".into(), &language), at).await?;
         let rows = answer.into_rows()?.into_iter().filter(|row| row.value > 0.0);
         let probed = rows.map(|row| Probed { labels: row.labels, is_fresh: true, age_ms: 0 });
-        Ok(Some(vec![Selected { series: probed.collect(), n_known: 0 }]))
+        Ok(Some(vec![Selected { series: probed.collect(), ..Selected::default() }]))
     }
 
+    /// That of the rule, and of what must hold beside it.
     async fn probe_series(
         &self,
         source: &dyn Evaluate,
         at: Timestamp,
     ) -> Result<Option<Probe>, String> {
-        let expr = &self.group.rules[self.rule].expr;
-        let parsed = query::promql::parse(expr).map_err(|error| error.to_string())?;
-        let inputs = Inputs::of(&parsed);
-        if inputs.defines_absence || !inputs.selectors.iter().any(|input| input.is_needed) {
+        let rule = &self.group.rules[self.rule];
+        let inputs = needed(&rule.expr)?;
+        if inputs.is_empty() {
             return Ok(None);
         }
         let mut probe = Vec::new();
-        for input in inputs.selectors.iter().filter(|input| input.is_needed) {
+        for condition in &rule.extra.all {
+            probe.append(&mut self.probe_condition(source, condition, at).await?);
+        }
+        for input in &inputs {
             probe.push(self.probe_selector(source, input, at).await?);
         }
         Ok(Some(probe))
+    }
+
+    /// The series a further condition reads; none when it reads no metrics, or asks for absence.
+    pub(crate) async fn probe_condition(
+        &self,
+        source: &dyn Evaluate,
+        condition: &Condition,
+        at: Timestamp,
+    ) -> Result<Probe, String> {
+        let mut probe = Vec::new();
+        if condition.language == Language::PromQl {
+            for input in &needed(&condition.expr)? {
+                probe.push(self.probe_selector(source, input, at).await?);
+            }
+        }
+        Ok(probe)
     }
 
     async fn probe_selector(
@@ -96,7 +117,7 @@ impl Turn {
         else {
             return Err("a selector with a window yielded no series".to_owned());
         };
-        // A series that was ended by a marker is not here, however young its last sample.
+        // A series that was ended by a marker is not here, however young its last sample. Older ones only windows see.
         let text: Arc<str> = input.text.as_str().into();
         let present = self.answer(source, (&text, &Language::PromQl), at).await?.into_rows()?;
         let mut present: Vec<Labels> = present.into_iter().map(|row| row.labels).collect();
@@ -104,8 +125,9 @@ impl Turn {
         let interval_ms = i64::try_from(self.group.interval.as_millis()).unwrap_or(i64::MAX);
         let probed = series.into_iter().map(|(labels, times)| {
             let age_ms = times.last().map_or(i64::MAX, |newest| at.ms().saturating_sub(*newest));
-            let is_fresh = present.binary_search(&labels).is_ok()
-                && is_fresh(&times, (age_ms, input.range_ms), interval_ms);
+            let is_seen = present.binary_search(&labels).is_ok()
+                || (REACH_MS <= age_ms && age_ms < input.range_ms);
+            let is_fresh = is_seen && is_fresh(&times, (age_ms, input.range_ms), interval_ms);
             Probed { labels, is_fresh, age_ms }
         });
         let series: Vec<Probed> = probed.collect();
@@ -116,8 +138,16 @@ impl Turn {
             let known = self.answer(source, (&known, &Language::PromQl), at).await?;
             n_known = known.into_rows()?.len();
         }
-        Ok(Selected { series, n_known })
+        Ok(Selected { series, n_known, carried: input.carried.clone() })
     }
+}
+
+/// The selectors that a result of the expression needs; none when it asks for absence.
+fn needed(expr: &str) -> Result<Vec<Input>, String> {
+    let parsed = query::promql::parse(expr).map_err(|error| error.to_string())?;
+    let inputs = Inputs::of(&parsed);
+    let needed = inputs.selectors.into_iter().filter(|input| input.is_needed);
+    Ok(if inputs.defines_absence { Vec::new() } else { needed.collect() })
 }
 
 /// Whether a newest sample of this age is what one expects of a series with these times, and a window of this length,
@@ -134,16 +164,23 @@ fn is_fresh(times: &[i64], (age_ms, range_ms): (i64, i64), interval_ms: i64) -> 
 
 /// Whether the labels both have are the same; names of metrics aside.
 pub(crate) fn agree(a: &Labels, b: &Labels) -> bool {
+    agree_on(a, b, |_| true)
+}
+
+fn agree_on(a: &Labels, b: &Labels, counts: impl Fn(&str) -> bool) -> bool {
     let differs = |(name, value): (&str, &str)| {
-        name != "__name__" && b.value(name).is_some_and(|other| other != value)
+        name != "__name__" && b.value(name).is_some_and(|other| other != value) && counts(name)
     };
     !a.iter().any(differs)
 }
 
-/// Whether every selector has a fresh series that agrees with `labels`.
+/// Whether every selector has a fresh series of which a result with `labels` may be.
 pub(crate) fn is_there(probe: &Probe, labels: &Labels) -> bool {
-    let fresh = |series: &Probed| series.is_fresh && agree(labels, &series.labels);
-    probe.iter().all(|selector| selector.series.iter().any(fresh))
+    probe.iter().all(|selector| {
+        let carried = |name: &str| selector.carried.has(name);
+        let is_its = |series: &Probed| agree_on(labels, &series.labels, carried);
+        selector.series.iter().any(|series| series.is_fresh && is_its(series))
+    })
 }
 
 /// Whether the data is as a rule asks for.
@@ -195,7 +232,7 @@ mod tests {
     fn quality_asks_for_age_and_share() {
         let probed = |is_fresh, age_ms| Probed { labels: Labels::default(), is_fresh, age_ms };
         let series = vec![probed(true, 1_000), probed(false, 90_000)];
-        let probe = vec![Selected { series, n_known: 2 }];
+        let probe = vec![Selected { series, n_known: 2, ..Selected::default() }];
         let quality = |seconds: Option<u64>, reporting_min| Quality {
             staleness_max: seconds.map(std::time::Duration::from_secs),
             reporting_min,

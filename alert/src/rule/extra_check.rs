@@ -53,7 +53,7 @@ impl Checker<'_> {
             none: self.conditions(body.none.as_deref()),
             hold_max: self.duration(body.hold_max.as_ref()).unwrap_or(HOLD_MAX),
             clear_for: self.duration(body.clear_for.as_ref()).unwrap_or_default(),
-            no_data: self.no_data(body.no_data.as_ref()),
+            no_data: self.no_data(body.no_data.as_ref(), body.quality.is_some()),
             quality: body.quality.as_ref().map(|quality| self.quality(quality)),
             clear: None,
         };
@@ -197,9 +197,18 @@ impl Checker<'_> {
         number
     }
 
-    fn no_data(&mut self, written: Option<&Scalar>) -> NoData {
-        let Some(written) = written else { return NoData::Ignore };
+    /// An answer of too little quality does not count, whatever is not written.
+    fn no_data(&mut self, written: Option<&Scalar>, has_quality: bool) -> NoData {
+        let Some(written) = written else {
+            return if has_quality { NoData::Hold } else { NoData::Ignore };
+        };
         match written.value.as_str() {
+            "ignore" if has_quality => {
+                let text = "no_data: ignore and quality contradict each other".to_owned();
+                let remedy = "write hold or alert, or leave quality out";
+                self.refuse(position_of(written.referenced), text, remedy);
+                NoData::Ignore
+            }
             "ignore" => NoData::Ignore,
             "hold" => NoData::Hold,
             "alert" => NoData::Alert,
