@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use model::id::{SeriesId, TenantId};
-use model::time::Clock;
+use model::time::{Clock, Timestamp};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
@@ -62,27 +62,18 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
     let now = seams.clock.now();
     let catalogue = Catalogue::open(&dir, now).await?;
     let objects = DurableLocal::new(&dir, Arc::clone(&seams.disk));
-    remove_pending(&catalogue, &objects).await?;
-    let files = catalogue.files().await?;
-    let mut segments: Vec<Arc<Segment>> = files
-        .into_iter()
-        .filter(|file| file.end_snapshot.is_none())
-        .map(|file| Arc::new(Segment::new(file, &dir)))
-        .collect();
-    let checkpoint = catalogue.begin_epoch(SHARD).await?;
     let memory = Memory::new(config.memory_limit.bytes());
     index::set_cache_limit(memory.size(Share::Cache));
     let registry = Arc::new(Registry::new(config.series_max, registry_bytes_max(&memory)));
-    let (known, listed) = (Arc::clone(&registry), segments.clone());
-    let quarantine = dir.join(QUARANTINE);
-    known.tick(now);
-    let missing = blocking(move || load_registry(&known, &listed, &quarantine, today(now))).await?;
-    segments.retain(|segment| !missing.contains(&segment.id()));
-    let n_quarantined = segments.iter().filter(|segment| segment.data.is_quarantined).count();
-    let n_quarantined = (missing.len() + n_quarantined) as u64;
-    let counters = Counters { quarantined: n_quarantined.into(), ..Counters::default() };
+    registry.tick(now);
+    let found = match find(&catalogue, &objects, &registry, (&dir, now)).await {
+        Ok(found) => found,
+        Err(error) => return Err(given_up(catalogue, error).await),
+    };
+    let counters = Counters { quarantined: found.n_quarantined.into(), ..Counters::default() };
+    let checkpoint = found.checkpoint;
     let core = Arc::new(Core {
-        live: Arc::new(Live::new(Arc::clone(&registry), segments, checkpoint.watermark)),
+        live: Arc::new(Live::new(Arc::clone(&registry), found.segments, checkpoint.watermark)),
         memory,
         clock: Arc::clone(&seams.clock),
         disk: Arc::clone(&seams.disk),
@@ -104,19 +95,73 @@ pub(crate) async fn open(config: Config, seams: Seams) -> Result<Arc<Core>, Erro
         past: Arc::default(),
         leaving: std::sync::Mutex::default(),
     });
+    match begin(&core, &seams, wal_dir, checkpoint).await {
+        Ok(()) => Ok(core),
+        Err(error) => match Arc::into_inner(core) {
+            Some(core) => Err(given_up(core.catalogue, error).await),
+            None => Err(error),
+        },
+    }
+}
+
+/// What the catalogue tells of a directory.
+struct Found {
+    segments: Vec<Arc<Segment>>,
+    n_quarantined: u64,
+    checkpoint: Checkpoint,
+}
+
+/// Cleans up, reads which segments there are, and begins an epoch.
+async fn find(
+    catalogue: &Catalogue,
+    objects: &DurableLocal,
+    registry: &Arc<Registry>,
+    (dir, now): (&Path, Timestamp),
+) -> Result<Found, Error> {
+    remove_pending(catalogue, objects).await?;
+    let files = catalogue.files().await?;
+    let mut segments: Vec<Arc<Segment>> = files
+        .into_iter()
+        .filter(|file| file.end_snapshot.is_none())
+        .map(|file| Arc::new(Segment::new(file, dir)))
+        .collect();
+    let checkpoint = catalogue.begin_epoch(SHARD).await?;
+    let (known, listed) = (Arc::clone(registry), segments.clone());
+    let quarantine = dir.join(QUARANTINE);
+    let missing = blocking(move || load_registry(&known, &listed, &quarantine, today(now))).await?;
+    segments.retain(|segment| !missing.contains(&segment.id()));
+    let n_quarantined = segments.iter().filter(|segment| segment.data.is_quarantined).count();
+    Ok(Found { n_quarantined: (missing.len() + n_quarantined) as u64, segments, checkpoint })
+}
+
+/// Replays the log; it takes batches afterwards.
+async fn begin(
+    core: &Arc<Core>,
+    seams: &Seams,
+    wal_dir: PathBuf,
+    checkpoint: Checkpoint,
+) -> Result<(), Error> {
     let pending =
         core.catalogue.markers().await?.into_iter().filter(|record| record.done.is_none());
     let pending: Vec<_> = pending.collect();
-    let task = Arc::clone(&core);
+    let task = Arc::clone(core);
     let markers = blocking(move || {
         pending.into_iter().map(|record| Marker::new(record, &task).map(Arc::new)).collect()
     })
     .await?;
     core.live.change_markers(|known| *known = markers);
     let deliveries = core.catalogue.deliveries().await?;
-    let replayed = replay(&core, &wal_dir, checkpoint, deliveries).await?;
-    start_wal(&core, &seams, wal_dir, checkpoint.epoch, replayed)?;
-    Ok(core)
+    let replayed = replay(core, &wal_dir, checkpoint, deliveries).await?;
+    start_wal(core, seams, wal_dir, checkpoint.epoch, replayed)
+}
+
+/// The error, once the catalogue is closed: dropped, it would be closed by its own thread, with its files still changing while
+/// somebody else looks at them.
+async fn given_up(catalogue: Catalogue, error: Error) -> Error {
+    if let Err(other) = catalogue.close().await {
+        tracing::warn!(%other, "the catalogue could not be closed");
+    }
+    error
 }
 
 /// Three quarters of the head's share: the rest stays for rows, which a flush can free.

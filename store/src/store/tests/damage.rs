@@ -348,6 +348,8 @@ async fn a_log_that_does_not_reach_back_is_refused() {
     fs::remove_file(&files[0]).unwrap();
     let error = Store::open_with(bench.config(), bench.seams()).await.map(|_| ()).unwrap_err();
     assert!(matches!(error, Error::WalGap { .. }), "{error}");
+    let written_ahead = bench.dir.path().join("catalogue.sqlite-wal");
+    assert!(!written_ahead.exists(), "the catalogue is closed by then, not some time later");
 }
 
 #[tokio::test]
