@@ -243,7 +243,8 @@ mod tests {
             let found = inputs(text).selectors;
             let told = |n: usize| {
                 let labels = ["a", "b", "c"].into_iter();
-                let carried = labels.filter(|label| found.get(n).is_some_and(|i| i.carried.has(label)));
+                let carried =
+                    labels.filter(|label| found.get(n).is_some_and(|i| i.carried.has(label)));
                 carried.collect::<Vec<_>>().join(" ")
             };
             assert_eq!([told(0), told(1)], carried, "{text}");

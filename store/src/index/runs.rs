@@ -187,7 +187,11 @@ mod tests {
     use super::*;
 
     /// What `runs` say of the series wanted.
-    fn ranges(runs: &Runs, range: (i64, i64), wanted: &[(u64, usize)]) -> Vec<(usize, Range<usize>, bool)> {
+    fn ranges(
+        runs: &Runs,
+        range: (i64, i64),
+        wanted: &[(u64, usize)],
+    ) -> Vec<(usize, Range<usize>, bool)> {
         let wanted_one = |id| wanted.iter().find(|entry| entry.0 == id).map(|entry| entry.1);
         runs.ranges(range, wanted, wanted_one)
     }
