@@ -19,13 +19,13 @@ pub struct Told {
     pub firing: Vec<u128>,
     /// Alerts told as resolved, sorted.
     pub resolved: Vec<u128>,
-    /// Alerts told as firing that still fire but were muted since, and so left out, sorted: that they are resolved is
-    /// still to be told.
+    /// Alerts that the receiver takes or may take for firing ones, sorted: muted since, or in a message whose arrival is
+    /// not known. That they are resolved is still to be told.
     pub owed: Vec<u128>,
 }
 
 impl Told {
-    /// Whether the receiver takes this alert for a firing one, or did before it was muted.
+    /// Whether the receiver takes or may take this alert for a firing one.
     pub(crate) fn knows(&self, id: u128) -> bool {
         self.firing.binary_search(&id).is_ok() || self.owed.binary_search(&id).is_ok()
     }

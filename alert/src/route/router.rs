@@ -124,6 +124,8 @@ pub struct Ticket {
     key: LogKey,
     present: Present,
     seq: u64,
+    /// Firing alerts the receiver did not know of before.
+    news: Vec<u128>,
 }
 
 /// Figures since the start.
@@ -528,10 +530,15 @@ impl Router {
             alerts.retain(|shown| !shown.resolved);
         }
         let idempotency = idempotency(&key, seq, &present);
-        let ticket = Ticket { group: id.clone(), key, present, seq };
+        let news = present.firing.iter().filter(|id| !told.is_some_and(|told| told.knows(**id)));
+        let news: Vec<u128> = news.copied().collect();
+        let ticket = Ticket { group: id.clone(), key, present, seq, news };
         if alerts.is_empty() {
             self.tell(ticket, now);
             return None;
+        }
+        if integration.send_resolved {
+            self.owe(&ticket, now);
         }
         alerts.sort_by_key(order);
         let interval = nanoseconds(route.group_interval).max(FLUSH_MIN_NS);
@@ -551,20 +558,45 @@ impl Router {
         })
     }
 
+    /// Notes before a message leaves whom it makes known: should a crash keep us from learning that it arrived, the end
+    /// of these alerts is told all the same.
+    fn owe(&mut self, ticket: &Ticket, now: Timestamp) {
+        if ticket.news.is_empty() {
+            return;
+        }
+        let mut told = self.log.get(&ticket.key).cloned().unwrap_or_default();
+        told.expires_at = told.expires_at.max(self.kept_until(ticket, now));
+        told.owed.extend(&ticket.news);
+        told.owed.sort_unstable();
+        self.note(ticket.key.clone(), told);
+    }
+
+    /// Takes back what [`Router::owe`] noted: the message did not arrive.
+    fn disown(&mut self, ticket: &Ticket) {
+        let Some(mut told) = self.log.get(&ticket.key).cloned() else { return };
+        let noted = told.owed.len();
+        told.owed.retain(|id| ticket.news.binary_search(id).is_err());
+        if told.owed.len() < noted {
+            self.note(ticket.key.clone(), told);
+        }
+    }
+
     /// Notes what a receiver was told.
     fn tell(&mut self, ticket: Ticket, now: Timestamp) {
-        let Ticket { group, key, present, seq } = ticket;
-        let kept = nanoseconds(self.config.routes[group.0].repeat_interval).saturating_mul(2);
-        let told = Told {
-            seq,
-            at: now,
-            expires_at: Timestamp(now.0.saturating_add(kept)),
-            firing: present.firing,
-            resolved: present.resolved,
-            owed: present.owed,
-        };
+        let expires_at = self.kept_until(&ticket, now);
+        let Ticket { key, present, seq, .. } = ticket;
+        let Present { firing, resolved, owed } = present;
+        self.note(key, Told { seq, at: now, expires_at, firing, resolved, owed });
+    }
+
+    fn note(&mut self, key: LogKey, told: Told) {
         self.records.push(Record::Told { key: key.clone(), told: told.clone() });
         self.log.insert(key, told);
+    }
+
+    fn kept_until(&self, ticket: &Ticket, now: Timestamp) -> Timestamp {
+        let repeat = nanoseconds(self.config.routes[ticket.group.0].repeat_interval);
+        Timestamp(now.0.saturating_add(repeat.saturating_mul(2)))
     }
 
     /// Takes the outcome of a delivery.
@@ -572,6 +604,8 @@ impl Router {
         let id = ticket.group.clone();
         if ok {
             self.tell(ticket, now);
+        } else {
+            self.disown(&ticket);
         }
         let Some(flight) = self.groups.get_mut(&id).and_then(|group| group.flight.as_mut()) else {
             return;

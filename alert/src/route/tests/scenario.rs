@@ -181,6 +181,37 @@ fn what_ends_before_the_first_message_is_not_told() {
 }
 
 #[test]
+fn the_end_of_what_may_have_been_told_before_a_crash_is_told() {
+    let mut world = World::new(PLAIN);
+    world.held = Some(Vec::new());
+    world.fire("alertname=A cluster=x");
+    world.until(10);
+    assert_eq!(
+        world.held.take().map(|held| held.len()),
+        Some(1),
+        "it arrives, nobody learns of it"
+    );
+    world.restart();
+    world.resolve("alertname=A cluster=x");
+    world.until(3_600);
+    assert_eq!(world.told(), ["20 team /A"]);
+    assert!(world.router.alerts.is_empty());
+}
+
+#[test]
+fn the_end_of_what_was_refused_is_not_told() {
+    let mut world = World::new(PLAIN);
+    world.down = true;
+    world.fire("alertname=A cluster=x");
+    world.until(15);
+    world.resolve("alertname=A cluster=x");
+    world.restart();
+    world.down = false;
+    world.until(3_600);
+    assert_eq!(world.told(), Vec::<String>::new());
+}
+
+#[test]
 fn an_old_alert_is_told_at_once() {
     let mut world = World::new(PLAIN);
     world.until(100);
