@@ -15,7 +15,7 @@ const DEMO: &[Package] = &[
     Package { name: "postgresql", program: "/usr/lib/postgresql" },
     Package { name: "redis-server", program: "redis-server" },
 ];
-/// What the tests start besides the demo: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool and amtool.
+/// What the tests start besides the demo: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool, amtool and an exporter.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -29,6 +29,7 @@ const TEST: &[Package] = &[
     },
     Package { name: "prometheus", program: "prometheus" },
     Package { name: "prometheus-alertmanager", program: "amtool" },
+    Package { name: "prometheus-node-exporter", program: "prometheus-node-exporter" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[
