@@ -98,10 +98,11 @@ impl Evaluator<'_> {
     }
 }
 
-/// Both factors of the smoothing lie between 0 and 1, exclusive.
+/// Factors of the smoothing lie between 0 and 1, exclusive.
 fn check_factors(factors: &[f64]) -> Result<(), EvalError> {
     for (value, (name, short)) in factors.iter().zip([("smoothing", "sf"), ("trend", "tf")]) {
-        if !(*value > 0.0 && *value < 1.0) {
+        // No number is no error: it makes the answer none.
+        if *value <= 0.0 || *value >= 1.0 {
             let text = format!("invalid {name} factor. Expected: 0 < {short} < 1, got: {value:.6}");
             return Err(execution(text));
         }

@@ -313,29 +313,52 @@ fn histogram_rise(
         (&[][..], 0)
     };
     notes.overlaps(overlaps);
-    note_hints(h, notes, kin);
+    let gauge = |h: &Histogram| h.reset_hint == ResetHint::Gauge;
+    if kin.counter && (gauge(first) || gauge(last)) {
+        notes.not_counter();
+    }
     let second = window.histograms.start + 1;
     // What precedes a reset at the second sample need not even fit.
     let skip_first = from_zero || breaks.first() == Some(&second);
-    let relevant = if kin.counter { &h[usize::from(skip_first && h.len() > 1)..] } else { &h[..1] };
-    if relevant.iter().any(|h| h.is_custom() != last.is_custom()) {
+    let base = if skip_first { h.get(1).unwrap_or(first) } else { first };
+    if base.is_custom() != last.is_custom() {
         notes.mixed_schemas();
         return None;
     }
+    let mut schema = base.schema.min(last.schema);
+    let between = if kin.counter { h.get(1..h.len() - 1).unwrap_or_default() } else { &[] };
+    for h in between {
+        if gauge(h) {
+            notes.not_counter();
+        }
+        if h.is_custom() != last.is_custom() {
+            notes.mixed_schemas();
+            return None;
+        }
+        schema = schema.min(h.schema);
+    }
     let mut result = Histogram::clone(last);
-    let schema = relevant.iter().map(|h| h.schema).min().unwrap_or(last.schema);
     result.reduce_to(schema);
     if !skip_first {
-        let joined = result.sub(first).ok()?;
+        let Ok(joined) = result.sub(first) else {
+            notes.mixed_schemas();
+            return None;
+        };
         if joined.bounds_reconciled {
             notes.reconciled("subtraction");
         }
     }
     for at in breaks.iter().filter(|at| **at != second || from_zero) {
-        let joined = result.add(&window.track.h[at - 1]).ok()?;
+        let Ok(joined) = result.add(&window.track.h[at - 1]) else {
+            notes.mixed_schemas();
+            return None;
+        };
         if joined.bounds_reconciled {
             notes.reconciled("addition");
         }
+    }
+    if !kin.counter && !(gauge(first) && gauge(last)) {
+        notes.not_gauge();
     }
     result.reset_hint = ResetHint::Gauge;
     result.compact();
