@@ -1,5 +1,6 @@
 //! Calls: which function runs where, and the scalar ones.
 
+use std::collections::BTreeMap;
 use std::f64::consts::PI;
 use std::sync::Arc;
 
@@ -207,19 +208,28 @@ fn absent_column(arg: &Expr, columns: &[Column], grid: Grid) -> Vec<Column> {
     if column.is_empty() { Vec::new() } else { vec![column] }
 }
 
-/// The labels that the selector fixes by `=`, each named once.
+/// The labels that the selector fixes by `=`.
 fn absent_labels(arg: &Expr) -> Labels {
     let matchers: &[LabelMatcher] = match arg.bare() {
         Expr::Vector(selector) => &selector.matchers,
         Expr::Matrix(matrix) => &matrix.selector.matchers,
         _ => &[],
     };
-    let fixed = matchers.iter().filter(|matcher| {
-        matcher.name.as_ref() != "__name__"
-            && matcher.op == MatchOp::Equal
-            && matchers.iter().filter(|other| other.name == matcher.name).count() == 1
-    });
-    Labels::from_texts(fixed.map(|matcher| (matcher.name.as_ref(), matcher.value.as_ref())))
+    let mut fixed: BTreeMap<&str, Option<&str>> = BTreeMap::new();
+    for matcher in matchers.iter().filter(|matcher| matcher.name.as_ref() != "__name__") {
+        let name = matcher.name.as_ref();
+        match fixed.get(name) {
+            // Only the first `=` counts, and only when no matcher of the label follows.
+            None if matcher.op == MatchOp::Equal => {
+                fixed.insert(name, Some(matcher.value.as_ref()));
+            }
+            None => {}
+            Some(_) => {
+                fixed.insert(name, None);
+            }
+        }
+    }
+    Labels::from_texts(fixed.into_iter().filter_map(|(name, value)| Some((name, value?))))
 }
 
 /// An operator between two numbers; comparisons give 0 or 1.

@@ -135,35 +135,43 @@ pub(super) fn nan_last(a: f64, b: f64) -> Ordering {
     a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
-/// Text order in which runs of digits compare as numbers.
-fn natural(a: &str, b: &str) -> Ordering {
-    let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
-    loop {
-        let (Some(x), Some(y)) = (a.first(), b.first()) else {
-            return a.len().cmp(&b.len());
-        };
-        let (order, taken_a, taken_b) = if x.is_ascii_digit() && y.is_ascii_digit() {
-            let (run_a, run_b) = (digits(a), digits(b));
-            let (num_a, num_b) = (trim_zeros(&a[..run_a]), trim_zeros(&b[..run_b]));
-            (num_a.len().cmp(&num_b.len()).then(num_a.cmp(num_b)), run_a, run_b)
-        } else {
-            (x.cmp(y), 1, 1)
+/// Order of texts cut into runs of digits, which compare as numbers, and runs of anything else.
+fn natural(mut a: &str, mut b: &str) -> Ordering {
+    while !a.is_empty() && !b.is_empty() {
+        let (run_a, run_b) = (run(a), run(b));
+        let order = match (run_a.is_number(), run_b.is_number()) {
+            (true, true) => {
+                let (x, y) =
+                    (run_a.text.trim_start_matches('0'), run_b.text.trim_start_matches('0'));
+                x.len().cmp(&y.len()).then(x.cmp(y))
+            }
+            _ => run_a.text.cmp(run_b.text),
         };
         if order.is_ne() {
             return order;
         }
-        a = &a[taken_a..];
-        b = &b[taken_b..];
+        (a, b) = (run_a.rest, run_b.rest);
+    }
+    a.len().cmp(&b.len())
+}
+
+/// The first run of digits or of anything else, and what follows.
+struct Run<'a> {
+    text: &'a str,
+    rest: &'a str,
+}
+
+impl Run<'_> {
+    fn is_number(&self) -> bool {
+        self.text.starts_with(|c: char| c.is_ascii_digit())
     }
 }
 
-fn digits(text: &[u8]) -> usize {
-    text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len())
-}
-
-fn trim_zeros(digits: &[u8]) -> &[u8] {
-    let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-    &digits[zeros..]
+fn run(text: &str) -> Run<'_> {
+    let begins = text.starts_with(|c: char| c.is_ascii_digit());
+    let end = text.find(|c: char| c.is_ascii_digit() != begins).unwrap_or(text.len());
+    let (text, rest) = text.split_at(end);
+    Run { text, rest }
 }
 
 /// The smaller; NaN when either is.

@@ -183,10 +183,7 @@ impl Evaluator<'_> {
                     evaluator.quantile_cell(values[step], subject, shape, (arg.place(), t_ms))
                 });
             if several {
-                let text = open_metrics(values.first().copied().unwrap_or(f64::NAN));
-                for column in &mut found {
-                    column.labels = column.labels.with(&string(&call.args[1]), &text);
-                }
+                found = labelled(found, &string(&call.args[1]), &values);
             }
             out.append(&mut found);
         }
@@ -264,4 +261,29 @@ impl Evaluator<'_> {
         });
         self.merged(out)
     }
+}
+
+/// Columns with the number of their step as a label: one for each number, where it changes from step to step.
+fn labelled(found: Vec<Column>, label: &str, values: &[f64]) -> Vec<Column> {
+    let mut numbers: Vec<u64> = values.iter().map(|value| value.to_bits()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    let mut out = Vec::with_capacity(found.len() * numbers.len());
+    for bits in numbers {
+        let text = open_metrics(f64::from_bits(bits));
+        for column in &found {
+            let cells = column.cells.iter().zip(values);
+            let cells = cells.map(|(cell, value)| match value.to_bits() == bits {
+                true => cell.clone(),
+                false => Cell::None,
+            });
+            let cells = cells.collect();
+            let labels = column.labels.with(label, &text);
+            let column = Column { labels, drop_name: column.drop_name, cells };
+            if !column.is_empty() {
+                out.push(column);
+            }
+        }
+    }
+    out
 }
