@@ -357,7 +357,8 @@ fn histogram_rise(
             notes.reconciled("addition");
         }
     }
-    if !kin.counter && !(gauge(first) && gauge(last)) {
+    let are_gauges = gauge(first) && gauge(last);
+    if !(kin.counter || are_gauges) {
         notes.not_gauge();
     }
     result.reset_hint = ResetHint::Gauge;
