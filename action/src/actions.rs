@@ -182,7 +182,9 @@ impl Actions {
             }
             (AlertState::Firing, None) => Deed::Opened(incident),
             (AlertState::Resolved, Some(known)) if known.resolved_ns.is_none() => {
-                Deed::Resolved { incident: known.id, at_ns: self.now() }
+                let is_shown = transition.cause == Cause::Condition;
+                let unknown = (!is_shown).then(|| transition.cause.word().to_owned());
+                Deed::Resolved { incident: known.id, at_ns: self.now(), unknown }
             }
             _ => return Ok(()),
         };
@@ -557,6 +559,7 @@ fn incident_of(transition: &Transition) -> Incident {
         annotations: map(&transition.annotations),
         opened_ns: transition.at.0,
         resolved_ns: None,
+        unknown: None,
         acknowledged_by: None,
     }
 }

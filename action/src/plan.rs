@@ -32,6 +32,9 @@ pub struct Incident {
     pub opened_ns: i64,
     /// When it was resolved.
     pub resolved_ns: Option<i64>,
+    /// Why the alert ended, where the data did not show that its condition holds no longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
     /// Who has taken note of it.
     pub acknowledged_by: Option<String>,
 }
@@ -370,7 +373,12 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
         revert.ramp_gate = revert.ramp_gate.map(|gate| fill_in(&gate).unwrap_or_default());
         revert
     });
-    let verdicts = guard::verdicts(runbook, incident, &member, &seen);
+    // Before the effect, or nobody could tell afterwards whether it helped.
+    let texts =
+        [verify_text(runbook), runbook.revert.as_ref().and_then(|r| r.ramp_gate.as_deref())];
+    let unfilled = texts.into_iter().flatten().find_map(|text| fill_in(text).err());
+    let named = member.clone().and_then(|name| unfilled.map_or(Ok(name), Err));
+    let verdicts = guard::verdicts(runbook, incident, &named, &seen);
     let (decision, decided_by) = conclude(&verdicts, effective(runbook, &seen));
     let mut plan = Plan {
         id: String::new(),
@@ -401,6 +409,10 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
     }
     plan.id = hash_of(&plan)[..32].to_owned();
     plan
+}
+
+fn verify_text(runbook: &Runbook) -> Option<&str> {
+    runbook.verify.as_ref().map(|verify| verify.success.as_str())
 }
 
 /// What at most one run has: incident, target and runbook.

@@ -29,6 +29,9 @@ pub(crate) enum Deed {
     Resolved {
         incident: String,
         at_ns: i64,
+        /// Why, where that is not that the condition holds no longer.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        unknown: Option<String>,
     },
     Acknowledged {
         incident: String,
@@ -128,11 +131,12 @@ impl Register {
         match deed {
             Deed::Started { epoch } => self.epoch = self.epoch.max(epoch),
             Deed::Opened(incident) => self.open(incident),
-            Deed::Resolved { incident, at_ns } => {
+            Deed::Resolved { incident, at_ns, unknown } => {
                 if let Some(found) = self.incidents.get_mut(&incident)
                     && found.resolved_ns.is_none()
                 {
                     found.resolved_ns = Some(at_ns);
+                    found.unknown = unknown;
                     self.closed.push_back(incident);
                 }
                 self.forget();
@@ -276,6 +280,18 @@ impl Register {
     /// Incidents that are not over.
     pub(crate) fn open_incidents(&self) -> impl Iterator<Item = &Incident> {
         self.incidents.values().filter(|incident| incident.resolved_ns.is_none())
+    }
+
+    /// Whether the data showed that what `incident` began with is over: at its end, or at that of a later one of the
+    /// same alert. An alert whose data is missing or whose rule is gone ends as well, and shows nothing.
+    pub(crate) fn is_recovered(&self, incident: &str) -> bool {
+        let Some(first) = self.incidents.get(incident) else { return false };
+        let same = |other: &&Incident| {
+            (&other.group, &other.labels) == (&first.group, &first.labels)
+                && other.opened_ns >= first.opened_ns
+        };
+        let mut ends = self.incidents.values().filter(same);
+        ends.any(|other| other.resolved_ns.is_some() && other.unknown.is_none())
     }
 
     /// Deeds from which [`Register::apply`] makes this register again.

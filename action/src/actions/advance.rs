@@ -370,7 +370,9 @@ impl Actions {
         let question = Question { query: verify.success.clone(), max_staleness };
         let judged = self.world.judge(question).await;
         let inputs = Ok(judged.inputs.clone());
-        let is_fresh = guard::quality(&run.plan.quality, &inputs).0 == Outcome::Allow;
+        // What was measured before the effect says nothing about it.
+        let is_later = judged.inputs.iter().all(|input| input.newest_ns >= Some(run.since_ns));
+        let is_fresh = is_later && guard::quality(&run.plan.quality, &inputs).0 == Outcome::Allow;
         let holds = judged.holds.filter(|_| is_fresh);
         let since = {
             let mut live = self.live();
@@ -399,8 +401,13 @@ impl Actions {
     async fn hold(&self, run: &Run) -> Stepped {
         let ends = run.plan.revert.as_ref().is_none_or(|r| r.when == RevertWhen::Resolved);
         let is_over = run.expires_ns().is_none_or(|at| self.now() >= at);
-        if run.revert_asked.is_some() || is_over || (ends && self.is_resolved(run)) {
+        let is_recovered = self.look(|register| register.is_recovered(&run.plan.incident));
+        if run.revert_asked.is_some() || is_over || (ends && is_recovered) {
             return self.begin_revert(run).await;
+        }
+        if ends && self.is_resolved(run) {
+            let why = "the alert ended without a sign that all is well, what is held stays until its time is over";
+            self.escalate(&run.id, why).await;
         }
         let member = match self.read(run).await {
             Ok(member) => member,

@@ -158,6 +158,8 @@ struct Script {
     holds: Mutex<Option<bool>>,
     /// Whether series are fresh.
     stale: Mutex<bool>,
+    /// Whether nothing was measured since long ago.
+    old: Mutex<bool>,
     muted: Mutex<Vec<String>>,
     called: Mutex<Vec<Transition>>,
 }
@@ -165,7 +167,8 @@ struct Script {
 impl Script {
     fn inputs_now(&self) -> Vec<Input> {
         let fresh = if *self.stale.lock().unwrap() { 0 } else { 3 };
-        vec![Input { selector: "up".to_owned(), series: 3, fresh, newest_ns: Some(1) }]
+        let newest_ns = Some(if *self.old.lock().unwrap() { 1 } else { i64::MAX });
+        vec![Input { selector: "up".to_owned(), series: 3, fresh, newest_ns }]
     }
 }
 

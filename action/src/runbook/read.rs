@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Runbook, Target, hash_of};
 use crate::address::Allowed;
+use crate::duration;
 use crate::plan::Wish;
 use crate::receiver::Condition;
 use crate::target;
@@ -153,6 +154,12 @@ fn check_runbook(
         Wish::of(step, target.driver).map_err(|problem| format!("step {}: {problem}", step.id))?;
     }
     let approval = &runbook.approval;
+    if let Some(verify) = runbook.verify.as_ref().filter(|verify| verify.hold > verify.within) {
+        let (hold, within) = (duration::text(verify.hold), duration::text(verify.within));
+        return Err(format!(
+            "verify: `for` ({hold}) is longer than `within` ({within}), it could never hold"
+        ));
+    }
     match (&runbook.verify, &runbook.revert, runbook.irreversible) {
         (Some(_), Some(_), false) => {}
         (_, _, true) if approval.need >= 2 => {}

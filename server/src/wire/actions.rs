@@ -146,6 +146,10 @@ impl Seen {
         }
         match self.ask(&read.judging).await {
             Ok(rows) if rows.is_empty() => (None, format!("nothing to compare with: {observed}")),
+            Ok(rows) if rows.len() < left.len() => {
+                let (n, all) = (left.len() - rows.len(), left.len());
+                (None, format!("nothing to compare {n} of {all} with: {observed}"))
+            }
             Ok(rows) => (Some(rows.iter().all(|(_, value)| *value > 0.5)), observed),
             Err(error) => (None, error),
         }

@@ -34,6 +34,7 @@ fn incident(labels: &[(&str, &str)]) -> Incident {
         annotations: std::collections::BTreeMap::new(),
         opened_ns: 0,
         resolved_ns: None,
+        unknown: None,
         acknowledged_by: None,
     }
 }
@@ -266,6 +267,7 @@ fn what_is_wrong_in_a_file_is_told() {
         ("  revert: {ttl: 1h}", "", "verify and revert are missing"),
         ("  revert: {ttl: 1h}", "  irreversible: true", "need: 2"),
         ("ttl: 1h", "ttl: 0s", "ttl is 0"),
+        ("for: 2s, within: 10s", "for: 20s, within: 10s", "longer than `within`"),
         ("ttl: 1h", "ttl: 1h, ramp: [50%, 10%]", "ramp rises"),
         ("errors{member=\"{{ member }}\"} < 1", "sum(errors < 1", "unclosed"),
         ("{{ member }}", "{{ sibling }}", "none of member"),

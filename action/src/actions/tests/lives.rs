@@ -26,6 +26,47 @@ async fn what_helps_is_held_until_the_alert_ends() {
 }
 
 #[tokio::test]
+async fn an_alert_that_ends_unseen_gives_nothing_back() {
+    for cause in [Cause::NoData, Cause::Error, Cause::RuleRemoved] {
+        let bench = Bench::new(BOOK);
+        let running = fire(&bench).await;
+        running.tell(Transition { cause, ..bench.alert("m2", AlertState::Resolved, 7) }).await;
+        running.ticks(&bench, LOOKS).await;
+        assert_eq!((running.run().state, &*bench.machine.value("m2")), (State::Holding, "bumped"));
+        assert_eq!(bench.script.called.lock().unwrap().len(), 1);
+        // A new start knows it as well; the next end of the same alert shows that all is well.
+        drop(running);
+        let running = bench.start();
+        running.ticks(&bench, LOOKS).await;
+        assert_eq!(bench.machine.value("m2"), "bumped");
+        bench.script.muted.lock().unwrap().push("silence".to_owned());
+        running.tell(bench.alert("m2", AlertState::Firing, 8)).await;
+        running.tell(bench.alert("m2", AlertState::Resolved, 8)).await;
+        running.ticks(&bench, LOOKS).await;
+        assert_eq!(bench.machine.value("m2"), "ok");
+    }
+}
+
+#[tokio::test]
+async fn what_was_measured_before_the_effect_verifies_nothing() {
+    let bench = Bench::new(BOOK);
+    *bench.script.old.lock().unwrap() = true;
+    let running = fire(&bench).await;
+    let run = running.run();
+    assert_eq!((run.state, run.finding), (State::Holding, Some(Finding::Inconclusive)), "{run:#?}");
+}
+
+#[tokio::test]
+async fn what_could_not_be_verified_is_not_begun() {
+    let bench = Bench::new(
+        &BOOK.replace("errors{member=", "errors{rack=\"{{ alert.labels.rack }}\",member="),
+    );
+    let running = fire(&bench).await;
+    assert_eq!(running.run().state, State::Refused);
+    assert!(bench.machine.effects().is_empty());
+}
+
+#[tokio::test]
 async fn what_does_not_help_is_rolled_back_and_told() {
     let bench = Bench::new(BOOK);
     let running = bench.start();
