@@ -260,6 +260,13 @@ fn storm(runbook: &Runbook, seen: &Snapshot) -> Said {
     judge(share(unwell, members.len()) <= limit, observed, threshold)
 }
 
+/// Whether the work of `member` can be counted on: it serves, and nobody is about to take it out.
+fn stays(runbook: &Runbook, member: &Member, seen: &Snapshot) -> bool {
+    let place = format!("{}/{}", runbook.target.name, member.name);
+    let mut pending = seen.history.active.iter().filter(|active| active.pending);
+    member.serving && pending.all(|active| active.place != place)
+}
+
 fn blast_radius(runbook: &Runbook, member: &Result<String, String>, seen: &Snapshot) -> Said {
     let limits = &runbook.guard.blast_radius;
     let threshold = format!(
@@ -277,7 +284,8 @@ fn blast_radius(runbook: &Runbook, member: &Result<String, String>, seen: &Snaps
         }
     };
     let name = member.as_deref().unwrap_or_default();
-    let healthy = members.iter().filter(|one| one.serving && one.name != name).count();
+    let others = members.iter().filter(|one| one.name != name);
+    let healthy = others.filter(|one| stays(runbook, one, seen)).count();
     let out = members.len() - healthy;
     let observed = format!("{out} of {} out afterwards", members.len());
     let fits =
@@ -297,7 +305,8 @@ fn capacity(runbook: &Runbook, member: &str, seen: &Snapshot) -> Said {
         Some(Err(error)) => return judge(false, error.clone(), threshold),
     };
     let serving = seen.members.iter().flatten().filter(|one| one.serving).count();
-    let left = seen.members.iter().flatten().filter(|m| m.serving && m.name != member).count();
+    let others = seen.members.iter().flatten().filter(|one| one.name != member);
+    let left = others.filter(|one| stays(runbook, one, seen)).count();
     if left == 0 {
         return judge(false, "nobody is left", threshold);
     }

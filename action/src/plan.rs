@@ -252,6 +252,9 @@ pub struct Active {
     pub target: String,
     /// `target/member`.
     pub place: String,
+    /// Whether it has changed nothing yet: its member is seen as it was.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 /// What is to be done about an incident, why, and whether.

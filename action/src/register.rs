@@ -264,6 +264,7 @@ impl Register {
                     run: run.id.clone(),
                     target: run.plan.target.name.clone(),
                     place: run.place(),
+                    pending: run.first_ns.is_none(),
                 })
                 .collect(),
             conflict_ns: self.conflicts.get(place).copied(),

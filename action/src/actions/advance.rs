@@ -20,6 +20,8 @@ const DRIFT_NS: i64 = 2_000_000_000;
 const QUIET_NS: i64 = 10_000_000_000;
 /// How long a target that cannot be read leaves a dispatched step in doubt.
 const DOUBT_NS: i64 = 60_000_000_000;
+/// How old a decision may be when its first effect follows.
+const DECIDED_NS: i64 = 2_000_000_000;
 /// Attempts at one step.
 const ATTEMPTS_MAX: u32 = 5;
 /// Times within [`FIGHT_NS`] that a lost value is set again before it is left to whoever else sets it.
@@ -176,10 +178,41 @@ impl Actions {
         self.go(run, (State::Leased, 0), "ours under this epoch", Payload::None).await
     }
 
+    /// Before the first effect, asks the guards once more where time has passed since they were asked, as by a restart;
+    /// what follows, unless it is that the run goes on.
+    async fn ask_again(&self, run: &Run) -> Option<Stepped> {
+        if run.first_ns.is_some() || self.now() - run.planned_ns <= DECIDED_NS {
+            return None;
+        }
+        let _one = self.deciding.lock().await;
+        let bound = self.book.runbooks.get(&run.plan.runbook);
+        let target = self.book.targets.get(&run.plan.target.name);
+        let incident = self.look(|register| register.incidents.get(&run.plan.incident).cloned());
+        let (Some(bound), Some(target), Some(incident)) = (bound, target, incident) else {
+            return Some(self.stop(run, "its runbook is gone").await);
+        };
+        let seen = self.snapshot(&bound.runbook, target, (&incident, Some(run))).await;
+        let now = plan::decide(&bound.runbook, target, &incident, seen);
+        if now.binding != run.plan.binding {
+            return Some(self.stop(run, "what was decided is not what would be done now").await);
+        }
+        match now.decision {
+            Decision::Admitted => None,
+            _ if has_refusal(&now.verdicts) => {
+                let why = format!("refused by {}", now.decided_by.unwrap_or_default());
+                Some(self.stop(run, &why).await)
+            }
+            _ => Some(self.wait(run, LOOK_NS)),
+        }
+    }
+
     /// Reads what is there before a step.
     async fn capture(&self, run: &Run) -> Stepped {
         if let Some(why) = self.obstacle(run) {
             return self.stop(run, &why).await;
+        }
+        if let Some(stepped) = self.ask_again(run).await {
+            return stepped;
         }
         let Some(planned) = run.plan.steps.get(run.step) else {
             return self.stop(run, "its steps are gone").await;
@@ -214,6 +247,9 @@ impl Actions {
     async fn dispatch_step(&self, run: &Run) -> Stepped {
         if let Some(why) = self.obstacle(run) {
             return self.stop(run, &why).await;
+        }
+        if let Some(stepped) = self.ask_again(run).await {
+            return stepped;
         }
         let (Some(planned), Some(change)) = (run.plan.steps.get(run.step), run.change.clone())
         else {

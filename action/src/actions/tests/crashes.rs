@@ -94,3 +94,39 @@ async fn ten_thousand_crashes_repeat_no_effect() {
     let n_crashes = storm_of_crashes(1_000..2_400).await;
     assert!(n_crashes > 9_000, "only {n_crashes}");
 }
+
+#[tokio::test]
+async fn after_a_restart_the_guards_are_asked_again() {
+    let mut n_asked = 0;
+    for boundary in 0..30 {
+        let bench = Bench::new(BOOK);
+        let running = bench.start();
+        *running.actions.crash.after.lock().unwrap() = Some(boundary);
+        let life = async {
+            running.tell(bench.alert("m2", AlertState::Firing, 7)).await;
+            running.ticks(&bench, 10).await;
+        };
+        tokio::select! {
+            biased;
+            () = running.actions.crash.hit.notified() => {}
+            () = life => continue,
+        }
+        drop(running);
+        let running = bench.start();
+        let is_decided =
+            |run: &Run| matches!(run.state, State::Admitted | State::Leased | State::Captured);
+        if !running.runs().iter().any(is_decided) {
+            continue;
+        }
+        bench.script.muted.lock().unwrap().push("a silence".to_owned());
+        bench.pass(3_000);
+        running.ticks(&bench, 20).await;
+        // Once by the run that was decided, once by a new plan.
+        let runs = running.runs();
+        let are_refused = runs.iter().all(|run| run.state == State::Refused);
+        assert!(are_refused, "boundary {boundary}: {runs:#?}");
+        assert!(bench.machine.effects().is_empty(), "boundary {boundary}");
+        n_asked += 1;
+    }
+    assert!(n_asked >= 3, "only {n_asked} crashes lay between decision and effect");
+}

@@ -86,6 +86,12 @@ fn plan(seen: Snapshot) -> Plan {
     decide(runbook, &book.targets["pool"], &incident(&[("member", "m2")]), seen)
 }
 
+/// A run at the first member.
+fn active(pending: bool) -> Active {
+    let text = |text: &str| text.to_owned();
+    Active { run: text("r"), target: text("pool"), place: text("pool/m1"), pending }
+}
+
 /// A guard, and what makes it say no.
 type Obstacle = (&'static str, fn(&mut Snapshot));
 
@@ -132,11 +138,7 @@ fn obstacles() -> Vec<Obstacle> {
             };
             seen.history.touches = vec![touch; 6];
         }),
-        ("lock", |seen| {
-            let text = |text: &str| text.to_owned();
-            seen.history.active =
-                vec![Active { run: text("r"), target: text("pool"), place: text("pool/m1") }];
-        }),
+        ("lock", |seen| seen.history.active = vec![active(false)]),
         ("conflict", |seen| seen.history.conflict_ns = Some(NOW - 1)),
         ("conflict", |seen| {
             for member in seen.members.iter_mut().flatten() {
@@ -151,6 +153,7 @@ fn obstacles() -> Vec<Obstacle> {
                 first.serving = false;
             }
         }),
+        ("blast_radius", |seen| seen.history.active = vec![active(true)]),
         ("preconditions", |seen| seen.preconditions[0].holds = None),
         ("preconditions", |seen| seen.preconditions[0].holds = Some(false)),
         ("preconditions", |seen| seen.preconditions[0].inputs[0].fresh = 0),
