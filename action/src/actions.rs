@@ -25,7 +25,7 @@ use crate::notifier::Notifier;
 use crate::plan::{self, Decision, Incident, Snapshot};
 use crate::receiver;
 use crate::register::{Deed, OPEN_MAX, Register};
-use crate::run::{Arrow, Run, State};
+use crate::run::{Arrow, Finding, Need, Run, State};
 use crate::runbook::{self, Book, DriverKind, Runbook, Target, Trust};
 use crate::target::Driver;
 use crate::target::haproxy::Haproxy;
@@ -34,6 +34,7 @@ use crate::world::{Question, World};
 mod advance;
 pub mod ask;
 mod back;
+mod call;
 #[cfg(test)]
 mod tests;
 
@@ -122,8 +123,40 @@ struct LiveRun {
     not_before_ns: i64,
     /// Failures in a row.
     failures: u32,
-    /// Since when what verifies has held.
+    /// What was seen since the steps were done.
+    looks: Looks,
+}
+
+/// Looks at what verifies.
+#[derive(Clone, Copy, Debug, Default)]
+struct Looks {
+    /// How many.
+    n: u32,
+    /// Of these, with an answer by fresh data.
+    n_known: u32,
+    /// The last answer.
+    last: Option<bool>,
+    /// Since when it has held.
     holds_since_ns: Option<i64>,
+}
+
+impl Looks {
+    fn note(&mut self, holds: Option<bool>, now_ns: i64) {
+        self.n = self.n.saturating_add(1);
+        self.n_known = self.n_known.saturating_add(u32::from(holds.is_some()));
+        self.last = holds.or(self.last);
+        self.holds_since_ns = (holds == Some(true)).then(|| self.holds_since_ns.unwrap_or(now_ns));
+    }
+
+    /// What it comes to at the end of the time: "no" takes data in half of the looks, and a no as the last answer.
+    fn finding(&self) -> Finding {
+        let is_known = self.n_known > 0 && self.n_known >= self.n - self.n_known;
+        if is_known && self.last == Some(false) {
+            Finding::Ineffective
+        } else {
+            Finding::Inconclusive
+        }
+    }
 }
 
 impl Actions {
@@ -212,6 +245,7 @@ impl Actions {
                 () = tokio::time::sleep(TICK) => {}
             }
             if !self.start().await {
+                self.give_back_late().await;
                 continue;
             }
             self.tell().await;
@@ -246,6 +280,8 @@ impl Actions {
             self.tell().await;
             self.plan_due().await;
             join_all(self.due().iter().map(|id| self.advance(id))).await;
+        } else {
+            self.give_back_late().await;
         }
     }
 
@@ -327,7 +363,7 @@ impl Actions {
         }
         if is_refused && by.as_deref() == Some("storm") {
             let why = "too many members are unwell for one of them to be to blame";
-            self.escalate(&id, why).await;
+            self.escalate(&id, Need::Storm, why).await;
         }
         self.wake.notify_one();
     }
@@ -448,76 +484,12 @@ impl Actions {
 
     async fn record(&self, deed: Deed) -> Result<(), Error> {
         #[cfg(test)]
-        self.crash.point().await;
+        self.crash.point().await?;
         let event = Event::deed(&deed)?;
         self.journal.record(event).await?;
         #[cfg(test)]
-        self.crash.point().await;
+        self.crash.point().await?;
         Ok(())
-    }
-
-    /// Calls people about a run, once; told again until somebody has taken it.
-    async fn escalate(&self, run: &str, why: &str) {
-        let is_known =
-            self.look(|register| register.runs.get(run).is_none_or(|run| run.escalated.is_some()));
-        if is_known {
-            return;
-        }
-        error!(run, why, "an action needs a person");
-        let deed = Deed::Escalated { run: run.to_owned(), why: why.to_owned() };
-        if let Err(error) = self.record(deed).await {
-            warn!(%error, "that a person is needed could not be recorded");
-        }
-        self.tell().await;
-    }
-
-    /// Tells those who were not told yet.
-    async fn tell(&self) {
-        let untold: Vec<Run> = self.look(|register| {
-            let untold = |run: &&Run| run.escalated.as_ref().is_some_and(|(_, told)| !told);
-            register.runs.values().filter(untold).cloned().collect()
-        });
-        for run in untold {
-            let told = self.world.call(self.call_of(&run)).await;
-            let recorded = match told {
-                Ok(()) => self.record(Deed::Told { run: run.id }).await,
-                Err(error) => {
-                    warn!(error, "people could not be called, tried again");
-                    continue;
-                }
-            };
-            if let Err(error) = recorded {
-                warn!(%error, "that people were called could not be recorded");
-            }
-        }
-    }
-
-    fn call_of(&self, run: &Run) -> Transition {
-        let why = run.escalated.as_ref().map(|(why, _)| why.clone()).unwrap_or_default();
-        let labels = [
-            ("alertname", "HeadropeActionNeedsPerson"),
-            ("severity", "page"),
-            ("runbook", &*run.plan.runbook),
-            ("target", &*run.plan.target.name),
-            ("member", &*run.plan.member),
-            ("action", &*run.id),
-        ];
-        let pair = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let summary = format!("{} on {}: {why}", run.plan.runbook, run.place());
-        let at = self.clock.now();
-        Transition {
-            id: u128::from_str_radix(&run.id, 16).unwrap_or_default(),
-            group: "headrope".to_owned(),
-            rule: "HeadropeActionNeedsPerson".to_owned(),
-            labels: labels.into_iter().map(pair).collect(),
-            annotations: [pair(("summary", &summary))].into_iter().collect(),
-            state: AlertState::Firing,
-            cause: Cause::Condition,
-            value: 1.0,
-            active_at: at,
-            at,
-            expr: String::new(),
-        }
     }
 
     fn count(&self, decision: Decision, by: Option<&str>) {
@@ -561,5 +533,6 @@ fn incident_of(transition: &Transition) -> Incident {
         resolved_ns: None,
         unknown: None,
         acknowledged_by: None,
+        acknowledged_ns: None,
     }
 }

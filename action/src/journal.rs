@@ -21,9 +21,13 @@ use record::Event;
 
 pub(crate) mod log;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 
 /// Requests that may wait for the thread; more wait for a place.
 const QUEUE_LEN: usize = 1_024;
+/// Rest before a file that could not be synced is replaced by a new one, ns.
+const REOPEN_NS: i64 = 5_000_000_000;
 /// Records that share one sync at most.
 const GROUP_MAX: usize = 256;
 
@@ -154,8 +158,8 @@ struct Writer {
     shared: Arc<Mutex<Shared>>,
     clock: Arc<dyn Clock>,
     bytes_max: u64,
-    /// Why nothing more is written.
-    closed: Option<String>,
+    /// Why nothing more is written, and when that was last tried to mend.
+    closed: Option<(String, Timestamp)>,
 }
 
 impl Writer {
@@ -203,9 +207,7 @@ impl Writer {
         if fresh.is_empty() {
             return Ok(());
         }
-        if let Some(reason) = &self.closed {
-            return Err(reason.clone());
-        }
+        self.reopen(now)?;
         let events: Vec<&Event> = fresh.iter().map(|request| &request.event).collect();
         let result = self.log.append(now, &events);
         let shared = &mut lock(&self.shared);
@@ -223,13 +225,34 @@ impl Writer {
             }
             Err(AppendError::Unknown(error)) => {
                 stats.errors += 1;
-                let reason = format!("cannot sync: {error}; nothing is sent until the next start");
+                let reason =
+                    format!("cannot sync: {error}; nothing is sent until a new file can be");
                 error!(%reason, "action journal closed");
-                self.closed = Some(reason.clone());
-                shared.closed.clone_from(&self.closed);
+                self.closed = Some((reason.clone(), now));
+                shared.closed = Some(reason.clone());
                 Err(reason)
             }
         }
+    }
+
+    /// A file of which nobody knows what is on the disk is replaced, now and then, by a new one that holds what is in
+    /// memory: nothing else was ever acknowledged.
+    fn reopen(&mut self, now: Timestamp) -> Result<(), String> {
+        let Some((reason, since)) = self.closed.clone() else { return Ok(()) };
+        if now.0.abs_diff(since.0) < REOPEN_NS.unsigned_abs() {
+            return Err(reason);
+        }
+        self.closed = None;
+        let rewrites = lock(&self.shared).stats.rewrites;
+        self.rewrite(now);
+        let is_new = lock(&self.shared).stats.rewrites > rewrites;
+        if !is_new {
+            self.closed = Some((reason.clone(), now));
+            return Err(reason);
+        }
+        lock(&self.shared).closed = None;
+        warn!("action journal: goes on in a new file");
+        Ok(())
     }
 
     /// Replaces the file by one that holds only what is still wanted.
@@ -251,8 +274,9 @@ impl Writer {
                 shared.stats.errors += 1;
                 warn!(%error, "action journal: rewriting failed");
                 if named {
-                    self.closed = Some(format!("cannot rewrite: {error}"));
-                    shared.closed.clone_from(&self.closed);
+                    let reason = format!("cannot rewrite: {error}");
+                    shared.closed = Some(reason.clone());
+                    self.closed = Some((reason, now));
                 }
             }
         }

@@ -37,6 +37,9 @@ pub struct Incident {
     pub unknown: Option<String>,
     /// Who has taken note of it.
     pub acknowledged_by: Option<String>,
+    /// When they did, ns since the epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_ns: Option<i64>,
 }
 
 /// One member of a group as it was read back.

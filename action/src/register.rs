@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Active, History, Incident, Plan, Touch};
-use crate::run::{Arrow, Finding, Run, State, Yes};
+use crate::run::{Arrow, Call, Finding, Need, Run, State, Yes};
 use crate::runbook::Trust;
 
 /// Closed incidents and finished runs remembered, each.
@@ -14,6 +14,9 @@ const HISTORY_MAX: usize = 2_000;
 pub(crate) const OPEN_MAX: usize = 5_000;
 /// How long an action counts for budgets, ns.
 const TOUCH_AGE_NS: i64 = 86_400_000_000_000;
+/// How long people are called for the same thing at most, and at least unless they take note, ns.
+const CALL_AGE_NS: i64 = 86_400_000_000_000;
+const CALL_MIN_NS: i64 = 900_000_000_000;
 /// Runs without effect in a row that cost a runbook its trust.
 const NO_EFFECTS_MAX: u32 = 2;
 
@@ -36,6 +39,8 @@ pub(crate) enum Deed {
     Acknowledged {
         incident: String,
         by: String,
+        #[serde(default)]
+        at_ns: i64,
     },
     Planned(Box<Plan>),
     Arrow {
@@ -53,9 +58,18 @@ pub(crate) enum Deed {
     Escalated {
         run: String,
         why: String,
+        #[serde(default)]
+        need: Need,
+        #[serde(default)]
+        at_ns: i64,
     },
+    /// People were told what they are needed for, or that it is over.
     Told {
         run: String,
+        #[serde(default)]
+        need: Need,
+        #[serde(default)]
+        ended: bool,
     },
     /// Another writer was met.
     Conflict {
@@ -141,9 +155,9 @@ impl Register {
                 }
                 self.forget();
             }
-            Deed::Acknowledged { incident, by } => {
+            Deed::Acknowledged { incident, by, at_ns } => {
                 if let Some(found) = self.incidents.get_mut(&incident) {
-                    found.acknowledged_by = Some(by);
+                    (found.acknowledged_by, found.acknowledged_ns) = (Some(by), Some(at_ns));
                 }
             }
             Deed::Planned(plan) => self.add(Run::new(*plan)),
@@ -157,12 +171,14 @@ impl Register {
                 }
             }
             Deed::RevertAsked { run, why } => self.with(&run, |run| run.revert_asked = Some(why)),
-            Deed::Escalated { run, why } => {
-                self.with(&run, |run| run.escalated = Some((why, false)));
-            }
-            Deed::Told { run } => self.with(&run, |run| {
-                if let Some(escalated) = &mut run.escalated {
-                    escalated.1 = true;
+            Deed::Escalated { run, why, need, at_ns } => self.with(&run, |run| {
+                if run.calls.iter().all(|call| call.need != need) {
+                    run.calls.push(Call { need, why, at_ns, told: false, ended: false });
+                }
+            }),
+            Deed::Told { run, need, ended } => self.with(&run, |run| {
+                if let Some(call) = run.calls.iter_mut().find(|call| call.need == need) {
+                    (call.told, call.ended) = (true, call.ended || ended);
                 }
             }),
             Deed::Conflict { place, at_ns } => _ = self.conflicts.insert(place, at_ns),
@@ -293,6 +309,19 @@ impl Register {
         };
         let mut ends = self.incidents.values().filter(same);
         ends.any(|other| other.resolved_ns.is_some() && other.unknown.is_none())
+    }
+
+    /// Whether what people were called for needs them no longer: they have taken note, a day has passed, or action and
+    /// incident are over for a while, unless nobody knows what the action did.
+    pub(crate) fn is_over(&self, run: &Run, call: &Call, now_ns: i64) -> bool {
+        let incident = self.incidents.get(&run.plan.incident);
+        let noted = incident.and_then(|incident| incident.acknowledged_ns);
+        let is_past = incident.is_none_or(|incident| incident.resolved_ns.is_some());
+        let is_done = run.state.is_final() && is_past && call.need != Need::Unknown;
+        let age_ns = now_ns - call.at_ns;
+        noted.is_some_and(|at| at >= call.at_ns)
+            || age_ns >= CALL_AGE_NS
+            || (is_done && age_ns >= CALL_MIN_NS)
     }
 
     /// Deeds from which [`Register::apply`] makes this register again.

@@ -199,6 +199,58 @@ pub struct Yes {
     pub signed: bool,
 }
 
+/// Why a person is needed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// Too many members are unwell for one of them to be to blame.
+    Storm,
+    /// Whether an effect took place cannot be known.
+    #[default]
+    Unknown,
+    /// It did not help.
+    Ineffective,
+    /// Whether it helped cannot be known.
+    Inconclusive,
+    /// The alert ended, and nothing shows that all is well.
+    Unrecovered,
+    /// Another writer has what we held.
+    Conflict,
+    /// What was changed cannot be taken back.
+    Stuck,
+}
+
+impl Need {
+    /// As it stands in the label `reason`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Storm => "storm",
+            Self::Unknown => "unknown",
+            Self::Ineffective => "ineffective",
+            Self::Inconclusive => "inconclusive",
+            Self::Unrecovered => "unrecovered",
+            Self::Conflict => "conflict",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+/// People called about a run, once for each need.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Call {
+    /// What for.
+    pub need: Need,
+    /// The same in words.
+    pub why: String,
+    /// When it arose, ns since the epoch.
+    pub at_ns: i64,
+    /// Whether they were told.
+    pub told: bool,
+    /// Whether they were told that it is over.
+    pub ended: bool,
+}
+
 /// A plan under way.
 #[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Run {
@@ -234,8 +286,9 @@ pub struct Run {
     pub revert_asked: Option<String>,
     /// Times that what is held had to be set again, ns since the epoch.
     pub reasserted_ns: Vec<i64>,
-    /// Why people were called; and whether they were told.
-    pub escalated: Option<(String, bool)>,
+    /// What people were called for, in order.
+    #[serde(default)]
+    pub calls: Vec<Call>,
     /// How it came here.
     pub arrows: Vec<Arrow>,
 }
@@ -267,7 +320,7 @@ impl Run {
             approvals: Vec::new(),
             revert_asked: None,
             reasserted_ns: Vec::new(),
-            escalated: None,
+            calls: Vec::new(),
             arrows: Vec::new(),
         }
     }

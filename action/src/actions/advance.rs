@@ -6,7 +6,7 @@ use super::{Actions, OBSERVE_TIMEOUT};
 use crate::error::Error;
 use crate::guard::{self, Outcome};
 use crate::plan::{self, Change, Decision, Member, PlannedStep, ns};
-use crate::run::{Arrow, Finding, Payload, Run, State};
+use crate::run::{Arrow, Finding, Need, Payload, Run, State};
 use crate::runbook::{RevertWhen, hash_of};
 use crate::target::RetryClass;
 use crate::world::Question;
@@ -22,6 +22,12 @@ const QUIET_NS: i64 = 10_000_000_000;
 const DOUBT_NS: i64 = 60_000_000_000;
 /// How old a decision may be when its first effect follows.
 const DECIDED_NS: i64 = 2_000_000_000;
+/// Looks at what verifies, of this process, before anything but a success is found.
+const LOOKS_MIN: u32 = 3;
+/// How long data that decide may be missing between two steps.
+const BLIND_NS: i64 = 60_000_000_000;
+/// Guards that are asked between two steps as well: what they see is not of our own making.
+const ASKED_BETWEEN: [&str; 5] = ["quality", "storm", "blast_radius", "capacity", "preconditions"];
 /// Attempts at one step.
 const ATTEMPTS_MAX: u32 = 5;
 /// Times within [`FIGHT_NS`] that a lost value is set again before it is left to whoever else sets it.
@@ -65,6 +71,7 @@ impl Actions {
                 Ok(Next::Wait) => return,
                 Err(error) => {
                     tracing::warn!(run = id, %error, "a run stands still");
+                    self.give_back_unrecorded(&run).await;
                     self.rest(id, LOOK_NS);
                     return;
                 }
@@ -178,10 +185,16 @@ impl Actions {
         self.go(run, (State::Leased, 0), "ours under this epoch", Payload::None).await
     }
 
-    /// Before the first effect, asks the guards once more where time has passed since they were asked, as by a restart;
-    /// what follows, unless it is that the run goes on.
+    /// Asks the guards once more: before the first effect where time has passed since they were asked, as by a restart,
+    /// and before each further step. What follows, unless it is that the run goes on.
     async fn ask_again(&self, run: &Run) -> Option<Stepped> {
-        if run.first_ns.is_some() || self.now() - run.planned_ns <= DECIDED_NS {
+        let is_first = run.first_ns.is_none();
+        let asked_ns = match run.state {
+            State::Leased if !is_first => i64::MIN,
+            _ if is_first => run.planned_ns,
+            _ => run.since_ns,
+        };
+        if self.now().saturating_sub(asked_ns) <= DECIDED_NS {
             return None;
         }
         let _one = self.deciding.lock().await;
@@ -193,6 +206,9 @@ impl Actions {
         };
         let seen = self.snapshot(&bound.runbook, target, (&incident, Some(run))).await;
         let now = plan::decide(&bound.runbook, target, &incident, seen);
+        if !is_first {
+            return self.between(run, &now.verdicts).await;
+        }
         if now.binding != run.plan.binding {
             return Some(self.stop(run, "what was decided is not what would be done now").await);
         }
@@ -204,6 +220,20 @@ impl Actions {
             }
             _ => Some(self.wait(run, LOOK_NS)),
         }
+    }
+
+    /// What the guards say between two steps: who finds no data is asked again for a while, any other refusal takes back
+    /// what was done.
+    async fn between(&self, run: &Run, verdicts: &[guard::Verdict]) -> Option<Stepped> {
+        let refuses = |verdict: &&guard::Verdict| {
+            verdict.outcome == Outcome::Refuse && ASKED_BETWEEN.contains(&&*verdict.guard)
+        };
+        let refusal = verdicts.iter().find(refuses)?;
+        if refusal.guard == "quality" && self.now() - run.since_ns < BLIND_NS {
+            return Some(self.wait(run, LOOK_NS));
+        }
+        let why = format!("between two steps refused by {}: {}", refusal.guard, refusal.observed);
+        Some(self.stop(run, &why).await)
     }
 
     /// Reads what is there before a step.
@@ -359,7 +389,7 @@ impl Actions {
     }
 
     async fn give_up(&self, run: &Run) -> Stepped {
-        self.escalate(&run.id, "whether its effect took place is not known").await;
+        self.escalate(&run.id, Need::Unknown, "whether its effect took place is not known").await;
         self.go(run, (State::Closed, run.step), "left to a person", Payload::None).await
     }
 
@@ -388,7 +418,7 @@ impl Actions {
 
     async fn verify(&self, run: &Run) -> Stepped {
         if run.finding == Some(Finding::Ineffective) {
-            self.escalate(&run.id, "it did not help, and is taken back").await;
+            self.escalate(&run.id, Need::Ineffective, "it did not help, and is taken back").await;
             return self.stop(run, "it did not help").await;
         }
         if run.revert_asked.is_some() || run.expires_ns().is_some_and(|at| self.now() >= at) {
@@ -410,26 +440,33 @@ impl Actions {
         let is_later = judged.inputs.iter().all(|input| input.newest_ns >= Some(run.since_ns));
         let is_fresh = is_later && guard::quality(&run.plan.quality, &inputs).0 == Outcome::Allow;
         let holds = judged.holds.filter(|_| is_fresh);
-        let since = {
+        let looks = {
             let mut live = self.live();
             let live = live.runs.entry(run.id.clone()).or_default();
-            let since = (holds == Some(true)).then(|| live.holds_since_ns.unwrap_or(now));
-            live.holds_since_ns = since;
-            since
+            live.looks.note(holds, now);
+            live.looks
         };
-        if since.is_some_and(|since| now - since >= ns(verify.hold)) {
-            let found = Payload::Found(Finding::Verified, Some(judged));
-            return self.go(run, (State::Holding, 0), "it helped", found).await;
+        let until = first.saturating_add(ns(verify.within));
+        // What began to hold in time is given the time to show that it lasts.
+        match looks.holds_since_ns {
+            Some(since) if now - since >= ns(verify.hold) => {
+                let found = Payload::Found(Finding::Verified, Some(judged));
+                self.go(run, (State::Holding, 0), "it helped", found).await
+            }
+            Some(since) if since <= until => self.wait(run, LOOK_NS),
+            _ if now < until || looks.n < LOOKS_MIN => self.wait(run, LOOK_NS),
+            _ => self.conclude(run, looks.finding(), judged).await,
         }
-        if now < first.saturating_add(ns(verify.within)) {
-            return self.wait(run, LOOK_NS);
-        }
-        if holds.is_some() {
-            let found = Payload::Found(Finding::Ineffective, Some(judged));
+    }
+
+    /// The time to help is over, and it did not hold for as long as it must.
+    async fn conclude(&self, run: &Run, finding: Finding, judged: plan::Judged) -> Stepped {
+        let found = Payload::Found(finding, Some(judged));
+        if finding == Finding::Ineffective {
             return self.go(run, (State::Verifying, run.step), "it did not help", found).await;
         }
-        self.escalate(&run.id, "whether it helped cannot be known, it is held").await;
-        let found = Payload::Found(Finding::Inconclusive, Some(judged));
+        let why = "whether it helped cannot be known, it is held";
+        self.escalate(&run.id, Need::Inconclusive, why).await;
         self.go(run, (State::Holding, 0), "whether it helped cannot be known", found).await
     }
 
@@ -443,7 +480,7 @@ impl Actions {
         }
         if ends && self.is_resolved(run) {
             let why = "the alert ended without a sign that all is well, what is held stays until its time is over";
-            self.escalate(&run.id, why).await;
+            self.escalate(&run.id, Need::Unrecovered, why).await;
         }
         let member = match self.read(run).await {
             Ok(member) => member,

@@ -157,7 +157,8 @@ impl Actions {
         if !self.look(|register| register.incidents.contains_key(incident)) {
             return Err(Refusal::Unknown(format!("incident {incident}")));
         }
-        self.record(Deed::Acknowledged { incident: incident.to_owned(), by }).await?;
+        let at_ns = self.now();
+        self.record(Deed::Acknowledged { incident: incident.to_owned(), by, at_ns }).await?;
         self.live().again_ns.retain(|(of, _), _| of != incident);
         Ok(())
     }
@@ -222,7 +223,7 @@ fn short(run: &Run) -> Value {
         "expires_ns": run.expires_ns().map(|at| at.to_string()),
         "approvals": run.approvals.len(),
         "approvals_needed": run.plan.approval.need,
-        "escalated": run.escalated.as_ref().map(|(why, _)| why),
+        "escalated": run.calls.last().map(|call| &call.why),
         "why": why(run),
     })
 }

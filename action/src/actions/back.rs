@@ -6,7 +6,7 @@ use super::{Actions, OBSERVE_TIMEOUT};
 use crate::guard::{self, Outcome};
 use crate::plan::{self, Change, Member, ns};
 use crate::register::Deed;
-use crate::run::{Payload, Run, State};
+use crate::run::{Need, Payload, Run, State};
 use crate::target::RetryClass;
 use crate::world::Question;
 
@@ -38,7 +38,7 @@ impl Actions {
     pub(super) async fn release(&self, run: &Run, why: &str) -> Stepped {
         let (place, at_ns) = (run.place(), self.now());
         self.record(Deed::Conflict { place, at_ns }).await?;
-        self.escalate(&run.id, why).await;
+        self.escalate(&run.id, Need::Conflict, why).await;
         self.go(run, (State::Closed, run.step), &format!("let go: {why}"), Payload::None).await
     }
 
@@ -100,6 +100,54 @@ impl Actions {
         }
     }
 
+    /// Gives back what is held beyond its time although nothing can be recorded, as at a full disk: its end was announced
+    /// with its beginning, and what can be set twice is found done once the journal goes on.
+    pub(super) async fn give_back_unrecorded(&self, run: &Run) {
+        let is_over = run.expires_ns().is_some_and(|at| self.now() >= at);
+        let target = &run.plan.target;
+        let driver = self.driver(target.driver);
+        let is_frozen = self.switch().is_some_and(|(freeze, _)| freeze);
+        if !is_over || !run.is_holding() || driver.class() != RetryClass::Set || is_frozen {
+            return;
+        }
+        for back in plan::way_back(&run.held, &[]) {
+            let change = &back.change;
+            let member = match self.read(run).await {
+                Ok(member) => member,
+                Err(why) => {
+                    return tracing::warn!(
+                        run = run.id,
+                        why,
+                        "what is held beyond its time could not be read"
+                    );
+                }
+            };
+            let is_back = member.fields.get(&change.field) == Some(&change.value);
+            if is_back || !is_ours(run, change, &member) {
+                continue;
+            }
+            tracing::error!(
+                run = run.id,
+                field = change.field,
+                "given back beyond its time, unrecorded"
+            );
+            if let Err(why) = driver.apply(target, change, OBSERVE_TIMEOUT).await {
+                tracing::warn!(run = run.id, why, "a way back could not be gone, tried again");
+            }
+        }
+    }
+
+    /// The same for every run, where not even the start can be recorded.
+    pub(super) async fn give_back_late(&self) {
+        for id in self.due() {
+            let run = self.look(|register| register.runs.get(&id).cloned());
+            if let Some(run) = run {
+                self.give_back_unrecorded(&run).await;
+                self.rest(&id, REST_NS_MAX / 10);
+            }
+        }
+    }
+
     /// Whether the next change of a ramp has its turn: its rest is over and its gate holds, or there is no time left.
     async fn may_go_on(&self, run: &Run) -> bool {
         let is_over = run.expires_ns().is_none_or(|at| self.now() >= at);
@@ -124,7 +172,8 @@ impl Actions {
             live.failures
         };
         if failures >= FAILURES_MAX {
-            self.escalate(&run.id, &format!("what it changed cannot be taken back: {why}")).await;
+            let why = format!("what it changed cannot be taken back: {why}");
+            self.escalate(&run.id, Need::Stuck, &why).await;
         }
         self.wait(run, (REST_NS << failures.min(8)).min(REST_NS_MAX))
     }

@@ -188,6 +188,12 @@ impl Log {
         fs::remove_file(&old.path).map_err(|source| (Error::io("remove", &old.path)(source), false))
     }
 
+    /// From now on nothing can be written to the file, nor cut off it.
+    #[cfg(test)]
+    pub(crate) fn break_file(&mut self) {
+        self.file = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    }
+
     /// Bytes of the file.
     pub(crate) const fn len(&self) -> u64 {
         self.len

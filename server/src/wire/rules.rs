@@ -273,7 +273,17 @@ async fn agree(alerts: Arc<Rules>, takers: Takers, stop: CancellationToken) -> R
                 generator_url: url.clone(),
             })
         });
-        if let Err(refusal) = takers.notify.dispatcher.agree(firing.collect()).await {
+        let calls = takers.actions.iter().flat_map(|actions| actions.calling());
+        let calls = calls.map(|call| Held {
+            generator_url: takers.link(&call.rule),
+            labels: call.labels,
+            annotations: call.annotations,
+            starts_at: call.active_at,
+            ends_at: None,
+            updated_at: now,
+            timeout: false,
+        });
+        if let Err(refusal) = takers.notify.dispatcher.agree(firing.chain(calls).collect()).await {
             tracing::warn!(?refusal, "texts of alerts were not refreshed");
         }
     }

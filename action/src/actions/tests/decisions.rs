@@ -36,6 +36,7 @@ fn incident(labels: &[(&str, &str)]) -> Incident {
         resolved_ns: None,
         unknown: None,
         acknowledged_by: None,
+        acknowledged_ns: None,
     }
 }
 
