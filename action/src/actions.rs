@@ -44,6 +44,9 @@ const TICK: Duration = Duration::from_millis(250);
 const GATHER_NS: i64 = 300_000_000;
 /// Between two decisions about an incident that came to nothing.
 const AGAIN_NS: i64 = 5_000_000_000;
+/// Alerts remembered for when this process begins to act, and for how long once they ended.
+const LATEST_MAX: usize = 10_000;
+const LATEST_AGE_NS: i64 = 3_600_000_000_000;
 /// How long a target may take to be read for a decision.
 const OBSERVE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -91,6 +94,8 @@ pub struct Actions {
     deciding: tokio::sync::Mutex<()>,
     wake: Notify,
     live: Mutex<Live>,
+    /// Where several processes share the journal: how each alert stands, for when this one begins to act.
+    latest: Mutex<BTreeMap<String, Transition>>,
     #[cfg(test)]
     crash: tests::Crash,
 }
@@ -104,8 +109,8 @@ struct Drivers {
 /// What is not in the journal: it begins anew with every start.
 #[derive(Default)]
 struct Live {
-    /// Whether this process's epoch is on disk.
-    started: bool,
+    /// The lease under which this process's epoch is on disk.
+    started: Option<u64>,
     /// When an incident may be decided about again, by incident and runbook.
     again_ns: BTreeMap<(String, String), i64>,
     /// What is known of each run.
@@ -176,7 +181,13 @@ impl Actions {
             book: runbooks.0,
             trust: config.trust,
             stop_file: config.stop_file.clone().unwrap_or_else(|| dir.join("stop")),
-            journal: notifier.journal(),
+            journal: match &config.coordination {
+                Some(coordination) => {
+                    Arc::new(Journal::share(coordination, config, Arc::clone(&clock))?)
+                }
+                None => notifier.journal(),
+            },
+            latest: Mutex::default(),
             world,
             clock,
             drivers: Drivers {
@@ -200,9 +211,31 @@ impl Actions {
         if !self.book.runbooks.values().any(|bound| bound.wants(&transition.labels)) {
             return Ok(());
         }
+        if !self.journal.is_shared() {
+            return self.take_up(transition).await;
+        }
+        self.remember(transition);
+        if self.is_acting()
+            && let Err(error) = self.take_up(transition).await
+        {
+            warn!(%error, "an alert could not be recorded; whoever acts next takes it up");
+        }
+        Ok(())
+    }
+
+    /// Opens the incident of an alert, or ends it.
+    async fn take_up(&self, transition: &Transition) -> Result<(), Error> {
         let incident = incident_of(transition);
         let (known, n_open) = self.look(|register| {
-            (register.incidents.get(&incident.id).cloned(), register.open_incidents().count())
+            let same = register.incidents.get(&incident.id);
+            // Another process may have seen it begin at another instant, by a rule in another folder.
+            let mut open = register.open_incidents();
+            let alike = open.find(|open| {
+                (&open.rule, &open.labels) == (&incident.rule, &incident.labels)
+                    && (transition.state == AlertState::Firing || open.opened_ns <= transition.at.0)
+            });
+            let known = alike.filter(|_| self.journal.is_shared()).or(same).cloned();
+            (known, register.open_incidents().count())
         });
         let deed = match (transition.state, known) {
             (AlertState::Firing, None) if n_open >= OPEN_MAX => {
@@ -245,7 +278,10 @@ impl Actions {
                 () = tokio::time::sleep(TICK) => {}
             }
             if !self.start().await {
-                self.give_back_late().await;
+                // Another process may be the one that acts.
+                if !self.journal.is_shared() {
+                    self.give_back_late().await;
+                }
                 continue;
             }
             self.tell().await;
@@ -287,7 +323,11 @@ impl Actions {
 
     /// Puts this process's epoch on disk; nothing is done without.
     async fn start(&self) -> bool {
-        if self.live().started {
+        let Some(term) = self.journal.term() else {
+            self.live().started = None;
+            return false;
+        };
+        if self.live().started == Some(term) {
             return true;
         }
         let epoch = self.look(|register| register.epoch) + 1;
@@ -295,8 +335,43 @@ impl Actions {
         if let Err(error) = &recorded {
             error!(%error, "actions observe only: the journal cannot be written");
         }
-        self.live().started = recorded.is_ok();
+        {
+            let mut live = self.live();
+            live.started = recorded.is_ok().then_some(term);
+            live.again_ns.clear();
+            live.runs.clear();
+        }
+        if recorded.is_ok() && self.journal.is_shared() {
+            let latest: Vec<Transition> = self.latest().values().cloned().collect();
+            for transition in latest {
+                if let Err(error) = self.take_up(&transition).await {
+                    warn!(%error, "an alert could not be recorded; whoever acts next takes it up");
+                }
+            }
+        }
         recorded.is_ok()
+    }
+
+    /// Whether this process is the one that acts.
+    fn is_acting(&self) -> bool {
+        let started = self.live().started;
+        started.is_some() && self.journal.term() == started
+    }
+
+    fn remember(&self, transition: &Transition) {
+        let key =
+            runbook::hash_of(&(&transition.group, transition.labels.iter().collect::<Vec<_>>()));
+        let mut latest = self.latest();
+        // Those that ended long ago make room.
+        let oldest = transition.at.0 - LATEST_AGE_NS;
+        latest.retain(|_, other| other.state == AlertState::Firing || other.at.0 > oldest);
+        if latest.len() < LATEST_MAX || latest.contains_key(&key) {
+            latest.insert(key, transition.clone());
+        }
+    }
+
+    fn latest(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Transition>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs that are under way.
@@ -436,11 +511,11 @@ impl Actions {
     }
 
     fn journal_state(&self) -> Result<u64, String> {
-        if !self.live().started {
-            return Err("this process has no epoch yet".to_owned());
+        match self.journal.closed() {
+            Some(reason) => Err(reason),
+            None if !self.is_acting() => Err("this process has no epoch yet".to_owned()),
+            None => Ok(self.look(|register| register.epoch)),
         }
-        let closed = self.journal.closed();
-        closed.map_or_else(|| Ok(self.look(|register| register.epoch)), Err)
     }
 
     /// Why nothing may be done, and whether that holds for ways back as well.

@@ -7,7 +7,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::duration;
+use crate::error::Error;
+use crate::journal::table::Table;
 use crate::runbook::Trust;
+
+/// Shortest and longest lease.
+const LEASE_MIN: Duration = Duration::from_secs(1);
+const LEASE_MAX: Duration = Duration::from_secs(60);
 
 /// Whom to notify, and how hard to try.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -26,6 +32,8 @@ pub struct Config {
     /// File that stops every action while it is there; with the word `freeze` in it even ways back. Default: `stop` in the
     /// folder `action` of the data folder.
     pub stop_file: Option<PathBuf>,
+    /// Where several processes agree which of them acts. Default: none, this one does.
+    pub coordination: Option<Coordination>,
     /// CloudEvents `source` of every message: a URI that names this installation. Default `urn:headrope`.
     pub source: String,
     /// Address under which people reach the dashboard, for links in messages. Default: none, no links.
@@ -59,6 +67,7 @@ impl Default for Config {
             runbooks: Vec::new(),
             trust: Trust::Observe,
             stop_file: None,
+            coordination: None,
             source: "urn:headrope".to_owned(),
             external_url: None,
             queue_max: 10_000,
@@ -70,6 +79,60 @@ impl Default for Config {
             retry_wait_min: Duration::from_secs(1),
             retry_wait_max: Duration::from_secs(300),
         }
+    }
+}
+
+/// Several processes, of which one acts: the holder of a lease in PostgreSQL, where the journal of actions is as well.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Coordination {
+    /// The database, as `host=/run/postgresql user=headrope dbname=headrope`; not encrypted.
+    pub postgres: String,
+    /// File that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// What the processes agree on; others may use the same database under other names. Default `default`.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// How long another waits for one that is gone, and how long this one may act on its last word. Default `6s`.
+    #[serde(default = "six_seconds", with = "duration")]
+    pub lease: Duration,
+}
+
+fn default_name() -> String {
+    "default".to_owned()
+}
+
+const fn six_seconds() -> Duration {
+    Duration::from_secs(6)
+}
+
+impl Coordination {
+    /// The rows in the database; it is not asked yet.
+    pub(crate) fn table(&self) -> Result<Table, Error> {
+        let invalid = |problem: String| {
+            let remedy = "see docs/guide/actions.md, \"Several processes\"";
+            Error::config("coordination", problem, remedy)
+        };
+        let mut config: tokio_postgres::Config =
+            self.postgres.parse().map_err(|error| invalid(format!("postgres: {error}")))?;
+        if config.get_password().is_some() {
+            return Err(invalid("postgres: the password belongs into password_file".to_owned()));
+        }
+        if let Some(path) = &self.password_file {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| invalid(format!("{}: {error}", path.display())))?;
+            config.password(text.trim_end());
+        }
+        if !(LEASE_MIN..=LEASE_MAX).contains(&self.lease) {
+            let (min, max) = (LEASE_MIN.as_secs(), LEASE_MAX.as_secs());
+            return Err(invalid(format!("lease: it must be from {min} s to {max} s")));
+        }
+        config.application_name("headrope");
+        let host = rustix::system::uname();
+        let holder =
+            format!("{} (process {})", host.nodename().to_string_lossy(), std::process::id());
+        Ok(Table::new(config, &self.name, &holder, self.lease))
     }
 }
 

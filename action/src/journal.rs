@@ -7,25 +7,31 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use model::time::{Clock, Timestamp};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tracing::{error, warn};
 
-use crate::config::Config;
+use crate::config::{Config, Coordination};
 use crate::error::Error;
 use crate::ledger::{Admission, Ledger};
 use crate::register::Register;
 use log::{AppendError, Log};
 use record::Event;
 
+mod leader;
 pub(crate) mod log;
 pub(crate) mod record;
+pub(crate) mod table;
 #[cfg(test)]
 mod tests;
 
 /// Requests that may wait for the thread; more wait for a place.
 const QUEUE_LEN: usize = 1_024;
+/// Records in PostgreSQL from which they are rewritten without what is forgotten.
+const ROWS_MAX: usize = 50_000;
 /// Rest before a file that could not be synced is replaced by a new one, ns.
 const REOPEN_NS: i64 = 5_000_000_000;
 /// Records that share one sync at most.
@@ -50,7 +56,16 @@ pub(crate) struct Shared {
     pub(crate) register: Register,
     /// Why nothing more is written.
     pub(crate) closed: Option<String>,
+    /// Where several processes share the journal: the lease of this one.
+    lease: Option<Lease>,
     pub(crate) stats: JournalStats,
+}
+
+/// Ours to write, until then at the latest.
+#[derive(Clone, Copy, Debug)]
+struct Lease {
+    epoch: u64,
+    until: Instant,
 }
 
 impl Shared {
@@ -82,6 +97,7 @@ pub(crate) struct Journal {
     requests: Option<mpsc::Sender<Request>>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Mutex<Shared>>,
+    is_shared: bool,
 }
 
 impl Journal {
@@ -97,7 +113,7 @@ impl Journal {
             ..JournalStats::default()
         };
         let (ledger, register) = (Ledger::new(config), Register::default());
-        let mut shared = Shared { ledger, register, closed: None, stats };
+        let mut shared = Shared { ledger, register, closed: None, lease: None, stats };
         opened.events.into_iter().for_each(|event| shared.apply(event));
         let shared = Arc::new(Mutex::new(shared));
         let (requests, queue) = mpsc::channel(QUEUE_LEN);
@@ -112,7 +128,53 @@ impl Journal {
             .name("action-journal".to_owned())
             .spawn(move || writer.run(queue))
             .map_err(Error::io("start the thread of", dir))?;
-        Ok(Self { requests: Some(requests), thread: Some(thread), shared })
+        Ok(Self { requests: Some(requests), thread: Some(thread), shared, is_shared: false })
+    }
+
+    /// One in PostgreSQL that several processes share. It is closed until this one has the lease.
+    pub(crate) fn share(
+        coordination: &Coordination,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Error> {
+        let (ledger, register) = (Ledger::new(config), Register::default());
+        let closed = Some("it is not yet known who acts".to_owned());
+        let stats = JournalStats::default();
+        let shared = Arc::new(Mutex::new(Shared { ledger, register, closed, lease: None, stats }));
+        let (requests, queue) = mpsc::channel(QUEUE_LEN);
+        let leader = leader::Leader {
+            table: coordination.table()?,
+            shared: Arc::clone(&shared),
+            clock,
+            rows_max: ROWS_MAX,
+            n_rows: 0,
+        };
+        let beat = coordination.lease / 3;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(Error::io("start the runtime of", Path::new("journal")))?;
+        let thread = std::thread::Builder::new()
+            .name("action-journal".to_owned())
+            .spawn(move || runtime.block_on(leader.run(queue, beat)))
+            .map_err(Error::io("start the thread of", Path::new("journal")))?;
+        Ok(Self { requests: Some(requests), thread: Some(thread), shared, is_shared: true })
+    }
+
+    /// Whether other processes may write it as well.
+    pub(crate) const fn is_shared(&self) -> bool {
+        self.is_shared
+    }
+
+    /// The epoch of our lease; 0 where the journal is ours alone; `None` while another process acts.
+    pub(crate) fn term(&self) -> Option<u64> {
+        let lease = self.with(|shared| shared.lease);
+        if self.is_shared { lease.map(|lease| lease.epoch) } else { Some(0) }
+    }
+
+    /// For how long nobody else can act yet.
+    pub(crate) fn left(&self) -> Duration {
+        let until = self.with(|shared| shared.lease.map(|lease| lease.until));
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        if self.is_shared { left.unwrap_or_default() } else { Duration::MAX }
     }
 
     /// Records `event`; returns once it is on disk and in the ledger.

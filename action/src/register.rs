@@ -304,7 +304,7 @@ impl Register {
     pub(crate) fn is_recovered(&self, incident: &str) -> bool {
         let Some(first) = self.incidents.get(incident) else { return false };
         let same = |other: &&Incident| {
-            (&other.group, &other.labels) == (&first.group, &first.labels)
+            (&other.rule, &other.labels) == (&first.rule, &first.labels)
                 && other.opened_ns >= first.opened_ns
         };
         let mut ends = self.incidents.values().filter(same);

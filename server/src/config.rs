@@ -132,6 +132,10 @@ impl Config {
             if let Some(file) = &mut config.action.stop_file {
                 *file = folder.join(&*file);
             }
+            let coordination = config.action.coordination.as_mut();
+            if let Some(file) = coordination.and_then(|one| one.password_file.as_mut()) {
+                *file = folder.join(&*file);
+            }
             for file in &mut config.agent.scrape.config_files {
                 *file = folder.join(&*file);
             }

@@ -16,13 +16,13 @@ use tokio::task::JoinHandle;
 use crate::server::{Home, Server, now_ns, program, until};
 
 /// A real HAProxy with three servers, in a folder of its own.
-struct Proxy {
+pub(crate) struct Proxy {
     _child: Child,
     socket: PathBuf,
 }
 
 impl Proxy {
-    async fn start(home: &Home) -> Self {
+    pub(crate) async fn start(home: &Home) -> Self {
         let socket = home.path().join("admin.sock");
         let front = home.path().join("front.sock");
         let config = format!(
@@ -56,7 +56,7 @@ impl Proxy {
         self.ask(&format!("get weight be_shop/{server}")).await
     }
 
-    async fn until_weight(&self, server: &str, wanted: u32, of: &Server) {
+    pub(crate) async fn until_weight(&self, server: &str, wanted: u32, of: &Server) {
         let wanted = format!("{wanted} (initial 100)");
         let reached = until("the weight to be set", async || {
             (self.weight(server).await == wanted).then_some(())
@@ -72,9 +72,9 @@ impl Proxy {
 }
 
 /// Latencies of three members, sent several times a second until it is dropped.
-struct Telemetry {
+pub(crate) struct Telemetry {
     task: JoinHandle<()>,
-    slow: tokio::sync::watch::Sender<[f64; 3]>,
+    pub(crate) slow: tokio::sync::watch::Sender<[f64; 3]>,
 }
 
 impl Drop for Telemetry {
@@ -105,7 +105,7 @@ fn write_request(latencies: [f64; 3]) -> Vec<u8> {
 }
 
 impl Telemetry {
-    fn start(server: &Server, latencies: [f64; 3]) -> Self {
+    pub(crate) fn start(server: &Server, latencies: [f64; 3]) -> Self {
         let (slow, seen) = tokio::sync::watch::channel(latencies);
         let (client, url) = (server.client.clone(), server.url("/api/v1/write"));
         let task = tokio::spawn(async move {
@@ -124,7 +124,7 @@ impl Telemetry {
     }
 }
 
-const RULES: &str = "
+pub(crate) const RULES: &str = "
 groups:
 - name: shop
   interval: 1s
@@ -135,7 +135,7 @@ groups:
 ";
 
 /// What the tests vary is marked.
-fn runbook(home: &Home, verify: &str, revert: &str) -> String {
+pub(crate) fn runbook(home: &Home, verify: &str, revert: &str) -> String {
     format!(
         "apiVersion: headrope/v1
 kind: Target
@@ -164,7 +164,8 @@ spec:
     )
 }
 
-const HELPS: &str = "{success: 'min(member_latency_seconds) < 0.3', for: 1s, within: 20s}";
+pub(crate) const HELPS: &str =
+    "{success: 'min(member_latency_seconds) < 0.3', for: 1s, within: 20s}";
 const HURTS: &str = "{success: 'max(member_latency_seconds) < 0.3', within: 2s}";
 
 async fn start(home: &Home, trust: &str) -> Server {
@@ -175,7 +176,7 @@ async fn start(home: &Home, trust: &str) -> Server {
     home.start(&config).await
 }
 
-async fn actions(server: &Server) -> Value {
+pub(crate) async fn actions(server: &Server) -> Value {
     server.get("/api/headrope/v1/actions").await
 }
 

@@ -3,6 +3,8 @@
 //! Every test starts its own server with its own folder on free ports, and ends only what it started.
 
 #[cfg(test)]
+mod actors;
+#[cfg(test)]
 mod alert_loop;
 #[cfg(test)]
 mod amtool;
@@ -35,6 +37,8 @@ mod operate;
 #[cfg(test)]
 mod otlp;
 mod own_rules;
+#[cfg(test)]
+mod postgres;
 #[cfg(test)]
 mod prometheus_api;
 #[cfg(test)]

@@ -183,9 +183,13 @@ impl Server {
         self.signal(rustix::process::Signal::HUP);
     }
 
+    /// Number of its process.
+    pub(crate) fn pid(&self) -> i32 {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs")
+    }
+
     fn signal(&self, signal: rustix::process::Signal) {
-        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
-        let pid = rustix::process::Pid::from_raw(id).expect("a process has a number");
+        let pid = rustix::process::Pid::from_raw(self.pid()).expect("a process has a number");
         rustix::process::kill_process(pid, signal).unwrap();
     }
 

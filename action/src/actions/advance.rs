@@ -28,6 +28,8 @@ const LOOKS_MIN: u32 = 3;
 const BLIND_NS: i64 = 60_000_000_000;
 /// Guards that are asked between two steps as well: what they see is not of our own making.
 const ASKED_BETWEEN: [&str; 5] = ["quality", "storm", "blast_radius", "capacity", "preconditions"];
+/// Rest between the end of an effect and that of the lease it is made under.
+const SKEW: Duration = Duration::from_millis(300);
 /// Attempts at one step.
 const ATTEMPTS_MAX: u32 = 5;
 /// Times within [`FIGHT_NS`] that a lost value is set again before it is left to whoever else sets it.
@@ -329,6 +331,13 @@ impl Actions {
         };
         self.arrow(&run.id, arrow).await?;
         let target = &run.plan.target;
+        // A process that was stopped for a while may have been replaced since.
+        let left = self.journal.left().saturating_sub(SKEW);
+        if left.is_zero() {
+            let reason = "the lease ends before the effect could".to_owned();
+            return Err(Error::Closed { reason });
+        }
+        let timeout = timeout.min(left);
         let applied = self.driver(target.driver).apply(target, change, timeout).await;
         let read = self.read(run).await;
         Ok(match (applied, read) {

@@ -107,7 +107,12 @@ impl Actions {
         let target = &run.plan.target;
         let driver = self.driver(target.driver);
         let is_frozen = self.switch().is_some_and(|(freeze, _)| freeze);
-        if !is_over || !run.is_holding() || driver.class() != RetryClass::Set || is_frozen {
+        if self.journal.is_shared()
+            || !is_over
+            || !run.is_holding()
+            || driver.class() != RetryClass::Set
+            || is_frozen
+        {
             return;
         }
         for back in plan::way_back(&run.held, &[]) {

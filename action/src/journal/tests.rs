@@ -15,7 +15,7 @@ fn writer(dir: &Path) -> Writer {
     let opened = Log::open(dir).unwrap();
     let (ledger, register) = (Ledger::new(&Config::default()), Register::default());
     let stats = JournalStats::default();
-    let mut shared = Shared { ledger, register, closed: None, stats };
+    let mut shared = Shared { ledger, register, closed: None, lease: None, stats };
     opened.events.into_iter().for_each(|event| shared.apply(event));
     Writer {
         log: opened.log,
