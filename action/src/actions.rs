@@ -35,6 +35,7 @@ mod advance;
 pub mod ask;
 mod back;
 mod call;
+pub mod rehearse;
 #[cfg(test)]
 mod tests;
 

@@ -7,8 +7,11 @@ use futures::future::BoxFuture;
 use model::metric::Labels;
 use model::time::{TimeRange, Timestamp};
 use query::promql::{Reading, SeriesValues, Value};
-use query::{Class, CountQuery, Counted, Engine, InstantQuery, SqlQuery, VectorRow};
+use query::{
+    Class, CountQuery, Counted, Engine, InstantQuery, Origin, RangeQuery, SqlQuery, VectorRow,
+};
 
+use crate::backtest::{History, Line};
 use crate::rule::Language;
 use crate::source::{Answer, Ask, Evaluate, Row};
 use crate::state::nanoseconds;
@@ -23,7 +26,7 @@ impl Evaluate for Engine {
             TimeRange::new(Timestamp(ask.at.0.saturating_sub(nanoseconds(window))), end)
         };
         let (counted, counting) = match &ask.language {
-            Language::PromQl => return promql(self, &ask),
+            Language::PromQl => return promql(self, &ask, (Class::Rule, Origin::Rule)),
             Language::Sql { window } => {
                 let query = SqlQuery {
                     text: ask.expr.to_string(),
@@ -48,12 +51,74 @@ impl Evaluate for Engine {
     }
 }
 
-fn promql<'a>(engine: &'a Engine, ask: &Ask) -> BoxFuture<'a, Result<Answer, String>> {
+/// The engine as a person asks it about what was: rules at work go first.
+pub struct Past<'a> {
+    /// The engine.
+    pub engine: &'a Engine,
+    /// Who asks.
+    pub origin: Origin,
+}
+
+impl Evaluate for Past<'_> {
+    fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
+        match ask.language {
+            Language::PromQl => {
+                promql(self.engine, &ask, (Class::Interactive, self.origin.clone()))
+            }
+            _ => Evaluate::instant(self.engine, ask),
+        }
+    }
+}
+
+impl History for Past<'_> {
+    fn range(
+        &self,
+        expr: Arc<str>,
+        (start_ms, end_ms): (i64, i64),
+        step_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<Line>, String>> {
+        let query = RangeQuery {
+            expr: expr.to_string(),
+            start_ms,
+            end_ms,
+            step_ms,
+            origin: self.origin.clone(),
+            no_cache: true,
+            ..RangeQuery::default()
+        };
+        let answer = self.engine.range(query);
+        Box::pin(async move {
+            let answer = answer.await.map_err(|error| error.to_string())?;
+            lines_of(answer.value)
+        })
+    }
+}
+
+/// The lines of a range query.
+pub(crate) fn lines_of(value: Value) -> Result<Vec<Line>, String> {
+    let Value::Matrix(series) = value else {
+        return Err("a query over a range yielded no series".to_owned());
+    };
+    let line = |series: SeriesValues| {
+        let floats = series.floats.iter().map(|(ms, value)| (*ms, *value, None));
+        let histograms = series.histograms.into_iter().map(|(ms, one)| (ms, 0.0, Some(one)));
+        let pairs = series.labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Line { labels: pairs.collect(), points: floats.chain(histograms).collect() }
+    };
+    Ok(series.into_iter().map(line).collect())
+}
+
+fn promql<'a>(
+    engine: &'a Engine,
+    ask: &Ask,
+    (class, origin): (Class, Origin),
+) -> BoxFuture<'a, Result<Answer, String>> {
     let query = InstantQuery {
         expr: ask.expr.to_string(),
         at_ms: ask.at.ms(),
         timeout: Some(ask.timeout),
-        class: Class::Rule,
+        class,
+        origin,
         ..InstantQuery::default()
     };
     let answer = engine.instant(query);

@@ -3,6 +3,7 @@
 //! The core (`state`, `record`, `expand`, `schedule`) is pure: no clock, no I/O. [`Alerts::run`] is the thin shell that
 //! keeps time, asks, writes the state and hands transitions over. Notifications and actions are `action`'s.
 
+pub mod backtest;
 mod codec;
 mod config;
 mod engine;
@@ -31,6 +32,7 @@ mod yaml;
 mod tests;
 
 pub use config::Config;
+pub use engine::Past;
 pub use error::{Error, ErrorKind};
 pub use handover::{Handover, Outlets, Recorded, RecordedBatch};
 pub use interest::{Arrival, Readers};

@@ -4,6 +4,7 @@
 //! grammar of time ranges; does no I/O and builds for wasm32.
 
 pub mod alert;
+pub mod backtest;
 pub mod columns;
 pub mod complete;
 pub mod error;

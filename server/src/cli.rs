@@ -3,6 +3,7 @@
 mod actions;
 mod admin;
 mod alertmanager;
+mod backtest;
 mod chart;
 mod client;
 mod files;
@@ -38,7 +39,8 @@ Examples:
   headrope query 'sum by (cpu_mode) (rate(system_cpu_time_seconds_total[1m]))'
   headrope query --sql \"SELECT service_name, count(*) FROM logs GROUP BY 1\" -o csv
   headrope rules check rules.yaml
-  headrope rules test rules.test.yaml";
+  headrope rules test rules.test.yaml
+  headrope rules backtest rules.yaml --from -7d";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -5,6 +5,7 @@ mod admin;
 mod alertmanager;
 mod alerts;
 mod assets;
+mod backtest;
 mod complete;
 mod compress;
 mod error;
@@ -105,6 +106,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/traces", post(traces::search))
         .route("/trace/{id}", get(traces::trace))
         .route("/alerts", get(alerts::alerts))
+        .route("/rules/backtest", post(backtest::backtest))
         .route("/queries", get(queries::list))
         .route("/queries/metrics", get(queries::metrics))
         .route("/queries/{id}", delete(queries::cancel))

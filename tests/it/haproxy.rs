@@ -52,7 +52,7 @@ impl Proxy {
     }
 
     /// Weight of a server as HAProxy says it, such as `10 (initial 100)`.
-    async fn weight(&self, server: &str) -> String {
+    pub(crate) async fn weight(&self, server: &str) -> String {
         self.ask(&format!("get weight be_shop/{server}")).await
     }
 

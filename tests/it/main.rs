@@ -9,6 +9,8 @@ mod alert_loop;
 #[cfg(test)]
 mod amtool;
 #[cfg(test)]
+mod backtest;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod crash;

@@ -29,6 +29,7 @@ mod calls;
 mod crashes;
 mod decisions;
 mod lives;
+mod rehearsals;
 
 /// Stops the engine for good at a boundary of the journal.
 #[derive(Default)]

@@ -22,6 +22,8 @@ pub(crate) enum RulesCommand {
     },
     /// Run tests of rules in promtool's format
     Test(TestArgs),
+    /// Say when rules would have fired, over what a running server has stored
+    Backtest(super::backtest::BacktestArgs),
 }
 
 /// Options of `headrope rules test`.
@@ -51,6 +53,7 @@ pub(super) fn run(command: &RulesCommand) -> Result<()> {
     match command {
         RulesCommand::Check { files } => check(files),
         RulesCommand::Test(args) => test(args),
+        RulesCommand::Backtest(args) => super::on_runtime(super::backtest::backtest(args)),
     }
 }
 

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use action::actions::ask::Refusal;
+use action::actions::rehearse::{Firing, NOT_REHEARSED};
 use api::error::{ApiError, ErrorKind};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::Failure;
 use super::{App, admin};
@@ -30,7 +31,11 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/actions/{id}/revert", post(revert))
         .route("/incidents/{id}/acknowledge", post(acknowledge))
         .layer(open);
-    Router::new().route("/actions", get(list)).route("/actions/{id}", get(explain)).merge(changing)
+    Router::new()
+        .route("/actions", get(list))
+        .route("/actions/rehearse", post(rehearse))
+        .route("/actions/{id}", get(explain))
+        .merge(changing)
 }
 
 /// What may be said with a request.
@@ -68,6 +73,22 @@ async fn list(State(app): State<Arc<App>>) -> Json<Value> {
 
 async fn explain(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answered {
     Ok(Json(app.actions.explain(&id)?))
+}
+
+/// Alerts of the past.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rehearsal {
+    firings: Vec<Firing>,
+}
+
+async fn rehearse(
+    State(app): State<Arc<App>>,
+    asked: Result<Json<Rehearsal>, JsonRejection>,
+) -> Answered {
+    let Json(asked) = asked?;
+    let decisions = app.actions.rehearse(&asked.firings).await.map_err(Failure::invalid)?;
+    Ok(Json(json!({"decisions": decisions, "not_rehearsed": NOT_REHEARSED})))
 }
 
 async fn approve(State(app): State<Arc<App>>, Path(id): Path<String>, asked: Asked) -> Answered {

@@ -103,6 +103,12 @@ impl Rules {
         Ok(Arc::new(Self { present, source, changes }))
     }
 
+    /// How rules are evaluated.
+    #[must_use]
+    pub const fn config(&self) -> &alert::Config {
+        &self.source.config
+    }
+
     /// What all rules are doing.
     #[must_use]
     pub fn status(&self) -> Status {
