@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::approval::ApprovalKey;
 use crate::config::Config;
 use crate::error::Error;
 use crate::journal::Journal;
@@ -97,6 +98,9 @@ pub struct Actions {
     live: Mutex<Live>,
     /// Where several processes share the journal: how each alert stands, for when this one begins to act.
     latest: Mutex<BTreeMap<String, Transition>>,
+    approvals: ApprovalKey,
+    /// Where people reach this server; empty when that is not known.
+    external_url: String,
     #[cfg(test)]
     crash: tests::Crash,
 }
@@ -189,6 +193,8 @@ impl Actions {
                 None => notifier.journal(),
             },
             latest: Mutex::default(),
+            approvals: ApprovalKey::open(dir)?,
+            external_url: config.external_url.clone().unwrap_or_default(),
             world,
             clock,
             drivers: Drivers {

@@ -14,6 +14,7 @@
 pub mod actions;
 mod address;
 mod amount;
+mod approval;
 mod backoff;
 pub mod config;
 mod delivery;

@@ -311,9 +311,12 @@ impl Register {
         ends.any(|other| other.resolved_ns.is_some() && other.unknown.is_none())
     }
 
-    /// Whether what people were called for needs them no longer: they have taken note, a day has passed, or action and
+    /// Whether what people were called for needs them no longer: it is approved or refused; else, they have taken note, a day has passed, or action and
     /// incident are over for a while, unless nobody knows what the action did.
     pub(crate) fn is_over(&self, run: &Run, call: &Call, now_ns: i64) -> bool {
+        if call.need == Need::Approval {
+            return run.state != State::Awaiting;
+        }
         let incident = self.incidents.get(&run.plan.incident);
         let noted = incident.and_then(|incident| incident.acknowledged_ns);
         let is_past = incident.is_none_or(|incident| incident.resolved_ns.is_some());

@@ -203,6 +203,8 @@ pub struct Yes {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
+    /// It waits for approval.
+    Approval,
     /// Too many members are unwell for one of them to be to blame.
     Storm,
     /// Whether an effect took place cannot be known.
@@ -225,6 +227,7 @@ impl Need {
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
+            Self::Approval => "approval",
             Self::Storm => "storm",
             Self::Unknown => "unknown",
             Self::Ineffective => "ineffective",

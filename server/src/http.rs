@@ -4,6 +4,7 @@ mod actions;
 mod admin;
 mod alertmanager;
 mod alerts;
+mod approval;
 mod assets;
 mod backtest;
 mod complete;

@@ -305,6 +305,45 @@ async fn people_approve_and_take_back_and_stop_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_signed_link_shows_first_and_approves_by_its_button() {
+    let home = Home::new();
+    let proxy = Proxy::start(&home).await;
+    let book = runbook(&home, HELPS, "{ttl: 10m}");
+    home.write("runbook.yaml", &book.replace("  steps:", "  approval: {by: [ada]}\n  steps:"));
+    let server = start(&home, "approve").await;
+    let _telemetry = Telemetry::start(&server, [0.1, 0.9, 0.1]);
+    until_state(&server, "awaiting").await;
+    let link = until("the message with the link", async || {
+        let alerts = server.get("/api/v2/alerts").await;
+        let alerts = alerts.as_array()?;
+        let alert = alerts.iter().find(|alert| alert["labels"]["approver"] == "ada")?;
+        Some(alert["annotations"]["approve"].as_str().unwrap().to_owned())
+    })
+    .await;
+    // The port was not known when the address for links was configured.
+    let path = link.find("/api/").map(|at| link[at..].to_owned()).unwrap();
+    let (get, post) = (server.client.get(server.url(&path)), server.client.post(server.url(&path)));
+    let page = get.send().await.unwrap().text().await.unwrap();
+    for words in ["Approve as ada", "soften-slow-member", "web-pool/s2", "haproxy.weight"] {
+        assert!(page.contains(words), "{words}: {page}");
+    }
+    assert_eq!(proxy.weight("s2").await, "100 (initial 100)", "looking is no yes");
+    let forged = server.client.post(server.url(&path.replace("by=ada", "by=eve")));
+    assert_eq!(forged.send().await.unwrap().status().as_u16(), 409);
+    let cut = server.client.post(server.url(&path[..path.len() - 3]));
+    assert_eq!(cut.send().await.unwrap().status().as_u16(), 409);
+    let by_name = server
+        .client
+        .post(server.url(&path[..path.find('?').unwrap()].replace("approval", "approve")));
+    assert_eq!(by_name.json(&json!({"by": "ada"})).send().await.unwrap().status().as_u16(), 400);
+    let answer = post.send().await.unwrap();
+    assert!(answer.status().is_success());
+    assert!(answer.text().await.unwrap().contains("1 / 1"));
+    proxy.until_weight("s2", 10, &server).await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kills_leave_nothing_behind_that_is_not_taken_back() {
     let home = Home::new();
     let proxy = Proxy::start(&home).await;

@@ -157,6 +157,8 @@ impl Actions {
             return self.go(run, refused, "nobody approved in time", Payload::None).await;
         }
         if run.approvals.len() < run.plan.approval.need {
+            let why = format!("it waits for {} approvals", run.plan.approval.need);
+            self.escalate(&run.id, Need::Approval, &why).await;
             return self.wait(run, LOOK_NS);
         }
         let _one = self.deciding.lock().await;

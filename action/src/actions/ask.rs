@@ -110,6 +110,19 @@ impl Actions {
         self.explain(&run.id)
     }
 
+    /// The run that a signed link is for.
+    ///
+    /// # Errors
+    /// A link that is not ours, not for this person, or not for this plan.
+    pub fn signed(&self, id: &str, by: &str, signature: &str) -> Result<Value, Refusal> {
+        let bad = || Refusal::Unfit("the link is not good: was it cut?".to_owned());
+        let run = self.run_of(id).map_err(|_| bad())?;
+        if !self.approvals.is_good(&run, by, signature) {
+            return Err(bad());
+        }
+        self.explain(&run.id)
+    }
+
     /// Takes back what a run has changed, or refuses it where it has not begun.
     ///
     /// # Errors

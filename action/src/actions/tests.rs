@@ -275,7 +275,8 @@ impl Bench {
     }
 
     fn start(&self) -> Running {
-        let config = Config { trust: self.trust, ..Config::default() };
+        let external_url = Some("https://ops.example/".to_owned());
+        let config = Config { trust: self.trust, external_url, ..Config::default() };
         let file = self.dir.path().join("book.yaml");
         std::fs::write(&file, &self.book).unwrap();
         let book = Runbooks::read(&[file], &config, &|_| Ok(())).unwrap();

@@ -224,11 +224,11 @@ fn told(all: &Backtest) -> String {
             format!("{} ms", rule.took_ms),
         ]);
     }
-    let days = (all.to_ms - all.from_ms) as f64 / 86_400_000.0;
     let mut out = format!(
-        "{} to {}, {days:.1} days\n\n{}",
+        "{} to {} UTC, {}\n\n{}",
         time(all.from_ms),
         time(all.to_ms),
+        length(all.to_ms - all.from_ms),
         table.aligned()
     );
     for rule in &all.rules {
@@ -255,7 +255,7 @@ fn details(rule: &RuleBacktest) -> String {
     let shown = u64::try_from(table.rows.len()).unwrap_or(u64::MAX);
     let rest = rule.fired - shown;
     let more = if rest > 0 { format!("and {rest} more\n") } else { String::new() };
-    add(format!("\n{}\n{}{more}", rule.name, table.aligned().trim_end().to_owned() + "\n"));
+    add(format!("\n{}\n{}{more}", rule.name, table.aligned()).trim_end().to_owned());
     out
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::error::Failure;
-use super::{App, admin};
+use super::{App, admin, approval};
 
 type Asked = Result<Json<Request>, JsonRejection>;
 type Answered = Result<Json<Value>, Failure>;
@@ -35,6 +35,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/actions", get(list))
         .route("/actions/rehearse", post(rehearse))
         .route("/actions/{id}", get(explain))
+        .route("/actions/{id}/approval", get(approval::show).post(approval::approve))
         .merge(changing)
 }
 

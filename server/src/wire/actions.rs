@@ -55,8 +55,9 @@ pub(super) fn open(
     };
     let dir = config.data_dir.join("action");
     let files = (runbooks, dir.as_path());
-    let actions =
-        Actions::open(&config.action, files, notifier, Arc::new(world), Arc::clone(clock));
+    let external_url = Some(notify.external_url.clone());
+    let action = action::Config { external_url, ..config.action.clone() };
+    let actions = Actions::open(&action, files, notifier, Arc::new(world), Arc::clone(clock));
     actions.map_err(|error| anyhow!("{error}"))
 }
 

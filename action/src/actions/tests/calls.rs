@@ -167,3 +167,47 @@ async fn between_two_steps_the_guards_are_asked_again() {
     running.ticks(&bench, LOOKS).await;
     assert_eq!((running.run().state, &*bench.machine.value("m2")), (State::Holding, "two"));
 }
+
+#[tokio::test]
+async fn who_is_to_approve_is_told_with_a_link_of_their_own() {
+    let book = BOOK.replace("\n  alerts:", "\n  approval: {need: 2, by: [ada, bob]}\n  alerts:");
+    let bench = Bench { trust: Trust::Approve, ..Bench::new(&book) };
+    let running = bench.start();
+    running.tell(bench.alert("m2", AlertState::Firing, 7)).await;
+    running.ticks(&bench, 10).await;
+    let run = running.run();
+    assert_eq!(run.state, State::Awaiting);
+    let text = |labels: &model::metric::Labels, wanted: &str| {
+        let mut labels = labels.iter();
+        labels.find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned()).unwrap()
+    };
+    let links: Vec<(String, String)> = bench
+        .script
+        .called
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|call| {
+            assert_eq!(call.rule, "HeadropeActionNeedsApproval");
+            (text(&call.labels, "approver"), text(&call.annotations, "approve"))
+        })
+        .collect();
+    assert_eq!(links.len(), 2, "{links:?}");
+    assert_eq!((&*links[0].0, &*links[1].0), ("ada", "bob"));
+    let start =
+        format!("https://ops.example/api/headrope/v1/actions/{}/approval?by=ada&sig=", run.id);
+    let sig = links[0].1.strip_prefix(&start).unwrap();
+    running.actions.signed(&run.id, "ada", sig).unwrap();
+    for (by, sig) in [("bob", sig), ("ada", &sig[1..]), ("ada", ""), ("", sig)] {
+        assert!(running.actions.signed(&run.id, by, sig).is_err(), "{by} {sig}");
+    }
+    assert!(running.actions.signed("0000", "ada", sig).is_err());
+    // A name alone is not enough where people are named.
+    assert!(running.actions.approve(&run.id, "ada", false).await.is_err());
+    running.actions.approve(&run.id, "ada", true).await.unwrap();
+    running.actions.approve(&run.id, "bob", true).await.unwrap();
+    running.ticks(&bench, LOOKS).await;
+    assert_eq!(running.run().state, State::Holding);
+    let ends = called(&bench).into_iter().filter(|(_, state)| *state == AlertState::Resolved);
+    assert_eq!(ends.count(), 2, "it waits no longer");
+}
