@@ -30,6 +30,7 @@ use crate::run::{Arrow, Finding, Need, Run, State};
 use crate::runbook::{self, Book, DriverKind, Runbook, Target, Trust};
 use crate::target::Driver;
 use crate::target::haproxy::Haproxy;
+use crate::target::supervisor::Supervisor;
 use crate::world::{Question, World};
 
 mod advance;
@@ -107,6 +108,7 @@ pub struct Actions {
 
 struct Drivers {
     haproxy: Haproxy,
+    supervisor: Supervisor,
     #[cfg(test)]
     test: Arc<dyn Driver>,
 }
@@ -198,7 +200,8 @@ impl Actions {
             world,
             clock,
             drivers: Drivers {
-                haproxy: Haproxy { allowed },
+                haproxy: Haproxy { allowed: Arc::clone(&allowed) },
+                supervisor: Supervisor { allowed },
                 #[cfg(test)]
                 test: tests::no_driver(),
             },
@@ -547,6 +550,7 @@ impl Actions {
     fn driver(&self, kind: DriverKind) -> &dyn Driver {
         match kind {
             DriverKind::Haproxy => &self.drivers.haproxy,
+            DriverKind::Supervisor => &self.drivers.supervisor,
             #[cfg(test)]
             DriverKind::Test => &*self.drivers.test,
         }

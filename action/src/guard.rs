@@ -248,6 +248,9 @@ const fn share(part: usize, whole: usize) -> f64 {
 }
 
 fn storm(runbook: &Runbook, seen: &Snapshot) -> Said {
+    if runbook.only_adds() {
+        return judge(true, "it takes nobody out", "");
+    }
     let limit = runbook.guard.storm.if_unhealthy_over.0;
     let threshold = format!("at most {:.0} % unwell", limit * 100.0);
     let members = match &seen.members {
@@ -283,6 +286,9 @@ fn blast_radius(runbook: &Runbook, member: &Result<String, String>, seen: &Snaps
             return judge(false, observed, threshold);
         }
     };
+    if runbook.only_adds() {
+        return judge(true, "it takes nobody out", threshold);
+    }
     let name = member.as_deref().unwrap_or_default();
     let others = members.iter().filter(|one| one.name != name);
     let healthy = others.filter(|one| stays(runbook, one, seen)).count();
@@ -294,7 +300,7 @@ fn blast_radius(runbook: &Runbook, member: &Result<String, String>, seen: &Snaps
 }
 
 fn capacity(runbook: &Runbook, member: &str, seen: &Snapshot) -> Said {
-    let Some(capacity) = &runbook.guard.capacity else {
+    let Some(capacity) = runbook.guard.capacity.as_ref().filter(|_| !runbook.only_adds()) else {
         return judge(true, "not asked for", "");
     };
     let limit = capacity.max_predicted_utilisation.0;

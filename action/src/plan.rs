@@ -101,14 +101,25 @@ impl Wish {
                 let value = state.ok_or("state is drain or maint")?.to_owned();
                 Ok(Self::Value { field: "state".to_owned(), value })
             }
+            (DriverKind::Supervisor, "supervisor.start" | "supervisor.stop") => {
+                if let Some(other) = step.with.keys().next() {
+                    return Err(format!("`{other}` is not for {}", step.action));
+                }
+                let value = if step.action.ends_with("start") { "running" } else { "stopped" };
+                Ok(Self::Value { field: "state".to_owned(), value: value.to_owned() })
+            }
             #[cfg(test)]
             (DriverKind::Test, "test.bump") => {
                 let value = only("to")?.as_str().unwrap_or_default().to_owned();
                 Ok(Self::Value { field: "value".to_owned(), value })
             }
-            (_, other) => Err(format!(
-                "`{other}` is nothing this driver does: it does haproxy.weight and haproxy.state"
-            )),
+            (driver, other) => {
+                let does = match driver {
+                    DriverKind::Supervisor => "supervisor.start and supervisor.stop",
+                    _ => "haproxy.weight and haproxy.state",
+                };
+                Err(format!("`{other}` is nothing this driver does: it does {does}"))
+            }
         }
     }
 

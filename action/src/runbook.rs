@@ -52,6 +52,8 @@ pub struct Target {
 pub enum DriverKind {
     /// HAProxy's runtime socket.
     Haproxy,
+    /// supervisord's XML-RPC.
+    Supervisor,
     /// A machine of tests, of retry class C.
     #[cfg(test)]
     Test,
@@ -61,8 +63,12 @@ pub enum DriverKind {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
-    /// Backend whose servers they are.
+    /// HAProxy: the backend whose servers they are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub backend: String,
+    /// supervisord: the group whose processes they are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub processes: String,
 }
 
 /// What may be done when an alert fires, under which conditions, and how it is taken back.
@@ -281,7 +287,7 @@ pub struct Precondition {
 pub struct Step {
     /// Name, unique in the runbook.
     pub id: String,
-    /// What: `haproxy.weight` or `haproxy.state`.
+    /// What: `haproxy.weight`, `haproxy.state`, `supervisor.start` or `supervisor.stop`.
     #[serde(rename = "do")]
     pub action: String,
     /// How.
@@ -300,6 +306,13 @@ pub struct Step {
 
 const fn two_seconds() -> Duration {
     Duration::from_secs(2)
+}
+
+impl Runbook {
+    /// Whether it only adds: nobody is out of service by any of its steps.
+    pub(crate) fn only_adds(&self) -> bool {
+        self.steps.iter().all(|step| step.action == "supervisor.start")
+    }
 }
 
 /// How it is known to have helped.

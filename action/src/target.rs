@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use tokio::net::TcpStream;
 
 use crate::address::Allowed;
 use crate::plan::{Change, Member};
-use crate::runbook::{DriverKind, Target};
+use crate::runbook::{DriverKind, Group, Target};
 
 pub(crate) mod haproxy;
+pub(crate) mod supervisor;
 
 /// What repeating an effect means: after a crash this decides, never a retry for its own sake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +65,23 @@ impl Endpoint {
     }
 }
 
+/// Connects to an address that may be spoken to; names are checked when they are resolved.
+async fn connect(allowed: &Allowed, address: &str) -> Result<TcpStream, String> {
+    let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
+    let mut last = "the name has no address".to_owned();
+    for address in found {
+        if !allowed.allows(address.ip()) {
+            last = crate::address::refused(address.ip());
+            continue;
+        }
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
+}
+
 /// Says what is wrong with a target.
 pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
     if let Endpoint::Tcp(address) = Endpoint::parse(&target.endpoint)? {
@@ -74,9 +93,21 @@ pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
             return Err(crate::address::refused(ip));
         }
     }
+    let Group { backend, processes } = &target.group;
+    let only = |other: (&str, &str), name: &str| match other.1 {
+        "" => Ok(()),
+        _ => Err(format!("group.{}: this driver has group.{name}", other.0)),
+    };
     match target.driver {
-        DriverKind::Haproxy => haproxy::check_name(&target.group.backend)
-            .map_err(|problem| format!("group.backend: {problem}")),
+        DriverKind::Haproxy => {
+            only(("processes", processes), "backend")?;
+            haproxy::check_name(backend).map_err(|problem| format!("group.backend: {problem}"))
+        }
+        DriverKind::Supervisor => {
+            only(("backend", backend), "processes")?;
+            supervisor::check_name(processes)
+                .map_err(|problem| format!("group.processes: {problem}"))
+        }
         #[cfg(test)]
         DriverKind::Test => Ok(()),
     }

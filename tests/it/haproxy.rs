@@ -181,7 +181,7 @@ pub(crate) async fn actions(server: &Server) -> Value {
 }
 
 /// The newest action once it is in `state`.
-async fn until_state(server: &Server, state: &str) -> Value {
+pub(crate) async fn until_state(server: &Server, state: &str) -> Value {
     until(&format!("an action that is {state}"), async || {
         let all = actions(server).await;
         let runs = all["runs"].as_array().unwrap();

@@ -64,6 +64,8 @@ mod server;
 #[cfg(test)]
 mod shop;
 #[cfg(test)]
+mod supervisor;
+#[cfg(test)]
 mod telemetry;
 #[cfg(test)]
 mod translation;

@@ -30,6 +30,7 @@ const TEST: &[Package] = &[
     Package { name: "prometheus", program: "prometheus" },
     Package { name: "prometheus-alertmanager", program: "amtool" },
     Package { name: "prometheus-node-exporter", program: "prometheus-node-exporter" },
+    Package { name: "supervisor", program: "supervisord" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[

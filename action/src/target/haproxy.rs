@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 
-use super::{Driver, Endpoint, RetryClass};
-use crate::address::{Allowed, refused};
+use super::{Driver, Endpoint, RetryClass, connect};
+use crate::address::Allowed;
 use crate::plan::{Change, Member};
 use crate::runbook::Target;
 
@@ -110,29 +110,14 @@ impl Haproxy {
                     let stream = UnixStream::connect(path).await;
                     converse(stream.map_err(|error| error.to_string())?, command).await
                 }
-                Endpoint::Tcp(address) => converse(self.connect(&address).await?, command).await,
+                Endpoint::Tcp(address) => {
+                    converse(connect(&self.allowed, &address).await?, command).await
+                }
             }
         };
         let answer = tokio::time::timeout(timeout, talk).await;
         let answer = answer.unwrap_or_else(|_| Err(format!("no answer within {timeout:?}")));
         answer.map_err(|error| format!("{place}: {error}"))
-    }
-
-    /// Connects to an address that may be spoken to; names are checked when they are resolved.
-    async fn connect(&self, address: &str) -> Result<TcpStream, String> {
-        let found = tokio::net::lookup_host(address).await.map_err(|error| error.to_string())?;
-        let mut last = "the name has no address".to_owned();
-        for address in found {
-            if !self.allowed.allows(address.ip()) {
-                last = refused(address.ip());
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error.to_string(),
-            }
-        }
-        Err(last)
     }
 }
 
