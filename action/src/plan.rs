@@ -116,7 +116,9 @@ impl Wish {
             (driver, other) => {
                 let does = match driver {
                     DriverKind::Supervisor => "supervisor.start and supervisor.stop",
-                    _ => "haproxy.weight and haproxy.state",
+                    DriverKind::Haproxy => "haproxy.weight and haproxy.state",
+                    #[cfg(test)]
+                    DriverKind::Test => "test.bump",
                 };
                 Err(format!("`{other}` is nothing this driver does: it does {does}"))
             }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use model::alert::{AlertState, Cause, Transition};
 use model::metric::Labels;
 use model::time::Timestamp;
-use query::promql::inputs::Inputs;
 use tokio::time::Instant;
 
 use crate::config::Config;
@@ -109,12 +108,20 @@ pub async fn backtest(
         transitions: Vec::new(),
         n_at_once: 0,
         failed: None,
+        left_at: None,
     };
     course.run(first).await;
-    let (transitions, n_at_once, failed) = (course.transitions, course.n_at_once, course.failed);
+    let Course { transitions, n_at_once, failed, left_at, .. } = course;
     let mut outcome = told(&transitions, range.1);
     outcome.n_slots = n_slots.unsigned_abs();
     (outcome.n_at_once, outcome.failed, outcome.notes) = (n_at_once, failed, notes(group, own));
+    if let Some(at) = left_at {
+        outcome.n_slots = (at.0 - first.0).div_euclid(slots.interval_ns()).unsigned_abs() + 1;
+        outcome.notes.push(format!("given up at {at}: the rest of the time was not looked at"));
+    }
+    if outcome.n_fired > EPISODES_MAX as u64 {
+        outcome.notes.push(format!("only the first {EPISODES_MAX} alerts are told one by one"));
+    }
     Ok((outcome, transitions))
 }
 
@@ -131,6 +138,8 @@ struct Course<'a> {
     transitions: Vec<Transition>,
     n_at_once: usize,
     failed: Option<(u64, String)>,
+    /// Where it was given up.
+    left_at: Option<Timestamp>,
 }
 
 impl Course<'_> {
@@ -147,7 +156,13 @@ impl Course<'_> {
                 match self.replay.next_hit(at.ms() - offset_ms).await {
                     Ok(Some(ms)) => at = Timestamp::from_ms(ms + offset_ms),
                     Ok(None) => return,
-                    Err(error) => return self.fail(error),
+                    Err(error) => {
+                        if !self.go_on(error, &mut in_a_row, at) {
+                            return;
+                        }
+                        at = Timestamp(at.0 + self.slots.interval_ns());
+                        continue;
+                    }
                 }
             }
             let before = std::mem::take(&mut self.instances);
@@ -163,9 +178,7 @@ impl Course<'_> {
                 }
                 Err(error) => {
                     self.instances = before;
-                    self.fail(error);
-                    in_a_row += 1;
-                    if in_a_row >= FAILURES_MAX {
+                    if !self.go_on(error, &mut in_a_row, at) {
                         return;
                     }
                 }
@@ -176,6 +189,17 @@ impl Course<'_> {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// Takes note of a failed evaluation; whether the next one is tried.
+    fn go_on(&mut self, error: String, in_a_row: &mut u32, at: Timestamp) -> bool {
+        self.fail(error);
+        *in_a_row += 1;
+        let goes_on = *in_a_row < FAILURES_MAX;
+        if !goes_on {
+            self.left_at = Some(at);
+        }
+        goes_on
     }
 
     fn fail(&mut self, error: String) {
@@ -238,10 +262,13 @@ fn notes(group: &Group, rule: &Rule) -> Vec<String> {
     let conditions = conditions.chain(rule.extra.clear.as_ref()).map(|one| &one.expr);
     for expr in conditions.chain([&rule.expr]) {
         if let Ok(parsed) = query::promql::parse(expr) {
-            let inputs = Inputs::of(&parsed);
-            let text = inputs.selectors.into_iter().map(|input| input.text).collect::<String>();
+            let names: BTreeSet<String> = parsed
+                .selectors()
+                .iter()
+                .filter_map(|one| Some(one.name.as_ref()?.to_string()))
+                .collect();
             let made = group.rules.iter().filter(|other| matches!(other.kind, Kind::Record));
-            read.extend(made.filter(|other| text.contains(&other.name)).map(|other| &other.name));
+            read.extend(made.map(|other| &other.name).filter(|name| names.contains(*name)));
         }
     }
     for name in read {

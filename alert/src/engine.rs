@@ -51,7 +51,7 @@ impl Evaluate for Engine {
     }
 }
 
-/// The engine as a person asks it about what was: rules at work go first.
+/// The engine as a person asks it about what was: in PromQL, rules at work go first.
 pub struct Past<'a> {
     /// The engine.
     pub engine: &'a Engine,

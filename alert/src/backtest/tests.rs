@@ -189,3 +189,43 @@ fn what_cannot_be_replayed_is_told() {
     let (outcome, _) = ask(1, (range.1, range.0)).unwrap();
     assert_eq!((outcome.n_slots, outcome.n_fired), (0, 0));
 }
+
+/// Fails before a time, and in all ranges that begin there.
+struct Broken(Past, i64);
+
+impl Evaluate for Broken {
+    fn instant(&self, ask: Ask) -> BoxFuture<'_, Result<Answer, String>> {
+        self.0.instant(ask)
+    }
+}
+
+impl History for Broken {
+    fn range(
+        &self,
+        expr: Arc<str>,
+        at_ms: (i64, i64),
+        step_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<Line>, String>> {
+        if at_ms.0 < self.1 {
+            return Box::pin(std::future::ready(Err("it is damaged".to_owned())));
+        }
+        self.0.range(expr, at_ms, step_ms)
+    }
+}
+
+#[test]
+fn a_few_slots_that_fail_are_passed_over_and_many_end_it() {
+    let group = group("    expr: x > 2");
+    let config = Config::default();
+    let range = (Timestamp::from_s(BEGIN_S), Timestamp::from_s(BEGIN_S + 3_600));
+    for (bad_s, n_failed, n_fired) in [(60, 2, 1), (1_000, 5, 0)] {
+        let mut past = Past::default();
+        past.put("a", &[Some(3.0); 60], 60);
+        let broken = Broken(past, (BEGIN_S + bad_s) * 1_000);
+        let work = backtest(&group, 0, range, (&broken, &config));
+        let outcome = work.now_or_never().unwrap().unwrap().0;
+        assert_eq!((outcome.failed.unwrap().0, outcome.n_fired), (n_failed, n_fired));
+        assert_eq!(outcome.n_slots, if n_fired > 0 { 120 } else { 5 });
+        assert_eq!(outcome.notes.len(), usize::from(n_fired == 0), "{:?}", outcome.notes);
+    }
+}
