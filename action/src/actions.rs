@@ -29,6 +29,7 @@ use crate::register::{Deed, OPEN_MAX, Register};
 use crate::run::{Arrow, Finding, Need, Run, State};
 use crate::runbook::{self, Book, DriverKind, Runbook, Target, Trust};
 use crate::target::Driver;
+use crate::target::flags::{FlagDriver, Flags};
 use crate::target::haproxy::Haproxy;
 use crate::target::supervisor::Supervisor;
 use crate::world::{Question, World};
@@ -109,6 +110,7 @@ pub struct Actions {
 struct Drivers {
     haproxy: Haproxy,
     supervisor: Supervisor,
+    flags: FlagDriver,
     #[cfg(test)]
     test: Arc<dyn Driver>,
 }
@@ -184,6 +186,7 @@ impl Actions {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let allowed = Arc::new(receiver::allowed(config)?);
+        let flags = FlagDriver(Flags::open(runbooks.0.flags.clone(), dir)?);
         Ok(Arc::new(Self {
             book: runbooks.0,
             trust: config.trust,
@@ -202,6 +205,7 @@ impl Actions {
             drivers: Drivers {
                 haproxy: Haproxy { allowed: Arc::clone(&allowed) },
                 supervisor: Supervisor { allowed },
+                flags,
                 #[cfg(test)]
                 test: tests::no_driver(),
             },
@@ -211,6 +215,12 @@ impl Actions {
             #[cfg(test)]
             crash: tests::Crash::default(),
         }))
+    }
+
+    /// The flags, as they are now.
+    #[must_use]
+    pub fn flags(&self) -> &Flags {
+        &self.drivers.flags.0
     }
 
     /// Takes note of a transition: once this returns, an incident is on disk if some runbook wants the alert.
@@ -551,6 +561,7 @@ impl Actions {
         match kind {
             DriverKind::Haproxy => &self.drivers.haproxy,
             DriverKind::Supervisor => &self.drivers.supervisor,
+            DriverKind::Flags => &self.drivers.flags,
             #[cfg(test)]
             DriverKind::Test => &*self.drivers.test,
         }

@@ -44,3 +44,4 @@ pub use config::{Config, WebhookReceiver};
 pub use delivery::{Delivery, DeliveryStatus};
 pub use error::{Error, ErrorKind};
 pub use notifier::{Notifier, Stats};
+pub use target::flags;

@@ -101,6 +101,13 @@ impl Wish {
                 let value = state.ok_or("state is drain or maint")?.to_owned();
                 Ok(Self::Value { field: "state".to_owned(), value })
             }
+            (DriverKind::Flags, "flag.set") => {
+                let variant = match only("variant")? {
+                    Value::String(name) => name.clone(),
+                    other => return Err(format!("variant: {}", crate::flags::unquoted(other))),
+                };
+                Ok(Self::Value { field: "variant".to_owned(), value: variant })
+            }
             (DriverKind::Supervisor, "supervisor.start" | "supervisor.stop") => {
                 if let Some(other) = step.with.keys().next() {
                     return Err(format!("`{other}` is not for {}", step.action));
@@ -116,6 +123,7 @@ impl Wish {
             (driver, other) => {
                 let does = match driver {
                     DriverKind::Supervisor => "supervisor.start and supervisor.stop",
+                    DriverKind::Flags => "flag.set",
                     DriverKind::Haproxy => "haproxy.weight and haproxy.state",
                     #[cfg(test)]
                     DriverKind::Test => "test.bump",

@@ -40,9 +40,11 @@ pub struct Target {
     pub name: String,
     /// What speaks to it.
     pub driver: DriverKind,
-    /// Where: `unix:/run/haproxy/admin.sock` or `tcp:10.0.0.5:9999`.
+    /// Where: `unix:/run/haproxy/admin.sock` or `tcp:10.0.0.5:9999`; nothing for flags.
+    #[serde(default)]
     pub endpoint: String,
-    /// Which members.
+    /// Which members; nothing for flags.
+    #[serde(default)]
     pub group: Group,
 }
 
@@ -54,13 +56,15 @@ pub enum DriverKind {
     Haproxy,
     /// supervisord's XML-RPC.
     Supervisor,
+    /// Our own flags.
+    Flags,
     /// A machine of tests, of retry class C.
     #[cfg(test)]
     Test,
 }
 
 /// The members of a target.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// HAProxy: the backend whose servers they are.
@@ -287,7 +291,7 @@ pub struct Precondition {
 pub struct Step {
     /// Name, unique in the runbook.
     pub id: String,
-    /// What: `haproxy.weight`, `haproxy.state`, `supervisor.start` or `supervisor.stop`.
+    /// What: `haproxy.weight`, `haproxy.state`, `supervisor.start`, `supervisor.stop` or `flag.set`.
     #[serde(rename = "do")]
     pub action: String,
     /// How.
@@ -311,7 +315,7 @@ const fn two_seconds() -> Duration {
 impl Runbook {
     /// Whether it only adds: nobody is out of service by any of its steps.
     pub(crate) fn only_adds(&self) -> bool {
-        self.steps.iter().all(|step| step.action == "supervisor.start")
+        self.steps.iter().all(|step| ["supervisor.start", "flag.set"].contains(&&*step.action))
     }
 }
 

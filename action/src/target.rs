@@ -9,6 +9,7 @@ use crate::address::Allowed;
 use crate::plan::{Change, Member};
 use crate::runbook::{DriverKind, Group, Target};
 
+pub mod flags;
 pub(crate) mod haproxy;
 pub(crate) mod supervisor;
 
@@ -84,6 +85,11 @@ async fn connect(allowed: &Allowed, address: &str) -> Result<TcpStream, String> 
 
 /// Says what is wrong with a target.
 pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
+    if target.driver == DriverKind::Flags {
+        let is_bare = target.endpoint.is_empty() && target.group == Group::default();
+        let problem = "endpoint and group: flags have none, they are served by Headrope itself";
+        return if is_bare { Ok(()) } else { Err(problem.to_owned()) };
+    }
     if let Endpoint::Tcp(address) = Endpoint::parse(&target.endpoint)? {
         let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
         let host = host.trim_matches(['[', ']']);
@@ -103,6 +109,7 @@ pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
             only(("processes", processes), "backend")?;
             haproxy::check_name(backend).map_err(|problem| format!("group.backend: {problem}"))
         }
+        DriverKind::Flags => Ok(()),
         DriverKind::Supervisor => {
             only(("backend", backend), "processes")?;
             supervisor::check_name(processes)

@@ -15,6 +15,7 @@ mod guard;
 mod health;
 mod hosts;
 mod logs;
+mod ofrep;
 mod prometheus;
 mod queries;
 mod sql;
@@ -119,6 +120,7 @@ pub fn router(app: Arc<App>) -> Router {
         .nest("/api/headrope/v1", own)
         .nest("/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
         .nest("/prometheus/api/v1", prometheus::routes().merge(admin::prometheus_routes(&app)))
+        .nest("/ofrep", ofrep::routes())
         .nest("/api/v2", alertmanager::routes())
         .nest("/alertmanager/api/v2", alertmanager::routes())
         .route("/alertmanager/-/healthy", get(health::healthy))

@@ -21,6 +21,8 @@ mod duckdb;
 #[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
+mod flags;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod guard;

@@ -7,12 +7,13 @@ use model::metric::Labels;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Runbook, Target, hash_of};
+use super::{DriverKind, Runbook, Target, hash_of};
 use crate::address::Allowed;
 use crate::duration;
 use crate::plan::Wish;
 use crate::receiver::Condition;
 use crate::target;
+use crate::target::flags::Flag;
 
 /// Longest file.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -22,6 +23,7 @@ const FILE_BYTES_MAX: u64 = 4 << 20;
 pub(crate) struct Book {
     pub(crate) targets: BTreeMap<String, Target>,
     pub(crate) runbooks: BTreeMap<String, Bound>,
+    pub(crate) flags: BTreeMap<String, Flag>,
 }
 
 /// A runbook with its conditions made ready.
@@ -108,7 +110,13 @@ fn add(book: &mut Book, text: &str, allowed: &Allowed) -> Result<(), String> {
                 let bound = bind(name.clone(), runbook).map_err(at)?;
                 book.runbooks.insert(name.clone(), bound).is_some()
             }
-            _ => return Err(at("kind is none of Target and Runbook".to_owned())),
+            "Flag" => {
+                let flag: Flag =
+                    serde_json::from_value(spec).map_err(|error| at(error.to_string()))?;
+                flag.check().map_err(at)?;
+                book.flags.insert(name.clone(), flag).is_some()
+            }
+            _ => return Err(at("kind is none of Target, Runbook and Flag".to_owned())),
         };
         if known {
             return Err(at("there are two of this name".to_owned()));
@@ -151,7 +159,13 @@ fn check_runbook(
         if runbook.steps[..i].iter().any(|other| other.id == step.id) {
             return Err(format!("steps: two are called {}", step.id));
         }
-        Wish::of(step, target.driver).map_err(|problem| format!("step {}: {problem}", step.id))?;
+        let wish = Wish::of(step, target.driver);
+        let wish = wish.map_err(|problem| format!("step {}: {problem}", step.id))?;
+        if let (DriverKind::Flags, Wish::Value { value, .. }) = (target.driver, &wish)
+            && !book.flags.values().any(|flag| flag.variants.contains_key(value))
+        {
+            return Err(format!("step {}: no flag has a variant {value}", step.id));
+        }
     }
     let approval = &runbook.approval;
     if let Some(verify) = runbook.verify.as_ref().filter(|verify| verify.hold > verify.within) {

@@ -277,7 +277,7 @@ fn what_is_wrong_in_a_file_is_told() {
         ("{{ member }}", "{{ sibling }}", "none of member"),
         ("unix:/nowhere", "http://x", "neither unix:"),
         ("unix:/nowhere", "tcp:169.254.169.254:80", "metadata"),
-        ("kind: Target", "kind: Goal", "none of Target and Runbook"),
+        ("kind: Target", "kind: Goal", "none of Target, Runbook and Flag"),
         ("headrope/v1", "headrope/v9", "apiVersion"),
         ("name: bump}", "name: 'a b'}", "a name is of"),
     ] {
