@@ -132,7 +132,11 @@ proptest! {
         let (group, to) = (group(RULES[rule]), Timestamp::from_s(BEGIN_S + 3_600));
         let told = live(&group, &past, to);
         let (outcome, again) = replayed(&group, &past, to);
-        prop_assert_eq!(&told, &again);
+        // Bits: a value may be no number, which equals nothing.
+        let bits = |all: &[Transition]| -> Vec<(u64, Transition)> {
+            all.iter().map(|t| (t.value.to_bits(), Transition { value: 0.0, ..t.clone() })).collect()
+        };
+        prop_assert_eq!(bits(&told), bits(&again));
         prop_assert_eq!(outcome.n_slots, 120);
         let fired = told.iter().filter(|one| one.state == AlertState::Firing).count();
         prop_assert_eq!(outcome.n_fired, fired as u64);
