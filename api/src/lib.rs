@@ -9,6 +9,7 @@ pub mod columns;
 pub mod complete;
 pub mod error;
 pub mod host;
+pub mod incident;
 pub mod log;
 pub mod number;
 pub mod query;

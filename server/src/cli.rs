@@ -7,6 +7,7 @@ mod backtest;
 mod chart;
 mod client;
 mod files;
+mod incidents;
 mod queries;
 mod rules;
 mod table;
@@ -61,6 +62,8 @@ enum Command {
     Alertmanager(alertmanager::AlertmanagerCommand),
     /// See what was done about incidents and why, approve it, take it back, or stop it all
     Actions(actions::ActionsArgs),
+    /// See incidents: when they began and ended, and what was done or refused
+    Incidents(incidents::IncidentsArgs),
     /// Look into a data folder that no server is using, mend it, or delete rows from a running one
     #[command(subcommand)]
     Store(files::StoreCommand),
@@ -139,6 +142,7 @@ pub fn main(cli: Cli) -> ExitCode {
         Some(Command::Rules(command)) => rules::run(&command),
         Some(Command::Alertmanager(command)) => alertmanager::run(&command),
         Some(Command::Actions(args)) => on_runtime(actions::actions(&args)),
+        Some(Command::Incidents(args)) => on_runtime(incidents::incidents(&args)),
         Some(Command::Store(command)) => admin::store(&command),
         Some(Command::Backup(args)) => admin::backup(&args),
         Some(Command::Restore(args)) => admin::restore(&args),

@@ -14,6 +14,7 @@ mod explore;
 mod guard;
 mod health;
 mod hosts;
+mod incidents;
 mod logs;
 mod ofrep;
 mod prometheus;
@@ -114,6 +115,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/queries/{id}", delete(queries::cancel))
         .merge(admin::routes(&app))
         .merge(actions::routes(&app))
+        .merge(incidents::routes())
         .fallback(error::no_such_route)
         .method_not_allowed_fallback(error::wrong_method);
     Router::new()

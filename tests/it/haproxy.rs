@@ -192,8 +192,12 @@ pub(crate) async fn until_state(server: &Server, state: &str) -> Value {
 
 /// What the program says on its command line, against `server`.
 async fn cli(server: &Server, arguments: &[&str]) -> String {
+    program_says(server, &[&["actions"], arguments].concat()).await
+}
+
+async fn program_says(server: &Server, arguments: &[&str]) -> String {
     let mut command = Command::new(program());
-    command.arg("actions").args(arguments).args(["--server", &server.url("")]);
+    command.args(arguments).args(["--server", &server.url("")]);
     let output = command.env("USER", "ada").stdin(Stdio::null()).output().await.unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {said}");
@@ -221,6 +225,15 @@ async fn a_slow_member_loses_weight_and_gets_it_back_when_it_has_recovered() {
     for words in ["preconditions", "blast_radius", "weight 100 -> 10", "dispatched", "it helped"] {
         assert!(explained.contains(words), "{words}: {explained}");
     }
+    let incident = run["incident"].as_str().unwrap();
+    let listed = program_says(&server, &["incidents", "list"]).await;
+    assert!(listed.contains("MemberSlow") && listed.contains("holding"), "{listed}");
+    let shown = program_says(&server, &["incidents", "show", &incident[..8]]).await;
+    for words in ["firing", "admitted", "s2 weight 100 -> 10", "verified", "blast_radius"] {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let all = server.get("/api/headrope/v1/incidents").await;
+    assert_eq!(all["held"][0]["value"], "10", "{all:#}");
     let before = server.promql("headrope_action_overrides").await;
     assert!(before.len() <= 1, "our own numbers: {before:?}");
 

@@ -1,10 +1,12 @@
 //! What people ask of the engine: to see, to approve, to take back, to stop.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Actions;
 use crate::error::Error;
-use crate::plan::object;
+use crate::plan::{Incident, object};
 use crate::register::{Deed, Switch};
 use crate::run::{Payload, Run, State, Yes};
 
@@ -68,6 +70,55 @@ impl Actions {
             ("incident", serde_json::to_value(incident).unwrap_or_default()),
         ];
         Ok(object(fields))
+    }
+
+    /// What `tell` makes of each incident and its runs, open incidents first, then the newest; at most 200.
+    pub fn incidents<T>(&self, tell: impl Fn(&Incident, &[&Run]) -> T) -> Vec<T> {
+        self.look(|register| {
+            let mut incidents: Vec<_> = register.incidents.values().collect();
+            incidents.sort_by_key(|i| (i.resolved_ns.is_some(), std::cmp::Reverse(i.opened_ns)));
+            incidents.truncate(LISTED_MAX);
+            let mut runs: BTreeMap<&str, Vec<&Run>> = BTreeMap::new();
+            for run in register.runs.values() {
+                runs.entry(&run.plan.incident).or_default().push(run);
+            }
+            runs.values_mut().for_each(|runs| newest_first(runs));
+            let runs_of = |id: &str| runs.get(id).map_or(&[][..], Vec::as_slice);
+            incidents.into_iter().map(|one| tell(one, runs_of(&one.id))).collect()
+        })
+    }
+
+    /// What `tell` makes of one incident and its runs, newest first. An id may be cut short while it is the only one.
+    ///
+    /// # Errors
+    /// When there is none, or more than one.
+    pub fn incident<T>(
+        &self,
+        start: &str,
+        tell: impl FnOnce(&Incident, &[&Run]) -> T,
+    ) -> Result<T, Refusal> {
+        self.look(|register| {
+            let fits = |one: &&Incident| !start.is_empty() && one.id.starts_with(start);
+            let mut found = register.incidents.values().filter(fits);
+            let incident = match (found.next(), found.next()) {
+                (Some(one), None) => one,
+                (None, _) => return Err(Refusal::Unknown(format!("incident {start}"))),
+                _ => {
+                    let words = format!("more than one incident begins with {start}");
+                    return Err(Refusal::Unfit(words));
+                }
+            };
+            let runs = register.runs.values().filter(|run| run.plan.incident == incident.id);
+            let mut runs: Vec<&Run> = runs.collect();
+            newest_first(&mut runs);
+            Ok(tell(incident, &runs))
+        })
+    }
+
+    /// The kill switch where it is on, as (whether ways back stand still, why); and why nothing is done at all.
+    #[must_use]
+    pub fn standing(&self) -> (Option<(bool, String)>, Option<String>) {
+        (self.switch(), self.journal_state().err())
     }
 
     /// The whole id of a run that begins with `start`.
@@ -218,6 +269,10 @@ impl Actions {
         self.rest(run, 0);
         self.wake.notify_one();
     }
+}
+
+fn newest_first(runs: &mut [&Run]) {
+    runs.sort_by_key(|run| std::cmp::Reverse(run.planned_ns));
 }
 
 /// A run in a list.
