@@ -16,6 +16,8 @@ pub struct Config {
     /// Prometheus rule files; relative paths start at the folder of the configuration file. A last part with a `*` is a
     /// pattern.
     pub rules: Vec<PathBuf>,
+    /// Files of service level objectives, which become rules; paths as those of `rules`.
+    pub slos: Vec<PathBuf>,
     /// Interval of groups that name none; at least `1s`.
     #[serde(with = "duration_text")]
     pub evaluation_interval: Duration,
@@ -55,6 +57,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             rules: Vec::new(),
+            slos: Vec::new(),
             evaluation_interval: Duration::from_secs(60),
             rule_query_offset: Duration::ZERO,
             evaluation_timeout_max: Duration::from_secs(120),

@@ -21,6 +21,7 @@ pub mod route;
 pub mod rule;
 mod run;
 mod schedule;
+pub mod slo;
 mod source;
 mod state;
 mod state_dir;

@@ -126,6 +126,7 @@ impl Watch {
         let live = self.live();
         let rules = self.group.rules.iter().zip(&live.rules);
         GroupStatus {
+            slo: self.group.slo.clone(),
             name: self.group.name.clone(),
             file: self.group.file.clone(),
             interval: self.group.interval,

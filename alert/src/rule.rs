@@ -19,6 +19,7 @@ use template::Template;
 pub use extra::{Condition, Counting, Extra, Language, NoData, Quality};
 pub use glob::glob;
 pub use place::Position;
+pub(crate) use place::inside;
 
 /// Largest rule file, in bytes.
 pub const FILE_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -78,6 +79,8 @@ pub struct Group {
     pub limit: usize,
     /// The rules, in the order of the file.
     pub rules: Vec<Rule>,
+    /// The objective it was made of, if it was.
+    pub slo: Option<Arc<crate::slo::Slo>>,
 }
 
 /// One rule.
@@ -178,11 +181,14 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Group>, Problems> {
     parse_with(text, file, &Options::default())
 }
 
-/// The groups of one file.
+/// The groups of one file; documents of kind `SLO` stand for groups as well.
 ///
 /// # Errors
 /// Everything that is wrong with it.
 pub fn parse_with(text: &str, file: &str, options: &Options) -> Result<Vec<Group>, Problems> {
+    if crate::slo::is_document(text) {
+        return crate::slo::groups(text, file, options);
+    }
     let document = document::read(text, file).map_err(|problem| Problems(vec![problem]))?;
     check::groups(document, text, file, options)
 }

@@ -1,5 +1,6 @@
 //! What the rules are doing, for the APIs and the interface.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::alert::AlertState;
@@ -40,6 +41,8 @@ pub struct GroupStatus {
     pub n_waiting: usize,
     /// Its rules, in order.
     pub rules: Vec<RuleStatus>,
+    /// The objective it was made of, if it was.
+    pub slo: Option<Arc<crate::slo::Slo>>,
 }
 
 /// Whether the last evaluation went well.

@@ -123,6 +123,9 @@ impl Config {
             for rule in &mut config.alert.rules {
                 *rule = folder.join(&*rule);
             }
+            for file in &mut config.alert.slos {
+                *file = folder.join(&*file);
+            }
             if let Some(file) = &mut config.alert.alertmanager_config {
                 *file = folder.join(&*file);
             }

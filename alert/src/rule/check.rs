@@ -127,6 +127,7 @@ impl Checker<'_> {
             query_offset: query_offset.unwrap_or(self.options.query_offset),
             limit,
             rules,
+            slo: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! Rules: files in, evaluation on a task, transitions to `action`, recorded series to the store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
@@ -28,7 +29,7 @@ const RECORDED_MAX: usize = 1_000;
 /// Between two comparisons of what fires with what the router holds.
 const AGREE_EVERY: Duration = Duration::from_secs(60);
 
-/// Reads every rule file the configuration names.
+/// Reads every file of rules and of objectives the configuration names.
 ///
 /// # Errors
 /// When a file is missing or wrong, with its place.
@@ -37,8 +38,27 @@ pub fn groups(config: &Config) -> Result<Vec<Group>> {
     for path in &config.alert.rules {
         files.extend(matching(path)?);
     }
-    alert::rule::load_all(&files, &config.alert.rule_options())
-        .map_err(|problems| anyhow!("{problems}"))
+    for path in &config.alert.slos {
+        for file in matching(path)? {
+            if !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    let groups = alert::rule::load_all(&files, &config.alert.rule_options())
+        .map_err(|problems| anyhow!("{problems}"))?;
+    let mut places = BTreeMap::new();
+    for slo in groups.iter().filter_map(|group| group.slo.as_ref()) {
+        let place = (&slo.file, slo.position);
+        if let Some((file, _)) = places.insert(&slo.name, place).filter(|before| *before != place) {
+            bail!(
+                "the SLO {:?} stands in {} and in {file}; rename one of them",
+                slo.name,
+                slo.file
+            );
+        }
+    }
+    Ok(groups)
 }
 
 /// The path itself, or every file a pattern stands for, sorted.
