@@ -14,6 +14,8 @@ use super::client::{Server, ServerArgs, moment};
 use super::table::Table;
 use super::{say, warn};
 
+/// Alerts whose actions are rehearsed, the first ones: more are no request that the server takes.
+const REHEARSED_MAX: usize = 4_000;
 /// Actions shown in a table.
 const ACTIONS_SHOWN: usize = 50;
 /// Episodes shown of one rule in a table.
@@ -119,7 +121,7 @@ async fn rehearse(server: &Server, all: &Backtest) -> Result<Value> {
             })
         })
     });
-    let asked = json!({"firings": firings.collect::<Vec<_>>()});
+    let asked = json!({"firings": firings.take(REHEARSED_MAX).collect::<Vec<_>>()});
     let answer = server.post("/api/headrope/v1/actions/rehearse", &asked, "application/json");
     serde_json::from_slice(&answer.await?).context("the server's answer is no rehearsal")
 }
