@@ -38,6 +38,7 @@ mod advance;
 pub mod ask;
 mod back;
 mod call;
+mod proof;
 pub mod rehearse;
 #[cfg(test)]
 mod tests;
@@ -485,6 +486,7 @@ impl Actions {
                     holds: None,
                     observed,
                     inputs: Vec::new(),
+                    effect: None,
                 },
             });
         }
@@ -505,7 +507,7 @@ impl Actions {
             switch: self.switch().map(|(_, why)| why),
             driver: target.driver,
             ceiling: self.trust,
-            ladder: self.look(|register| register.ladder(&runbook.name, &target.name)),
+            ladder: self.look(|register| register.ladder(runbook, &target.name)),
             inputs,
             muted: self.world.muted(&incident.labels),
             members,

@@ -19,6 +19,7 @@ mod backoff;
 pub mod config;
 mod delivery;
 mod duration;
+pub mod effect;
 mod error;
 pub mod guard;
 mod journal;

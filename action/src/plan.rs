@@ -7,6 +7,7 @@ use model::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::effect::Effect;
 use crate::guard::{self, Outcome, Verdict};
 use crate::runbook::{DriverKind, Revert, Runbook, Step, Target, Trust, Verify, hash_of};
 
@@ -196,7 +197,7 @@ pub struct Input {
 }
 
 /// The answer to a comparison.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct Judged {
     /// The comparison.
     pub query: String,
@@ -206,6 +207,9 @@ pub struct Judged {
     pub observed: String,
     /// What it reads.
     pub inputs: Vec<Input>,
+    /// How much better than what was left alone, where that was measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub effect: Option<Effect>,
 }
 
 /// What was seen of the world for one decision.
@@ -394,6 +398,10 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
     });
     let verify = runbook.verify.clone().map(|mut verify| {
         verify.success = fill_in(&verify.success).unwrap_or_default();
+        if let Some(control) = &mut verify.control {
+            control.treated = fill_in(&control.treated).unwrap_or_default();
+            control.untouched = fill_in(&control.untouched).unwrap_or_default();
+        }
         verify
     });
     let revert = runbook.revert.clone().map(|mut revert| {
@@ -401,9 +409,7 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
         revert
     });
     // Before the effect, or nobody could tell afterwards whether it helped.
-    let texts =
-        [verify_text(runbook), runbook.revert.as_ref().and_then(|r| r.ramp_gate.as_deref())];
-    let unfilled = texts.into_iter().flatten().find_map(|text| fill_in(text).err());
+    let unfilled = runbook.later_queries().find_map(|text| fill_in(text).err());
     let named = member.clone().and_then(|name| unfilled.map_or(Ok(name), Err));
     let verdicts = guard::verdicts(runbook, incident, &named, &seen);
     let (decision, decided_by) = conclude(&verdicts, effective(runbook, &seen));
@@ -436,10 +442,6 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
     }
     plan.id = hash_of(&plan)[..32].to_owned();
     plan
-}
-
-fn verify_text(runbook: &Runbook) -> Option<&str> {
-    runbook.verify.as_ref().map(|verify| verify.success.as_str())
 }
 
 /// What at most one run has: incident, target and runbook.

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Active, History, Incident, Plan, Touch};
+use crate::plan::{Active, History, Incident, Plan, Touch, ns};
 use crate::run::{Arrow, Call, Finding, Need, Run, State, Yes};
-use crate::runbook::Trust;
+use crate::runbook::{Runbook, Trust};
 
 /// Closed incidents and finished runs remembered, each.
 const HISTORY_MAX: usize = 2_000;
@@ -119,6 +119,15 @@ pub struct Record {
     pub without_effect: u32,
     /// Whether it has lost the right to act by itself.
     pub demoted: bool,
+    /// Runs in a row that helped.
+    #[serde(default)]
+    pub in_row: u32,
+    /// Plans in a row that were only recorded, and without which the alert went on.
+    #[serde(default)]
+    pub missed_in_row: u32,
+    /// Whether somebody has said that it need not earn its trust.
+    #[serde(default)]
+    pub trusted: bool,
 }
 
 /// Everything that is remembered.
@@ -150,8 +159,12 @@ impl Register {
                     && found.resolved_ns.is_none()
                 {
                     found.resolved_ns = Some(at_ns);
+                    let is_shown = unknown.is_none();
                     found.unknown = unknown;
-                    self.closed.push_back(incident);
+                    self.closed.push_back(incident.clone());
+                    if is_shown {
+                        self.judge_shadows(&incident, at_ns);
+                    }
                 }
                 self.forget();
             }
@@ -185,7 +198,7 @@ impl Register {
             Deed::Switched { switch } => self.switch = switch,
             Deed::Trusted { runbook, target, .. } => {
                 let record = self.records.entry(format!("{runbook}/{target}")).or_default();
-                (record.demoted, record.without_effect) = (false, 0);
+                (record.demoted, record.without_effect, record.trusted) = (false, 0, true);
             }
             Deed::KeptTouches(touches) => self.touches = touches,
             Deed::KeptRecords(records) => self.records = records,
@@ -260,9 +273,33 @@ impl Register {
     }
 
     /// How far its record lets a runbook go.
-    pub(crate) fn ladder(&self, runbook: &str, target: &str) -> Trust {
-        let record = self.records.get(&format!("{runbook}/{target}"));
-        if record.is_some_and(|record| record.demoted) { Trust::Approve } else { Trust::Auto }
+    pub(crate) fn ladder(&self, runbook: &Runbook, target: &str) -> Trust {
+        let record = self.records.get(&format!("{}/{target}", runbook.name));
+        let record = record.cloned().unwrap_or_default();
+        match runbook.earn.filter(|_| !record.trusted) {
+            Some(earn) if record.missed_in_row < earn.approve => Trust::Shadow,
+            Some(earn) if record.in_row < earn.auto => Trust::Approve,
+            _ if record.demoted => Trust::Approve,
+            _ => Trust::Auto,
+        }
+    }
+
+    /// What plans that were only recorded have shown: the alert went on for longer than they might have taken, or it ended
+    /// without them.
+    fn judge_shadows(&mut self, incident: &str, at_ns: i64) {
+        let shadows = self
+            .runs
+            .values()
+            .filter(|r| r.state == State::Shadowed && r.plan.incident == incident);
+        for run in shadows {
+            let name = format!("{}/{}", run.plan.runbook, run.plan.target.name);
+            let record = self.records.entry(name).or_default();
+            let took_ns = at_ns.saturating_sub(run.planned_ns);
+            let verify = run.plan.verify.as_ref();
+            let help_ns = verify.map_or(0, |v| ns(v.after).saturating_add(ns(v.within)));
+            record.missed_in_row =
+                if took_ns > help_ns { record.missed_in_row.saturating_add(1) } else { 0 };
+        }
     }
 
     /// What was done before, as far as a run with `key` at `place` is asked about; `but` is left out.
@@ -351,9 +388,11 @@ impl Register {
 fn judge(record: &mut Record, finding: Option<Finding>, is_unknown: bool) {
     match finding {
         Some(Finding::Verified) => {
-            (record.verified, record.without_effect) = (record.verified + 1, 0)
+            (record.verified, record.without_effect) = (record.verified + 1, 0);
+            record.in_row = record.in_row.saturating_add(1);
         }
         Some(Finding::Ineffective) => {
+            record.in_row = 0;
             record.ineffective += 1;
             record.without_effect += 1;
         }
@@ -361,5 +400,7 @@ fn judge(record: &mut Record, finding: Option<Finding>, is_unknown: bool) {
         None => {}
     }
     record.harmed += u32::from(is_unknown);
-    record.demoted |= is_unknown || record.without_effect >= NO_EFFECTS_MAX;
+    if is_unknown || record.without_effect >= NO_EFFECTS_MAX {
+        (record.demoted, record.trusted, record.in_row) = (true, false, 0);
+    }
 }

@@ -113,6 +113,19 @@ pub struct Runbook {
     /// Who approves.
     #[serde(default)]
     pub approval: Approval,
+    /// What it must have shown before it goes as far as `trust`. Unset: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earn: Option<Earn>,
+}
+
+/// What a runbook must have shown on a target before it goes further by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Earn {
+    /// Plans in a row that were only recorded, and without which the alert went on for longer than they may take to help.
+    pub approve: u32,
+    /// Runs in a row that helped.
+    pub auto: u32,
 }
 
 /// A member of a target.
@@ -313,6 +326,15 @@ const fn two_seconds() -> Duration {
 }
 
 impl Runbook {
+    /// Texts of queries that are asked once something was done.
+    pub(crate) fn later_queries(&self) -> impl Iterator<Item = &str> {
+        let control = self.verify.iter().filter_map(|verify| verify.control.as_ref());
+        let measured = control.flat_map(|control| [&control.treated, &control.untouched]);
+        let success = self.verify.iter().map(|verify| &verify.success);
+        let gates = self.revert.iter().filter_map(|revert| revert.ramp_gate.as_ref());
+        success.chain(measured).chain(gates).map(String::as_str)
+    }
+
     /// Whether it only adds: nobody is out of service by any of its steps.
     pub(crate) fn only_adds(&self) -> bool {
         self.steps.iter().all(|step| ["supervisor.start", "flag.set"].contains(&&*step.action))
@@ -334,6 +356,47 @@ pub struct Verify {
     /// When it must have held, from the first look on. Default `5m`.
     #[serde(default = "five_minutes", with = "duration")]
     pub within: Duration,
+    /// What shows that it was the change that helped. Unset: not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control: Option<Control>,
+}
+
+/// What was changed beside what was not, before and after.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Control {
+    /// PromQL: what is to get better.
+    pub treated: String,
+    /// PromQL: the same of what is left alone; several series count as their mean.
+    pub untouched: String,
+    /// Which way is better. Default: lower.
+    #[serde(default)]
+    pub better: Better,
+    /// Least gain beyond what was left alone, as a share of the value before. Default 20 %.
+    #[serde(default = "one_fifth")]
+    pub min_effect: Share,
+    /// How long before the first step is compared with; not longer than it was unwell. Default `1m`.
+    #[serde(default = "one_minute", with = "duration")]
+    pub before: Duration,
+}
+
+const fn one_fifth() -> Share {
+    Share(0.2)
+}
+
+const fn one_minute() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Better {
+    /// As of latencies and errors.
+    #[default]
+    Lower,
+    /// As of rates of success.
+    Higher,
 }
 
 const fn five_minutes() -> Duration {

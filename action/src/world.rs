@@ -29,6 +29,14 @@ pub trait World: Send + Sync {
     /// The one number an expression gives, or why there is none.
     fn number(&self, query: String) -> BoxFuture<'_, Result<f64, String>>;
 
+    /// An expression over a window, ms since the epoch, at every step: the mean of all its series.
+    fn range(
+        &self,
+        query: String,
+        window_ms: (i64, i64),
+        step_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, f64)>, String>>;
+
     /// What keeps an alert with these labels quiet.
     fn muted(&self, labels: &BTreeMap<String, String>) -> Vec<String>;
 

@@ -255,6 +255,36 @@ async fn a_slow_member_loses_weight_and_gets_it_back_when_it_has_recovered() {
     server.stop().await;
 }
 
+/// Whether an action gets the credit is for the members to show that nobody touched.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_recovers_with_everybody_else_was_not_helped() {
+    for (others, finding) in [([0.01, 0.01], "inconclusive"), ([0.1, 0.1], "verified")] {
+        let home = Home::new();
+        let proxy = Proxy::start(&home).await;
+        let slow =
+            |not: &str| format!("avg(member_latency_seconds{{member{not}=\"{{{{ member }}}}\"}})");
+        let control =
+            format!("{{treated: '{}', untouched: '{}', before: 3s}}", slow(""), slow("!"));
+        let verify = format!(
+            "{{success: 'min(member_latency_seconds) < 0.3', for: 1s, within: 6s, control: {control}}}"
+        );
+        home.write("runbook.yaml", &runbook(&home, &verify, "{ttl: 10m, when: ttl}"));
+        home.write("rules.yaml", &RULES.replace("    labels", "    for: 4s\n    labels"));
+        let server = home
+            .start("[alert]\nrules = [\"rules.yaml\"]\n[action]\nrunbooks = [\"runbook.yaml\"]\ntrust = \"auto\"\n")
+            .await;
+        let telemetry = Telemetry::start(&server, [0.1, 0.9, 0.1]);
+        proxy.until_weight("s2", 10, &server).await;
+        // The slow one is a tenth of what it was; so are the others, or they are as before.
+        telemetry.slow.send_replace([others[0], 0.09, others[1]]);
+        let run = until_state(&server, "holding").await;
+        assert_eq!(run["finding"], finding, "{run:#}");
+        let explained = cli(&server, &["explain", run["id"].as_str().unwrap()]).await;
+        assert!(explained.contains("than what was left alone"), "{explained}");
+        server.stop().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_does_not_help_is_taken_back_though_the_alert_fires() {
     let home = Home::new();

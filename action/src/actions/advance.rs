@@ -6,15 +6,14 @@ use super::{Actions, OBSERVE_TIMEOUT};
 use crate::error::Error;
 use crate::guard::{self, Outcome};
 use crate::plan::{self, Change, Decision, Member, PlannedStep, ns};
-use crate::run::{Arrow, Finding, Need, Payload, Run, State};
+use crate::run::{Arrow, Need, Payload, Run, State};
 use crate::runbook::{RevertWhen, hash_of};
 use crate::target::RetryClass;
-use crate::world::Question;
 
 /// Arrows taken at once: more than any plan has in a row.
 const ARROWS_MAX: usize = 64;
 /// Between two looks at what verifies, and at what is held.
-const LOOK_NS: i64 = 1_000_000_000;
+pub(super) const LOOK_NS: i64 = 1_000_000_000;
 const DRIFT_NS: i64 = 2_000_000_000;
 /// Rest before an effect of class C that is not to be seen is tried once more.
 const QUIET_NS: i64 = 10_000_000_000;
@@ -23,7 +22,7 @@ const DOUBT_NS: i64 = 60_000_000_000;
 /// How old a decision may be when its first effect follows.
 const DECIDED_NS: i64 = 2_000_000_000;
 /// Looks at what verifies, of this process, before anything but a success is found.
-const LOOKS_MIN: u32 = 3;
+pub(super) const LOOKS_MIN: u32 = 3;
 /// How long data that decide may be missing between two steps.
 const BLIND_NS: i64 = 60_000_000_000;
 /// Guards that are asked between two steps as well: what they see is not of our own making.
@@ -137,7 +136,7 @@ impl Actions {
     }
 
     /// Ends a run that has changed nothing, or takes back what it has.
-    async fn stop(&self, run: &Run, why: &str) -> Stepped {
+    pub(super) async fn stop(&self, run: &Run, why: &str) -> Stepped {
         if run.held.is_empty() {
             return self.go(run, (State::Refused, run.step), why, Payload::None).await;
         }
@@ -425,60 +424,6 @@ impl Actions {
         let next = run.step + 1;
         let to = if next < run.plan.steps.len() { State::Leased } else { State::Verifying };
         self.go(run, (to, next), "settled", Payload::None).await
-    }
-
-    async fn verify(&self, run: &Run) -> Stepped {
-        if run.finding == Some(Finding::Ineffective) {
-            self.escalate(&run.id, Need::Ineffective, "it did not help, and is taken back").await;
-            return self.stop(run, "it did not help").await;
-        }
-        if run.revert_asked.is_some() || run.expires_ns().is_some_and(|at| self.now() >= at) {
-            return self.begin_revert(run).await;
-        }
-        let Some(verify) = &run.plan.verify else {
-            let why = "there is nothing to verify it by, and no way back";
-            return self.go(run, (State::Closed, run.step), why, Payload::None).await;
-        };
-        let (now, first) = (self.now(), run.since_ns.saturating_add(ns(verify.after)));
-        if now < first {
-            return self.wait(run, (first - now).min(LOOK_NS));
-        }
-        let max_staleness = run.plan.quality.max_staleness;
-        let question = Question { query: verify.success.clone(), max_staleness };
-        let judged = self.world.judge(question).await;
-        let inputs = Ok(judged.inputs.clone());
-        // What was measured before the effect says nothing about it.
-        let is_later = judged.inputs.iter().all(|input| input.newest_ns >= Some(run.since_ns));
-        let is_fresh = is_later && guard::quality(&run.plan.quality, &inputs).0 == Outcome::Allow;
-        let holds = judged.holds.filter(|_| is_fresh);
-        let looks = {
-            let mut live = self.live();
-            let live = live.runs.entry(run.id.clone()).or_default();
-            live.looks.note(holds, now);
-            live.looks
-        };
-        let until = first.saturating_add(ns(verify.within));
-        // What began to hold in time is given the time to show that it lasts.
-        match looks.holds_since_ns {
-            Some(since) if now - since >= ns(verify.hold) => {
-                let found = Payload::Found(Finding::Verified, Some(judged));
-                self.go(run, (State::Holding, 0), "it helped", found).await
-            }
-            Some(since) if since <= until => self.wait(run, LOOK_NS),
-            _ if now < until || looks.n < LOOKS_MIN => self.wait(run, LOOK_NS),
-            _ => self.conclude(run, looks.finding(), judged).await,
-        }
-    }
-
-    /// The time to help is over, and it did not hold for as long as it must.
-    async fn conclude(&self, run: &Run, finding: Finding, judged: plan::Judged) -> Stepped {
-        let found = Payload::Found(finding, Some(judged));
-        if finding == Finding::Ineffective {
-            return self.go(run, (State::Verifying, run.step), "it did not help", found).await;
-        }
-        let why = "whether it helped cannot be known, it is held";
-        self.escalate(&run.id, Need::Inconclusive, why).await;
-        self.go(run, (State::Holding, 0), "whether it helped cannot be known", found).await
     }
 
     /// Watches what is held until its time is over.

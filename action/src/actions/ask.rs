@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::plan::{Incident, object};
 use crate::register::{Deed, Switch};
 use crate::run::{Payload, Run, State, Yes};
+use crate::runbook::Trust;
 
 /// Runs and incidents in a list.
 const LISTED_MAX: usize = 200;
@@ -227,10 +228,10 @@ impl Actions {
         Ok(())
     }
 
-    /// Lets a runbook act by itself again on a target, after its record has cost it that.
+    /// Lets a runbook act by itself on a target, after its record has cost it that or before it has earned it.
     ///
     /// # Errors
-    /// When it has not lost it.
+    /// When it may already.
     pub async fn restore_trust(
         &self,
         runbook: &str,
@@ -239,8 +240,14 @@ impl Actions {
     ) -> Result<(), Refusal> {
         let by = person(by)?;
         let name = format!("{runbook}/{target}");
-        if !self.look(|register| register.records.get(&name).is_some_and(|one| one.demoted)) {
-            return Err(Refusal::Unfit(format!("{name} has not lost its trust")));
+        let bound = self.book.runbooks.get(runbook);
+        let level = self.look(|register| {
+            let demoted = register.records.get(&name).is_some_and(|one| one.demoted);
+            let level = bound.map_or(Trust::Auto, |one| register.ladder(&one.runbook, target));
+            if demoted { Trust::Approve } else { level }
+        });
+        if level == Trust::Auto {
+            return Err(Refusal::Unfit(format!("{name} lacks no trust")));
         }
         let (runbook, target) = (runbook.to_owned(), target.to_owned());
         self.record(Deed::Trusted { runbook, target, by }).await?;

@@ -205,6 +205,7 @@ impl One<'_> {
             holds: Some(true),
             observed: "not rehearsed".to_owned(),
             inputs: well(),
+            effect: None,
         };
         let member = plan::member_of(self.runbook, self.incident).unwrap_or_default();
         let held = |name: &str| {

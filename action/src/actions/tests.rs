@@ -175,6 +175,8 @@ struct Script {
     /// Whether nothing was measured since long ago.
     old: Mutex<bool>,
     muted: Mutex<Vec<String>>,
+    /// What queries give: until when, ms since the epoch, which value, and which after.
+    levels: Mutex<BTreeMap<String, (i64, f64, f64)>>,
     called: Mutex<Vec<Transition>>,
 }
 
@@ -190,7 +192,9 @@ impl World for Script {
     fn judge(&self, question: Question) -> BoxFuture<'_, Judged> {
         let (holds, inputs) = (*self.holds.lock().unwrap(), self.inputs_now());
         let observed = format!("{holds:?}");
-        Box::pin(async move { Judged { query: question.query, holds, observed, inputs } })
+        Box::pin(
+            async move { Judged { query: question.query, holds, observed, inputs, effect: None } },
+        )
     }
 
     fn inputs(&self, _: Question) -> BoxFuture<'_, Result<Vec<Input>, String>> {
@@ -200,6 +204,28 @@ impl World for Script {
 
     fn number(&self, _: String) -> BoxFuture<'_, Result<f64, String>> {
         Box::pin(async { Err("no number".to_owned()) })
+    }
+
+    fn range(
+        &self,
+        query: String,
+        (from_ms, to_ms): (i64, i64),
+        step_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, f64)>, String>> {
+        let n_steps = (to_ms - from_ms) / step_ms;
+        let times = (0..=n_steps).map(|i| from_ms + i * step_ms);
+        let value = |at: i64| match self.levels.lock().unwrap().get(&query) {
+            Some((changed_ms, was, is)) => {
+                if at < *changed_ms {
+                    *was
+                } else {
+                    *is
+                }
+            }
+            None => 1.0,
+        };
+        let values = times.map(|at| (at, value(at))).collect();
+        Box::pin(async move { Ok(values) })
     }
 
     fn muted(&self, _: &BTreeMap<String, String>) -> Vec<String> {

@@ -215,5 +215,13 @@ fn check_queries(
         check(&crate::plan::fill(query, &|_| Some("x".to_owned()))?)
             .map_err(|problem| format!("{query}: {problem}"))?;
     }
+    let controls = runbook.verify.iter().filter_map(|verify| verify.control.as_ref());
+    let measured = controls.flat_map(|control| [&control.treated, &control.untouched]);
+    let loads = runbook.guard.capacity.iter().map(|capacity| &capacity.utilisation);
+    for query in measured.chain(loads) {
+        let text = crate::plan::fill(query, &|_| Some("x".to_owned()))?;
+        // What can be compared is a number.
+        check(&format!("({text}\n) > 0")).map_err(|problem| format!("{query}: {problem}"))?;
+    }
     Ok(())
 }

@@ -14,7 +14,7 @@ use model::alert::Transition;
 use model::metric::Labels;
 use model::time::{Clock, NS_PER_MS};
 use query::promql::{self, Expr, Reading, Value};
-use query::{Class, Engine, InstantQuery, NewestQuery};
+use query::{Class, Engine, InstantQuery, NewestQuery, Origin, RangeQuery};
 use tokio_util::sync::CancellationToken;
 
 use super::notify::Notify;
@@ -193,7 +193,7 @@ impl World for Seen {
                     Vec::new()
                 }
             };
-            Judged { query: question.query, holds, observed, inputs }
+            Judged { query: question.query, holds, observed, inputs, effect: None }
         })
     }
 
@@ -212,6 +212,29 @@ impl World for Seen {
         })
     }
 
+    fn range(
+        &self,
+        query: String,
+        (start_ms, end_ms): (i64, i64),
+        step_ms: i64,
+    ) -> BoxFuture<'_, Result<Vec<(i64, f64)>, String>> {
+        Box::pin(async move {
+            let query = RangeQuery {
+                expr: query,
+                start_ms,
+                end_ms,
+                step_ms,
+                origin: Origin::Rule,
+                ..RangeQuery::default()
+            };
+            let answer = self.engine.range(query).await.map_err(|error| error.to_string())?;
+            match answer.value {
+                Value::Matrix(series) => Ok(mean(&series)),
+                other => Err(format!("it is a {}", other.value_type().word())),
+            }
+        })
+    }
+
     fn muted(&self, labels: &BTreeMap<String, String>) -> Vec<String> {
         let labels: Labels = labels.clone().into_iter().collect();
         let muting = self.takers.notify.dispatcher.look(|router, now| router.muting(&labels, now));
@@ -225,6 +248,16 @@ impl World for Seen {
             async move { self.takers.take(transition).await.map_err(|error| format!("{error:#}")) },
         )
     }
+}
+
+/// The mean of all series at each time.
+fn mean(series: &[promql::SeriesValues]) -> Vec<(i64, f64)> {
+    let mut sums: BTreeMap<i64, (f64, f64)> = BTreeMap::new();
+    for (at, value) in series.iter().flat_map(|one| &one.floats) {
+        let (sum, n) = sums.entry(*at).or_default();
+        (*sum, *n) = (*sum + value, *n + 1.0);
+    }
+    sums.into_iter().map(|(at, (sum, n))| (at, sum / n)).collect()
 }
 
 /// `{a="b"} ` in front of a value; nothing without labels.

@@ -73,6 +73,7 @@ fn calm() -> Snapshot {
             holds: Some(true),
             observed: String::new(),
             inputs,
+            effect: None,
         }],
         utilisation: None,
         history: History::default(),

@@ -302,3 +302,65 @@ async fn a_member_that_is_gone_is_let_go() {
     assert_eq!(running.run().state, State::Closed);
     assert_eq!(bench.script.called.lock().unwrap().len(), 1);
 }
+
+/// A book whose verification asks for a control group as well.
+fn compared() -> String {
+    let control = "control: {treated: slow, untouched: others, min_effect: 30%, before: 30s}";
+    BOOK.replace("for: 2s, within: 10s", &format!("for: 2s, within: 20s, {control}"))
+}
+
+#[tokio::test]
+async fn what_helped_no_more_than_doing_nothing_gets_no_credit() {
+    // Both fell alike, or only what was acted on did.
+    for (others, finding) in [(0.2, Finding::Inconclusive), (1.0, Finding::Verified)] {
+        let bench = Bench::new(&compared());
+        let running = bench.start();
+        let now_ms = bench.clock.now().ms() + 500;
+        let levels = [("slow", (now_ms, 1.0, 0.2)), ("others", (now_ms, 1.0, others))];
+        *bench.script.levels.lock().unwrap() = levels.map(|(q, l)| (q.to_owned(), l)).into();
+        running.tell(bench.alert("m2", AlertState::Firing, 7)).await;
+        running.ticks(&bench, 60).await;
+        let run = running.run();
+        assert_eq!((run.state, run.finding), (State::Holding, Some(finding)), "{run:#?}");
+        let why = &run.arrows.last().unwrap().why;
+        assert!(why.contains("than what was left alone"), "{why}");
+        let called = bench.script.called.lock().unwrap().len();
+        assert_eq!(called, 0, "all is well: nobody is needed");
+    }
+}
+
+#[tokio::test]
+async fn a_runbook_earns_its_trust_step_by_step() {
+    let earn = "  earn: {approve: 1, auto: 2}\n  guard: {cooldown: 0s}\n  steps:";
+    let bench = Bench::new(&BOOK.replace("  steps:", earn));
+    let running = bench.start();
+    let newest = || {
+        let runs = running.runs();
+        runs.into_iter().max_by_key(|run| run.planned_ns).unwrap()
+    };
+    // Only recorded; the alert ends before the action could have helped, then after.
+    for (since, ticks) in [(1, 6), (2, 40)] {
+        running.tell(bench.alert("m2", AlertState::Firing, since)).await;
+        running.ticks(&bench, ticks).await;
+        assert_eq!(newest().state, State::Shadowed);
+        running.tell(bench.alert("m2", AlertState::Resolved, since)).await;
+        running.ticks(&bench, 2).await;
+    }
+    // Then with somebody's yes, twice.
+    for since in [3, 4] {
+        running.tell(bench.alert("m2", AlertState::Firing, since)).await;
+        running.ticks(&bench, 3).await;
+        assert_eq!(newest().state, State::Awaiting);
+        running.actions.approve(&newest().id, "ada", false).await.unwrap();
+        running.ticks(&bench, LOOKS).await;
+        assert_eq!(newest().finding, Some(Finding::Verified));
+        running.tell(bench.alert("m2", AlertState::Resolved, since)).await;
+        running.ticks(&bench, 4).await;
+        bench.pass(3_600_000);
+    }
+    // Then by itself, which a run without effect does not cost it yet, and two do.
+    running.tell(bench.alert("m2", AlertState::Firing, 5)).await;
+    running.ticks(&bench, LOOKS).await;
+    assert_eq!(newest().finding, Some(Finding::Verified));
+    assert!(newest().approvals.is_empty());
+}
