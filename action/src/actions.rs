@@ -28,10 +28,13 @@ use crate::receiver;
 use crate::register::{Deed, OPEN_MAX, Register};
 use crate::run::{Arrow, Finding, Need, Run, State};
 use crate::runbook::{self, Book, DriverKind, Runbook, Target, Trust};
-use crate::target::Driver;
 use crate::target::flags::{FlagDriver, Flags};
 use crate::target::haproxy::Haproxy;
+use crate::target::kubernetes::Kubernetes;
+use crate::target::patroni::Patroni;
 use crate::target::supervisor::Supervisor;
+use crate::target::webhook::{CallbackError, Confirmed, Webhook};
+use crate::target::{Driver, Http};
 use crate::world::{Question, World};
 
 mod advance;
@@ -112,6 +115,9 @@ struct Drivers {
     haproxy: Haproxy,
     supervisor: Supervisor,
     flags: FlagDriver,
+    patroni: Patroni,
+    kubernetes: Kubernetes,
+    webhook: Webhook,
     #[cfg(test)]
     test: Arc<dyn Driver>,
 }
@@ -187,6 +193,7 @@ impl Actions {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, Error> {
         let allowed = Arc::new(receiver::allowed(config)?);
+        let http = Arc::new(Http::new(Arc::clone(&allowed)));
         let flags = FlagDriver(Flags::open(runbooks.0.flags.clone(), dir)?);
         Ok(Arc::new(Self {
             book: runbooks.0,
@@ -202,11 +209,20 @@ impl Actions {
             approvals: ApprovalKey::open(dir)?,
             external_url: config.external_url.clone().unwrap_or_default(),
             world,
-            clock,
+            clock: Arc::clone(&clock),
             drivers: Drivers {
                 haproxy: Haproxy { allowed: Arc::clone(&allowed) },
                 supervisor: Supervisor { allowed },
                 flags,
+                patroni: Patroni(Arc::clone(&http)),
+                kubernetes: Kubernetes(Arc::clone(&http)),
+                webhook: Webhook {
+                    http,
+                    confirmed: Confirmed::open(dir)?,
+                    clock,
+                    source: config.source.clone(),
+                    external_url: config.external_url.clone().unwrap_or_default(),
+                },
                 #[cfg(test)]
                 test: tests::no_driver(),
             },
@@ -222,6 +238,25 @@ impl Actions {
     #[must_use]
     pub fn flags(&self) -> &Flags {
         &self.drivers.flags.0
+    }
+
+    /// Takes what a receiver of messages says of something it was asked: `signed` is the id, time and signature in the headers
+    /// of its message.
+    ///
+    /// # Errors
+    /// Why it is not taken.
+    pub fn callback(
+        &self,
+        target: &str,
+        signed: (&str, &str, &str),
+        body: &[u8],
+    ) -> Result<(), CallbackError> {
+        let found = self.book.targets.get(target);
+        let found = found.filter(|target| target.driver == DriverKind::Webhook);
+        let target = found.ok_or(CallbackError::Unknown)?;
+        self.drivers.webhook.confirmed.callback(target, signed, (body, self.clock.now()))?;
+        self.wake.notify_one();
+        Ok(())
     }
 
     /// Takes note of a transition: once this returns, an incident is on disk if some runbook wants the alert.
@@ -564,6 +599,9 @@ impl Actions {
             DriverKind::Haproxy => &self.drivers.haproxy,
             DriverKind::Supervisor => &self.drivers.supervisor,
             DriverKind::Flags => &self.drivers.flags,
+            DriverKind::Patroni => &self.drivers.patroni,
+            DriverKind::Kubernetes => &self.drivers.kubernetes,
+            DriverKind::Webhook => &self.drivers.webhook,
             #[cfg(test)]
             DriverKind::Test => &*self.drivers.test,
         }

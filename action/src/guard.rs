@@ -228,6 +228,9 @@ fn conflict(member: &str, seen: &Snapshot) -> Said {
     let Some(member) = find(member, seen) else {
         return judge(false, "the member could not be read", threshold);
     };
+    if let Some(owner) = &member.owner {
+        return judge(false, format!("{owner} sets it"), threshold);
+    }
     for (field, configured) in &member.configured {
         let is = member.fields.get(field);
         if is != Some(configured) {

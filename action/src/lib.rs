@@ -35,6 +35,7 @@ pub mod runbook;
 mod send;
 mod sign;
 mod target;
+mod wish;
 pub mod world;
 
 #[cfg(test)]
@@ -46,3 +47,4 @@ pub use delivery::{Delivery, DeliveryStatus};
 pub use error::{Error, ErrorKind};
 pub use notifier::{Notifier, Stats};
 pub use target::flags;
+pub use target::webhook::CallbackError;

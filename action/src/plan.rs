@@ -58,6 +58,9 @@ pub struct Member {
     pub configured: BTreeMap<String, String>,
     /// Requests or connections under way.
     pub sessions: u64,
+    /// Who else sets its fields, where that can be seen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
 }
 
 /// What a step asks for.
@@ -77,63 +80,20 @@ pub enum Wish {
         /// Its value.
         value: String,
     },
+    /// More or less of what is counted in a field, within bounds.
+    Add {
+        /// The field.
+        field: String,
+        /// How many more; below 0: fewer.
+        by: i64,
+        /// Not fewer than this.
+        min: u64,
+        /// Not more.
+        max: u64,
+    },
 }
 
 impl Wish {
-    /// What `step` asks of a driver.
-    pub(crate) fn of(step: &Step, driver: DriverKind) -> Result<Self, String> {
-        let only = |name: &str| {
-            let other = step.with.keys().find(|key| *key != name);
-            match (other, step.with.get(name)) {
-                (Some(other), _) => Err(format!("`{other}` is not for {}", step.action)),
-                (None, Some(value)) => Ok(value),
-                (None, None) => Err(format!("{} needs `with: {{{name}: …}}`", step.action)),
-            }
-        };
-        match (driver, step.action.as_str()) {
-            (DriverKind::Haproxy, "haproxy.weight") => {
-                let percent = only("percent")?.as_u64().filter(|n| *n <= 100);
-                let percent = percent.and_then(|n| u32::try_from(n).ok());
-                let percent = percent.ok_or("percent is a number from 0 to 100")?;
-                Ok(Self::Percent { field: "weight".to_owned(), percent })
-            }
-            (DriverKind::Haproxy, "haproxy.state") => {
-                let state = only("state")?.as_str().filter(|s| ["drain", "maint"].contains(s));
-                let value = state.ok_or("state is drain or maint")?.to_owned();
-                Ok(Self::Value { field: "state".to_owned(), value })
-            }
-            (DriverKind::Flags, "flag.set") => {
-                let variant = match only("variant")? {
-                    Value::String(name) => name.clone(),
-                    other => return Err(format!("variant: {}", crate::flags::unquoted(other))),
-                };
-                Ok(Self::Value { field: "variant".to_owned(), value: variant })
-            }
-            (DriverKind::Supervisor, "supervisor.start" | "supervisor.stop") => {
-                if let Some(other) = step.with.keys().next() {
-                    return Err(format!("`{other}` is not for {}", step.action));
-                }
-                let value = if step.action.ends_with("start") { "running" } else { "stopped" };
-                Ok(Self::Value { field: "state".to_owned(), value: value.to_owned() })
-            }
-            #[cfg(test)]
-            (DriverKind::Test, "test.bump") => {
-                let value = only("to")?.as_str().unwrap_or_default().to_owned();
-                Ok(Self::Value { field: "value".to_owned(), value })
-            }
-            (driver, other) => {
-                let does = match driver {
-                    DriverKind::Supervisor => "supervisor.start and supervisor.stop",
-                    DriverKind::Flags => "flag.set",
-                    DriverKind::Haproxy => "haproxy.weight and haproxy.state",
-                    #[cfg(test)]
-                    DriverKind::Test => "test.bump",
-                };
-                Err(format!("`{other}` is nothing this driver does: it does {does}"))
-            }
-        }
-    }
-
     /// The change that fulfils it on a member as it is now.
     ///
     /// # Errors
@@ -141,6 +101,21 @@ impl Wish {
     pub fn change(&self, member: &Member) -> Result<Change, String> {
         let (field, value) = match self {
             Self::Value { field, value } => (field, value.clone()),
+            Self::Add { field, by, min, max } => {
+                let is: Option<u64> = member.fields.get(field).and_then(|text| text.parse().ok());
+                let is = is.ok_or_else(|| format!("{}: {field} is no number", member.name))?;
+                let wanted = is.saturating_add_signed(*by);
+                // A bound never turns the direction around.
+                let bounded =
+                    if *by < 0 { wanted.max(*min).min(is) } else { wanted.min(*max).max(is) };
+                if bounded == is {
+                    return Err(format!(
+                        "{}: {field} is {is} already, it may be {min} to {max}",
+                        member.name
+                    ));
+                }
+                (field, bounded.to_string())
+            }
             Self::Percent { field, percent } => {
                 let base = member.configured.get(field).or_else(|| member.fields.get(field));
                 let base: u64 = base
@@ -393,9 +368,13 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
         fill(text, &|name| value_of(incident, member, name))
     };
     let steps = runbook.steps.iter().filter_map(|step| {
-        let wish = Wish::of(step, target.driver).ok()?;
+        let mut wish = Wish::of(step, target.driver).ok()?;
+        if let Wish::Value { value, .. } = &mut wish {
+            *value = fill_in(value).ok()?;
+        }
         Some(PlannedStep { step: step.clone(), wish })
     });
+    let steps: Vec<PlannedStep> = steps.collect();
     let verify = runbook.verify.clone().map(|mut verify| {
         verify.success = fill_in(&verify.success).unwrap_or_default();
         if let Some(control) = &mut verify.control {
@@ -423,7 +402,7 @@ pub fn decide(runbook: &Runbook, target: &Target, incident: &Incident, seen: Sna
         runbook_hash: runbook.hash.clone(),
         target: target.clone(),
         member: member.unwrap_or_default(),
-        steps: steps.collect(),
+        steps,
         verify,
         revert,
         quality: runbook.quality.clone(),
@@ -478,6 +457,11 @@ pub struct BackStep {
     pub gated: bool,
 }
 
+/// Fields whose change is an event: nothing is held afterwards, and nothing given back.
+pub(crate) fn is_lasting(field: &str) -> bool {
+    ["role", "restarted_for"].contains(&field)
+}
+
 /// The way back from what is `held`: weights by the ramp, everything else to what it was before.
 #[must_use]
 pub fn way_back(held: &[Change], ramp: &[crate::amount::Share]) -> Vec<BackStep> {
@@ -501,8 +485,8 @@ pub fn way_back(held: &[Change], ramp: &[crate::amount::Share]) -> Vec<BackStep>
         stages.iter().map(ToString::to_string).collect()
     });
     let mut at = weight.map(|change| change.value.clone()).unwrap_or_default();
-    let others: Vec<&Change> =
-        held.iter().rev().filter(|change| change.field != "weight").collect();
+    let is_other = |change: &&Change| change.field != "weight" && !is_lasting(&change.field);
+    let others: Vec<&Change> = held.iter().rev().filter(is_other).collect();
     for (i, value) in stages.iter().enumerate() {
         if let Some(weight) = weight {
             let change = Change { before: at.clone(), value: value.clone(), ..weight.clone() };

@@ -2,6 +2,7 @@
 //! it is read; what is not understood is refused, never ignored.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,9 +41,22 @@ pub struct Target {
     pub name: String,
     /// What speaks to it.
     pub driver: DriverKind,
-    /// Where: `unix:/run/haproxy/admin.sock` or `tcp:10.0.0.5:9999`; nothing for flags.
+    /// Where: `unix:/run/haproxy/admin.sock` or `tcp:10.0.0.5:9999`; a URL, or several behind commas, for what speaks HTTP;
+    /// nothing for flags.
     #[serde(default)]
     pub endpoint: String,
+    /// File with a token or `user:password` to show there, read each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// File with the certificates that are trusted there. Unset: those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// File with the secret that messages are signed with, `whsec_…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_file: Option<PathBuf>,
+    /// Whether a receiver of messages does what it was asked once for each `webhook-id`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub honours_id: bool,
     /// Which members; nothing for flags.
     #[serde(default)]
     pub group: Group,
@@ -58,6 +72,12 @@ pub enum DriverKind {
     Supervisor,
     /// Our own flags.
     Flags,
+    /// Patroni's REST API.
+    Patroni,
+    /// The API server of Kubernetes.
+    Kubernetes,
+    /// Whoever takes signed messages and answers by one.
+    Webhook,
     /// A machine of tests, of retry class C.
     #[cfg(test)]
     Test,
@@ -73,6 +93,21 @@ pub struct Group {
     /// supervisord: the group whose processes they are.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub processes: String,
+    /// Patroni: name of the cluster, as it calls its scope.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// Kubernetes: the namespace whose deployments they are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Kubernetes: labels that they have, as `app=shop,tier=web`. Empty: all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub selector: String,
+    /// Webhook: their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<String>,
+    /// Webhook: what each of them is at first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub initial: String,
 }
 
 /// What may be done when an alert fires, under which conditions, and how it is taken back.
@@ -304,7 +339,7 @@ pub struct Precondition {
 pub struct Step {
     /// Name, unique in the runbook.
     pub id: String,
-    /// What: `haproxy.weight`, `haproxy.state`, `supervisor.start`, `supervisor.stop` or `flag.set`.
+    /// What, such as `haproxy.weight`.
     #[serde(rename = "do")]
     pub action: String,
     /// How.
@@ -337,7 +372,8 @@ impl Runbook {
 
     /// Whether it only adds: nobody is out of service by any of its steps.
     pub(crate) fn only_adds(&self) -> bool {
-        self.steps.iter().all(|step| ["supervisor.start", "flag.set"].contains(&&*step.action))
+        let takes_out = ["haproxy.weight", "haproxy.state", "supervisor.stop", "test.bump"];
+        self.steps.iter().all(|step| !takes_out.contains(&&*step.action))
     }
 }
 

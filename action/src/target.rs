@@ -1,8 +1,12 @@
 //! What can be acted on, and what speaks to it. Nothing outside of here changes the world for a run.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use serde::Serialize;
 use tokio::net::TcpStream;
 
 use crate::address::Allowed;
@@ -11,7 +15,13 @@ use crate::runbook::{DriverKind, Group, Target};
 
 pub mod flags;
 pub(crate) mod haproxy;
+mod http;
+pub(crate) mod kubernetes;
+pub(crate) mod patroni;
 pub(crate) mod supervisor;
+pub(crate) mod webhook;
+
+pub(crate) use http::Http;
 
 /// What repeating an effect means: after a crash this decides, never a retry for its own sake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,12 +30,46 @@ pub(crate) enum RetryClass {
     Set,
     /// Not so, but whether it took place can be seen.
     Probe,
+    /// Neither: it is asked for once at most.
+    Opaque,
+}
+
+/// What a driver is told to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Order<'a> {
+    pub(crate) change: &'a Change,
+    /// The same whenever the same effect is asked for again.
+    pub(crate) token: &'a str,
+    pub(crate) timeout: Duration,
+}
+
+/// Why a change was not made, or may not have been.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// It was not.
+    Refused(String),
+    /// Nobody knows.
+    Unknown(String),
+}
+
+impl Failure {
+    pub(crate) fn words(self) -> String {
+        match self {
+            Self::Refused(why) | Self::Unknown(why) => why,
+        }
+    }
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Self {
+        Self::Unknown(why)
+    }
 }
 
 /// Speaks to targets of one kind.
 pub(crate) trait Driver: Send + Sync {
-    /// What repeating its effects means.
-    fn class(&self) -> RetryClass;
+    /// What repeating its effects on a target means.
+    fn class(&self, target: &Target) -> RetryClass;
 
     /// Every member as it is now.
     fn observe<'a>(
@@ -34,13 +78,32 @@ pub(crate) trait Driver: Send + Sync {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Vec<Member>, String>>;
 
-    /// Makes one change. An error says that it was refused, or that nobody knows.
+    /// Why a change cannot be made as things stand: asked before it is announced, so that it may be planned again.
+    fn obstacle<'a>(
+        &'a self,
+        _: &'a Target,
+        _: &'a Change,
+        _: Duration,
+    ) -> BoxFuture<'a, Option<String>> {
+        Box::pin(async { None })
+    }
+
+    /// Makes one change.
     fn apply<'a>(
         &'a self,
         target: &'a Target,
-        change: &'a Change,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<(), String>>;
+        order: Order<'a>,
+    ) -> BoxFuture<'a, Result<(), Failure>>;
+}
+
+/// Writes a small file of ours under another name first: it is there whole or not at all.
+fn persist(path: &Path, what: &impl Serialize) -> std::io::Result<()> {
+    let temporary = path.with_extension("tmp");
+    let mut file = File::create(&temporary)?;
+    file.write_all(&serde_json::to_vec(what)?)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    File::open(path.parent().unwrap_or(path))?.sync_all()
 }
 
 /// Where a target listens.
@@ -85,11 +148,35 @@ async fn connect(allowed: &Allowed, address: &str) -> Result<TcpStream, String> 
 
 /// Says what is wrong with a target.
 pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
-    if target.driver == DriverKind::Flags {
-        let is_bare = target.endpoint.is_empty() && target.group == Group::default();
-        let problem = "endpoint and group: flags have none, they are served by Headrope itself";
-        return if is_bare { Ok(()) } else { Err(problem.to_owned()) };
+    check_fields(target)?;
+    let Group { backend, processes, namespace, members, initial, .. } = &target.group;
+    match target.driver {
+        DriverKind::Flags => Ok(()),
+        DriverKind::Haproxy => {
+            check_endpoint(target, allowed)?;
+            haproxy::check_name(backend).map_err(|problem| format!("group.backend: {problem}"))
+        }
+        DriverKind::Supervisor => {
+            check_endpoint(target, allowed)?;
+            supervisor::check_name(processes)
+                .map_err(|problem| format!("group.processes: {problem}"))
+        }
+        DriverKind::Patroni => http::check(target, allowed),
+        DriverKind::Kubernetes => {
+            http::check(target, allowed)?;
+            kubernetes::check_name(namespace)
+                .map_err(|problem| format!("group.namespace: {problem}"))
+        }
+        DriverKind::Webhook => {
+            http::check(target, allowed)?;
+            webhook::check(target, members, initial)
+        }
+        #[cfg(test)]
+        DriverKind::Test => check_endpoint(target, allowed),
     }
+}
+
+fn check_endpoint(target: &Target, allowed: &Allowed) -> Result<(), String> {
     if let Endpoint::Tcp(address) = Endpoint::parse(&target.endpoint)? {
         let host = address.rsplit_once(':').map_or(&*address, |(host, _)| host);
         let host = host.trim_matches(['[', ']']);
@@ -99,23 +186,49 @@ pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
             return Err(crate::address::refused(ip));
         }
     }
-    let Group { backend, processes } = &target.group;
-    let only = |other: (&str, &str), name: &str| match other.1 {
-        "" => Ok(()),
-        _ => Err(format!("group.{}: this driver has group.{name}", other.0)),
-    };
-    match target.driver {
-        DriverKind::Haproxy => {
-            only(("processes", processes), "backend")?;
-            haproxy::check_name(backend).map_err(|problem| format!("group.backend: {problem}"))
+    Ok(())
+}
+
+/// Refuses fields that are for other drivers.
+fn check_fields(target: &Target) -> Result<(), String> {
+    let group = &target.group;
+    let fields = [
+        ("endpoint", !target.endpoint.is_empty()),
+        ("token_file", target.token_file.is_some()),
+        ("ca_file", target.ca_file.is_some()),
+        ("secret_file", target.secret_file.is_some()),
+        ("honours_id", target.honours_id),
+        ("group.backend", !group.backend.is_empty()),
+        ("group.processes", !group.processes.is_empty()),
+        ("group.cluster", !group.cluster.is_empty()),
+        ("group.namespace", !group.namespace.is_empty()),
+        ("group.selector", !group.selector.is_empty()),
+        ("group.members", !group.members.is_empty()),
+        ("group.initial", !group.initial.is_empty()),
+    ];
+    let own: &[&str] = match target.driver {
+        DriverKind::Flags => &[],
+        DriverKind::Haproxy => &["endpoint", "group.backend"],
+        DriverKind::Supervisor => &["endpoint", "group.processes"],
+        DriverKind::Patroni => &["endpoint", "token_file", "ca_file", "group.cluster"],
+        DriverKind::Kubernetes => {
+            &["endpoint", "token_file", "ca_file", "group.namespace", "group.selector"]
         }
-        DriverKind::Flags => Ok(()),
-        DriverKind::Supervisor => {
-            only(("backend", backend), "processes")?;
-            supervisor::check_name(processes)
-                .map_err(|problem| format!("group.processes: {problem}"))
+        DriverKind::Webhook => {
+            &["endpoint", "ca_file", "secret_file", "honours_id", "group.members", "group.initial"]
         }
         #[cfg(test)]
-        DriverKind::Test => Ok(()),
+        DriverKind::Test => &["endpoint", "group.backend"],
+    };
+    let other = fields.iter().find(|(name, is_set)| *is_set && !own.contains(name));
+    match (other, own.is_empty()) {
+        (None, _) => Ok(()),
+        (Some(_), true) => {
+            Err("endpoint and group: flags have none, they are served by Headrope itself"
+                .to_owned())
+        }
+        (Some((name, _)), false) => {
+            Err(format!("{name}: not for this driver, which has {}", own.join(", ")))
+        }
     }
 }

@@ -29,6 +29,8 @@ mod guard;
 #[cfg(test)]
 mod haproxy;
 #[cfg(test)]
+mod kubernetes;
+#[cfg(test)]
 mod mail;
 #[cfg(test)]
 mod memory_bound;
@@ -41,6 +43,8 @@ mod operate;
 #[cfg(test)]
 mod otlp;
 mod own_rules;
+#[cfg(test)]
+mod patroni;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
@@ -73,3 +77,5 @@ mod telemetry;
 mod translation;
 #[cfg(test)]
 mod webdriver;
+#[cfg(test)]
+mod webhook_target;

@@ -15,7 +15,8 @@ pub(crate) struct Postgres {
     dir: TempDir,
 }
 
-fn programs() -> PathBuf {
+/// Where PostgreSQL's programs are.
+pub(crate) fn programs() -> PathBuf {
     let all = std::fs::read_dir("/usr/lib/postgresql");
     let all = all.expect("postgresql is installed by `cargo xtask install test`");
     let mut all: Vec<PathBuf> = all.map(|entry| entry.unwrap().path().join("bin")).collect();

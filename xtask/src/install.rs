@@ -15,7 +15,8 @@ const DEMO: &[Package] = &[
     Package { name: "postgresql", program: "/usr/lib/postgresql" },
     Package { name: "redis-server", program: "redis-server" },
 ];
-/// What the tests start besides the demo: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool, amtool and an exporter.
+/// What the tests start besides the demo: a browser, Python for the real OpenTelemetry SDK, Prometheus, promtool, amtool, an
+/// exporter, and what actions act on.
 const TEST: &[Package] = &[
     Package { name: "chromium", program: "chromium" },
     Package { name: "chromium-driver", program: "chromedriver" },
@@ -31,6 +32,8 @@ const TEST: &[Package] = &[
     Package { name: "prometheus-alertmanager", program: "amtool" },
     Package { name: "prometheus-node-exporter", program: "prometheus-node-exporter" },
     Package { name: "supervisor", program: "supervisord" },
+    Package { name: "patroni", program: "patroni" },
+    Package { name: "etcd-server", program: "etcd" },
 ];
 /// What the bench measures against, and the exporter it records.
 const BENCH: &[Package] = &[

@@ -8,7 +8,7 @@ use crate::guard::{self, Outcome};
 use crate::plan::{self, Change, Decision, Member, PlannedStep, ns};
 use crate::run::{Arrow, Need, Payload, Run, State};
 use crate::runbook::{RevertWhen, hash_of};
-use crate::target::RetryClass;
+use crate::target::{Failure, Order, RetryClass};
 
 /// Arrows taken at once: more than any plan has in a row.
 const ARROWS_MAX: usize = 64;
@@ -34,6 +34,9 @@ const ATTEMPTS_MAX: u32 = 5;
 /// Times within [`FIGHT_NS`] that a lost value is set again before it is left to whoever else sets it.
 const REASSERTS_MAX: usize = 3;
 const FIGHT_NS: i64 = 600_000_000_000;
+
+/// Why a run is not to go on when its alert is over.
+const RESOLVED: &str = "the alert is resolved";
 
 /// What came of looking at a run.
 pub(super) enum Next {
@@ -125,7 +128,7 @@ impl Actions {
         if run.expires_ns().is_some_and(|at| self.now() >= at) {
             return Some("its time is over".to_owned());
         }
-        self.is_resolved(run).then(|| "the alert is resolved".to_owned())
+        self.is_resolved(run).then(|| RESOLVED.to_owned())
     }
 
     pub(super) fn is_resolved(&self, run: &Run) -> bool {
@@ -254,7 +257,7 @@ impl Actions {
             Ok(member) => member,
             Err(why) => return self.stop(run, &why).await,
         };
-        for held in &run.held {
+        for held in run.held.iter().filter(|held| !plan::is_lasting(&held.field)) {
             if member.fields.get(&held.field) != Some(&held.value) {
                 let why = format!("{} is no longer what was set", held.field);
                 return self.stop(run, &why).await;
@@ -267,6 +270,12 @@ impl Actions {
                 self.go(run, (State::Captured, run.step), "read before", pre).await
             }
         }
+    }
+
+    /// What repeating an effect of a run means.
+    pub(super) fn class(&self, run: &Run) -> RetryClass {
+        let target = &run.plan.target;
+        self.driver(target.driver).class(target)
     }
 
     /// The member as it is now.
@@ -288,6 +297,11 @@ impl Actions {
         else {
             return self.stop(run, "its steps are gone").await;
         };
+        let target = &run.plan.target;
+        let obstacle = self.driver(target.driver).obstacle(target, &change, OBSERVE_TIMEOUT).await;
+        if let Some(why) = obstacle {
+            return self.stop(run, &why).await;
+        }
         self.attempt_step(run, planned, change).await
     }
 
@@ -296,14 +310,16 @@ impl Actions {
         let done = self.dispatch(run, to, (&change, planned.step.timeout)).await?;
         let now = self.look(|register| register.runs.get(&run.id).cloned());
         let Some(run) = now else { return Ok(Next::Wait) };
-        let class = self.driver(run.plan.target.driver).class();
+        let class = self.class(&run);
         match (done, class) {
             (Ok(post), _) => {
                 self.go(&run, (State::Observed, run.step), "read back", Payload::Post(post)).await
             }
-            (Err(why), RetryClass::Set) => self.stop(&run, &why).await,
+            (Err(Failure::Refused(why)), _) | (Err(Failure::Unknown(why)), RetryClass::Set) => {
+                self.stop(&run, &why).await
+            }
             // It may come into sight yet: found out about as after a crash.
-            (Err(why), RetryClass::Probe) => {
+            (Err(Failure::Unknown(why)), RetryClass::Probe | RetryClass::Opaque) => {
                 tracing::warn!(run = run.id, why, "whether an effect took place is not yet known");
                 self.wait(&run, LOOK_NS)
             }
@@ -316,7 +332,7 @@ impl Actions {
         run: &Run,
         (to, step): (State, usize),
         (change, timeout): (&Change, Duration),
-    ) -> Result<Result<Member, String>, Error> {
+    ) -> Result<Result<Member, Failure>, Error> {
         let now = self.now();
         let attempt = if step == run.step { run.attempt + 1 } else { 1 };
         let arrow = Arrow {
@@ -325,11 +341,12 @@ impl Actions {
             step,
             attempt,
             epoch: self.look(|register| register.epoch),
-            token: hash_of(&(&run.plan.key, to, step))[..32].to_owned(),
+            token: hash_of(&(&run.plan.key, to, step, run.reasserted_ns.len()))[..32].to_owned(),
             deadline_ns: now.saturating_add(ns(timeout)),
             why: String::new(),
             payload: Payload::Change(change.clone()),
         };
+        let token = arrow.token.clone();
         self.arrow(&run.id, arrow).await?;
         let target = &run.plan.target;
         // A process that was stopped for a while may have been replaced since.
@@ -339,16 +356,19 @@ impl Actions {
             return Err(Error::Closed { reason });
         }
         let timeout = timeout.min(left);
-        let applied = self.driver(target.driver).apply(target, change, timeout).await;
+        let order = Order { change, token: &token, timeout };
+        let applied = self.driver(target.driver).apply(target, order).await;
         let read = self.read(run).await;
         Ok(match (applied, read) {
             (_, Ok(member)) if member.fields.get(&change.field) == Some(&change.value) => {
                 Ok(member)
             }
-            (Err(why), _) | (Ok(()), Err(why)) => Err(why),
+            (Err(why), _) => Err(why),
+            (Ok(()), Err(why)) => Err(Failure::Unknown(why)),
             (Ok(()), Ok(member)) => {
                 let is = member.fields.get(&change.field).map_or("gone", String::as_str);
-                Err(format!("{} is {is} instead of {}", change.field, change.value))
+                let why = format!("{} is {is} instead of {}", change.field, change.value);
+                Err(Failure::Unknown(why))
             }
         })
     }
@@ -361,7 +381,7 @@ impl Actions {
                 .go(run, (State::Unknown, run.step), "its steps are gone", Payload::None)
                 .await;
         };
-        let class = self.driver(run.plan.target.driver).class();
+        let class = self.class(run);
         let age = self.now() - run.since_ns;
         let member = match self.read(run).await {
             Ok(member) => member,
@@ -380,6 +400,9 @@ impl Actions {
             return self.doubt(run, class, &why).await;
         }
         match class {
+            // Whoever was asked may still say that it is done.
+            RetryClass::Opaque if age < DOUBT_NS => self.wait(run, LOOK_NS),
+            RetryClass::Opaque => self.doubt(run, class, "it has not said that it is done").await,
             RetryClass::Probe if age < QUIET_NS => self.wait(run, LOOK_NS),
             RetryClass::Probe if run.attempt >= 2 => {
                 self.doubt(run, class, "not to be seen after two attempts").await
@@ -394,7 +417,9 @@ impl Actions {
     async fn doubt(&self, run: &Run, class: RetryClass, why: &str) -> Stepped {
         match class {
             RetryClass::Set => self.stop(run, why).await,
-            RetryClass::Probe => self.go(run, (State::Unknown, run.step), why, Payload::None).await,
+            RetryClass::Probe | RetryClass::Opaque => {
+                self.go(run, (State::Unknown, run.step), why, Payload::None).await
+            }
         }
     }
 
@@ -405,7 +430,12 @@ impl Actions {
 
     /// Rests after a step, and goes to the next or to verification.
     async fn settle(&self, run: &Run) -> Stepped {
-        if let Some(why) = self.obstacle(run) {
+        let obstacle = self.obstacle(run);
+        if obstacle.as_deref() == Some(RESOLVED) {
+            // That may be its doing: what was done so far is verified, and given back in its turn.
+            return self.go(run, (State::Verifying, run.step + 1), RESOLVED, Payload::None).await;
+        }
+        if let Some(why) = obstacle {
             return self.stop(run, &why).await;
         }
         let Some(planned) = run.plan.steps.get(run.step) else {
@@ -428,6 +458,10 @@ impl Actions {
 
     /// Watches what is held until its time is over.
     async fn hold(&self, run: &Run) -> Stepped {
+        if run.held.iter().all(|held| plan::is_lasting(&held.field)) {
+            let why = "it is done, there is nothing to hold";
+            return self.go(run, (State::Closed, run.step), why, Payload::None).await;
+        }
         let ends = run.plan.revert.as_ref().is_none_or(|r| r.when == RevertWhen::Resolved);
         let is_over = run.expires_ns().is_none_or(|at| self.now() >= at);
         let is_recovered = self.look(|register| register.is_recovered(&run.plan.incident));
@@ -445,7 +479,8 @@ impl Actions {
                 return self.wait(run, DRIFT_NS);
             }
         };
-        let lost = run.held.iter().find(|held| member.fields.get(&held.field) != Some(&held.value));
+        let mut kept = run.held.iter().filter(|held| !plan::is_lasting(&held.field));
+        let lost = kept.find(|held| member.fields.get(&held.field) != Some(&held.value));
         let Some(lost) = lost else {
             if run.state == State::Reasserting {
                 return self
@@ -469,6 +504,7 @@ impl Actions {
         let timeout = OBSERVE_TIMEOUT;
         let to = (State::Reasserting, 0);
         if let Err(why) = self.dispatch(run, to, (lost, timeout)).await? {
+            let why = why.words();
             tracing::warn!(run = run.id, why, "what is held could not be set again");
         }
         self.wait(run, DRIFT_NS / 2)

@@ -7,7 +7,8 @@ use crate::guard::{self, Outcome};
 use crate::plan::{self, Change, Member, ns};
 use crate::register::Deed;
 use crate::run::{Need, Payload, Run, State};
-use crate::target::RetryClass;
+use crate::runbook::hash_of;
+use crate::target::{Order, RetryClass};
 use crate::world::Question;
 
 /// First and longest rest after a change of the way back failed.
@@ -82,14 +83,13 @@ impl Actions {
                 .await;
         }
         if run.state == announced {
-            let class = self.driver(run.plan.target.driver).class();
-            if class == RetryClass::Probe && self.now() - run.since_ns < QUIET_NS {
+            if self.class(run) != RetryClass::Set && self.now() - run.since_ns < QUIET_NS {
                 return self.wait(run, REST_NS);
             }
             return self.go(run, (home, run.step), "not done yet", Payload::None).await;
         }
         match self.dispatch(run, (announced, run.step), (change, OBSERVE_TIMEOUT)).await? {
-            Err(why) => self.fail(run, &why).await,
+            Err(why) => self.fail(run, &why.words()).await,
             Ok(post) => {
                 self.live().runs.entry(run.id.clone()).or_default().failures = 0;
                 let Some(run) = self.look(|register| register.runs.get(&run.id).cloned()) else {
@@ -110,7 +110,7 @@ impl Actions {
         if self.journal.is_shared()
             || !is_over
             || !run.is_holding()
-            || driver.class() != RetryClass::Set
+            || driver.class(target) != RetryClass::Set
             || is_frozen
         {
             return;
@@ -136,7 +136,10 @@ impl Actions {
                 field = change.field,
                 "given back beyond its time, unrecorded"
             );
-            if let Err(why) = driver.apply(target, change, OBSERVE_TIMEOUT).await {
+            let token = hash_of(&(&run.plan.key, "unrecorded", change));
+            let order = Order { change, token: &token, timeout: OBSERVE_TIMEOUT };
+            if let Err(why) = driver.apply(target, order).await {
+                let why = why.words();
                 tracing::warn!(run = run.id, why, "a way back could not be gone, tried again");
             }
         }

@@ -18,11 +18,11 @@ use crate::error::Error;
 use crate::journal::log::Log;
 use crate::journal::record::Event;
 use crate::notifier::Notifier;
-use crate::plan::{Change, Input, Judged, Member};
+use crate::plan::{Input, Judged, Member};
 use crate::register::Deed;
 use crate::run::{Finding, Run, State};
 use crate::runbook::{Target, Trust};
-use crate::target::{Driver, RetryClass};
+use crate::target::{Driver, Failure, Order, RetryClass};
 use crate::world::{Question, World};
 
 mod calls;
@@ -126,7 +126,7 @@ fn announced(journal: &Path) -> usize {
 }
 
 impl Driver for Machine {
-    fn class(&self) -> RetryClass {
+    fn class(&self, _: &Target) -> RetryClass {
         self.class
     }
 
@@ -141,7 +141,7 @@ impl Driver for Machine {
             let up = !down.contains(&name);
             let field = |value: &str| BTreeMap::from([("value".to_owned(), value.to_owned())]);
             let (fields, configured) = (field(&value), field("ok"));
-            Member { name, up, serving: up, fields, configured, sessions: 0 }
+            Member { name, up, serving: up, fields, configured, sessions: 0, owner: None }
         };
         Box::pin(async move { Ok(values.into_iter().map(member).collect()) })
     }
@@ -149,11 +149,10 @@ impl Driver for Machine {
     fn apply<'a>(
         &'a self,
         _: &'a Target,
-        change: &'a Change,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<(), String>> {
+        Order { change, .. }: Order<'a>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
         if let Some(why) = self.refuses.lock().unwrap().clone() {
-            return Box::pin(async move { Err(why) });
+            return Box::pin(async move { Err(Failure::Unknown(why)) });
         }
         let mut effects = self.effects.lock().unwrap();
         let is_announced =

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{DriverKind, Runbook, Target, hash_of};
 use crate::address::Allowed;
 use crate::duration;
-use crate::plan::Wish;
+use crate::plan::{Wish, is_lasting};
 use crate::receiver::Condition;
 use crate::target;
 use crate::target::flags::Flag;
@@ -155,12 +155,14 @@ fn check_runbook(
     if runbook.steps.is_empty() {
         return Err("steps: there is none".to_owned());
     }
+    let mut n_lasting = 0;
     for (i, step) in runbook.steps.iter().enumerate() {
         if runbook.steps[..i].iter().any(|other| other.id == step.id) {
             return Err(format!("steps: two are called {}", step.id));
         }
         let wish = Wish::of(step, target.driver);
         let wish = wish.map_err(|problem| format!("step {}: {problem}", step.id))?;
+        n_lasting += usize::from(matches!(&wish, Wish::Value { field, .. } if is_lasting(field)));
         if let (DriverKind::Flags, Wish::Value { value, .. }) = (target.driver, &wish)
             && !book.flags.values().any(|flag| flag.variants.contains_key(value))
         {
@@ -176,6 +178,8 @@ fn check_runbook(
     }
     match (&runbook.verify, &runbook.revert, runbook.irreversible) {
         (Some(_), Some(_), false) => {}
+        // There is nothing to be taken back, by anybody.
+        (Some(_), None, false) if n_lasting == runbook.steps.len() => {}
         (_, _, true) if approval.need >= 2 => {}
         (_, _, true) => {
             return Err("irreversible asks for approval: {need: 2} or more".to_owned());

@@ -2,8 +2,7 @@
 //! are documents; what differs from the default is in a file, whole or not at all.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{Driver, RetryClass};
+use super::{Driver, Failure, Order, RetryClass};
 use crate::error::Error;
 use crate::plan::{Change, Member};
 use crate::runbook::{Target, hex};
@@ -144,7 +143,8 @@ impl Flags {
         } else {
             next.insert(member.clone(), value.clone());
         }
-        write(&self.path, &next).map_err(|error| format!("{}: {error}", self.path.display()))?;
+        super::persist(&self.path, &next)
+            .map_err(|error| format!("{}: {error}", self.path.display()))?;
         *set = next;
         Ok(())
     }
@@ -154,21 +154,11 @@ impl Flags {
     }
 }
 
-/// Under another name first: the file is there whole or not at all.
-fn write(path: &Path, set: &BTreeMap<String, String>) -> std::io::Result<()> {
-    let temporary = path.with_extension("tmp");
-    let mut file = File::create(&temporary)?;
-    file.write_all(&serde_json::to_vec(set)?)?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)?;
-    File::open(path.parent().unwrap_or(path))?.sync_all()
-}
-
 /// Sets flags.
 pub(crate) struct FlagDriver(pub(crate) Arc<Flags>);
 
 impl Driver for FlagDriver {
-    fn class(&self) -> RetryClass {
+    fn class(&self, _: &Target) -> RetryClass {
         RetryClass::Set
     }
 
@@ -185,6 +175,7 @@ impl Driver for FlagDriver {
             up: true,
             serving: true,
             sessions: 0,
+            owner: None,
         };
         let members = self.0.all().into_iter().map(member).collect();
         Box::pin(async move { Ok(members) })
@@ -193,13 +184,12 @@ impl Driver for FlagDriver {
     fn apply<'a>(
         &'a self,
         _: &'a Target,
-        change: &'a Change,
-        _: Duration,
-    ) -> BoxFuture<'a, Result<(), String>> {
+        Order { change, .. }: Order<'a>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (flags, change) = (Arc::clone(&self.0), change.clone());
             let written = tokio::task::spawn_blocking(move || flags.change(&change)).await;
-            written.map_err(|error| error.to_string())?
+            written.map_err(|error| error.to_string())?.map_err(Failure::Refused)
         })
     }
 }

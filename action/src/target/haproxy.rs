@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Driver, Endpoint, RetryClass, connect};
+use super::{Driver, Endpoint, Failure, Order, RetryClass, connect};
 use crate::address::Allowed;
 use crate::plan::{Change, Member};
 use crate::runbook::Target;
@@ -29,7 +29,7 @@ pub(crate) struct Haproxy {
 }
 
 impl Driver for Haproxy {
-    fn class(&self) -> RetryClass {
+    fn class(&self, _: &Target) -> RetryClass {
         RetryClass::Set
     }
 
@@ -56,15 +56,14 @@ impl Driver for Haproxy {
     fn apply<'a>(
         &'a self,
         target: &'a Target,
-        change: &'a Change,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<(), String>> {
+        Order { change, timeout, .. }: Order<'a>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let command = command(&target.group.backend, change)?;
+            let command = command(&target.group.backend, change).map_err(Failure::Refused)?;
             let answer = self.ask(target, &command, timeout).await?;
             match answer.trim() {
                 "" => Ok(()),
-                words => Err(format!("`{command}` was refused: {}", cut(words))),
+                words => Err(Failure::Refused(format!("`{command}` was refused: {}", cut(words)))),
             }
         })
     }
@@ -180,6 +179,7 @@ fn states_of(text: &str, backend: &str) -> Result<Vec<Member>, String> {
             fields: pair(text("srv_uweight"), state),
             configured: pair(text("srv_iweight"), "ready"),
             sessions: 0,
+            owner: None,
         });
     }
     if members.is_empty() {

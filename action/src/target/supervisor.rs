@@ -10,9 +10,9 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::{Driver, Endpoint, RetryClass, connect};
+use super::{Driver, Endpoint, Failure, Order, RetryClass, connect};
 use crate::address::Allowed;
-use crate::plan::{Change, Member};
+use crate::plan::Member;
 use crate::runbook::Target;
 use value::{Value, read};
 
@@ -35,7 +35,7 @@ pub(crate) struct Supervisor {
 }
 
 impl Driver for Supervisor {
-    fn class(&self) -> RetryClass {
+    fn class(&self, _: &Target) -> RetryClass {
         RetryClass::Set
     }
 
@@ -54,15 +54,15 @@ impl Driver for Supervisor {
     fn apply<'a>(
         &'a self,
         target: &'a Target,
-        change: &'a Change,
-        timeout: Duration,
-    ) -> BoxFuture<'a, Result<(), String>> {
+        Order { change, timeout, .. }: Order<'a>,
+    ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
             let (method, done) = match (change.field.as_str(), change.value.as_str()) {
                 ("state", "running") => ("supervisor.startProcess", ALREADY_STARTED),
                 ("state", "stopped") => ("supervisor.stopProcess", NOT_RUNNING),
                 (field, value) => {
-                    return Err(format!("{field} {value} is nothing that can be set"));
+                    let why = format!("{field} {value} is nothing that can be set");
+                    return Err(Failure::Refused(why));
                 }
             };
             let name = format!("{}:{}", target.group.processes, change.member);
@@ -70,7 +70,7 @@ impl Driver for Supervisor {
             match self.call(target, (method, &[&name]), timeout).await? {
                 Ok(_) => Ok(()),
                 Err((code, _)) if code == done => Ok(()),
-                Err((_, words)) => Err(format!("{name}: {words}")),
+                Err((_, words)) => Err(Failure::Unknown(format!("{name}: {words}"))),
             }
         })
     }
@@ -178,6 +178,7 @@ fn members_of(answer: &Value, group: &str) -> Result<Vec<Member>, String> {
             fields: BTreeMap::from([("state".to_owned(), word.to_owned())]),
             configured: BTreeMap::new(),
             sessions: 0,
+            owner: None,
         });
     }
     if members.is_empty() {

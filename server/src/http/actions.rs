@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use action::CallbackError;
 use action::actions::ask::Refusal;
 use action::actions::rehearse::{Firing, NOT_REHEARSED};
 use api::error::{ApiError, ErrorKind};
+use axum::body::Bytes;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -36,6 +39,7 @@ pub(super) fn routes(app: &Arc<App>) -> Router<Arc<App>> {
         .route("/actions/rehearse", post(rehearse))
         .route("/actions/{id}", get(explain))
         .route("/actions/{id}/approval", get(approval::show).post(approval::approve))
+        .route("/actions/callback/{target}", post(callback))
         .merge(changing)
 }
 
@@ -74,6 +78,28 @@ async fn list(State(app): State<Arc<App>>) -> Json<Value> {
 
 async fn explain(State(app): State<Arc<App>>, Path(id): Path<String>) -> Answered {
     Ok(Json(app.actions.explain(&id)?))
+}
+
+/// What a receiver of messages says of something it was asked: signed, so open where the rest is shut.
+async fn callback(
+    State(app): State<Arc<App>>,
+    Path(target): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<StatusCode, Failure> {
+    let header = |name: &str| headers.get(name).and_then(|text| text.to_str().ok()).unwrap_or("");
+    let signed = (header("webhook-id"), header("webhook-timestamp"), header("webhook-signature"));
+    let taken = app.actions.callback(&target, signed, &body);
+    let refused = |kind, why: &str| Failure(ApiError::new(kind, why));
+    match taken {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(CallbackError::Unknown) => {
+            Err(refused(ErrorKind::NotFound, "nothing was asked by this id of this target"))
+        }
+        Err(CallbackError::Unsigned(why) | CallbackError::Bad(why)) => {
+            Err(refused(ErrorKind::Invalid, &why))
+        }
+    }
 }
 
 /// Alerts of the past.

@@ -49,6 +49,7 @@ fn member(name: &str) -> Member {
         fields: fields.clone().into(),
         configured: fields.into(),
         sessions: 0,
+        owner: None,
     }
 }
 
