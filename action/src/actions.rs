@@ -32,6 +32,7 @@ use crate::target::flags::{FlagDriver, Flags};
 use crate::target::haproxy::Haproxy;
 use crate::target::kubernetes::Kubernetes;
 use crate::target::patroni::Patroni;
+use crate::target::redis::Redis;
 use crate::target::supervisor::Supervisor;
 use crate::target::webhook::{CallbackError, Confirmed, Webhook};
 use crate::target::{Driver, Http};
@@ -116,6 +117,7 @@ struct Drivers {
     supervisor: Supervisor,
     flags: FlagDriver,
     patroni: Patroni,
+    redis: Redis,
     kubernetes: Kubernetes,
     webhook: Webhook,
     #[cfg(test)]
@@ -212,9 +214,10 @@ impl Actions {
             clock: Arc::clone(&clock),
             drivers: Drivers {
                 haproxy: Haproxy { allowed: Arc::clone(&allowed) },
-                supervisor: Supervisor { allowed },
+                supervisor: Supervisor { allowed: Arc::clone(&allowed) },
                 flags,
                 patroni: Patroni(Arc::clone(&http)),
+                redis: Redis { allowed },
                 kubernetes: Kubernetes(Arc::clone(&http)),
                 webhook: Webhook {
                     http,
@@ -600,6 +603,7 @@ impl Actions {
             DriverKind::Supervisor => &self.drivers.supervisor,
             DriverKind::Flags => &self.drivers.flags,
             DriverKind::Patroni => &self.drivers.patroni,
+            DriverKind::Redis => &self.drivers.redis,
             DriverKind::Kubernetes => &self.drivers.kubernetes,
             DriverKind::Webhook => &self.drivers.webhook,
             #[cfg(test)]

@@ -72,6 +72,8 @@ pub enum DriverKind {
     Supervisor,
     /// Our own flags.
     Flags,
+    /// Redis under Sentinel.
+    Redis,
     /// Patroni's REST API.
     Patroni,
     /// The API server of Kubernetes.
@@ -93,6 +95,9 @@ pub struct Group {
     /// supervisord: the group whose processes they are.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub processes: String,
+    /// Redis: what Sentinel calls the master.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub master: String,
     /// Patroni: name of the cluster, as it calls its scope.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,

@@ -18,6 +18,7 @@ pub(crate) mod haproxy;
 mod http;
 pub(crate) mod kubernetes;
 pub(crate) mod patroni;
+pub(crate) mod redis;
 pub(crate) mod supervisor;
 pub(crate) mod webhook;
 
@@ -162,6 +163,7 @@ pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
                 .map_err(|problem| format!("group.processes: {problem}"))
         }
         DriverKind::Patroni => http::check(target, allowed),
+        DriverKind::Redis => redis::check(target),
         DriverKind::Kubernetes => {
             http::check(target, allowed)?;
             kubernetes::check_name(namespace)
@@ -200,6 +202,7 @@ fn check_fields(target: &Target) -> Result<(), String> {
         ("honours_id", target.honours_id),
         ("group.backend", !group.backend.is_empty()),
         ("group.processes", !group.processes.is_empty()),
+        ("group.master", !group.master.is_empty()),
         ("group.cluster", !group.cluster.is_empty()),
         ("group.namespace", !group.namespace.is_empty()),
         ("group.selector", !group.selector.is_empty()),
@@ -210,6 +213,7 @@ fn check_fields(target: &Target) -> Result<(), String> {
         DriverKind::Flags => &[],
         DriverKind::Haproxy => &["endpoint", "group.backend"],
         DriverKind::Supervisor => &["endpoint", "group.processes"],
+        DriverKind::Redis => &["endpoint", "token_file", "group.master"],
         DriverKind::Patroni => &["endpoint", "token_file", "ca_file", "group.cluster"],
         DriverKind::Kubernetes => {
             &["endpoint", "token_file", "ca_file", "group.namespace", "group.selector"]

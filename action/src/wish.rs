@@ -14,6 +14,7 @@ const fn does(driver: DriverKind) -> &'static str {
         DriverKind::Supervisor => "supervisor.start and supervisor.stop",
         DriverKind::Flags => "flag.set",
         DriverKind::Haproxy => "haproxy.weight and haproxy.state",
+        DriverKind::Redis => "redis.switchover",
         DriverKind::Patroni => "patroni.switchover",
         DriverKind::Kubernetes => "kubernetes.scale and kubernetes.restart",
         DriverKind::Webhook => "webhook.call",
@@ -72,7 +73,8 @@ impl Wish {
                 let is_start = step.action.ends_with("start");
                 Ok(value("state", if is_start { "running" } else { "stopped" }))
             }
-            (DriverKind::Patroni, "patroni.switchover") => {
+            (DriverKind::Patroni, "patroni.switchover")
+            | (DriverKind::Redis, "redis.switchover") => {
                 step.known(&[])?;
                 Ok(value("role", "replica"))
             }

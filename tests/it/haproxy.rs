@@ -83,13 +83,13 @@ impl Drop for Telemetry {
     }
 }
 
-fn write_request(latencies: [f64; 3]) -> Vec<u8> {
+fn write_request(names: &[String; 3], latencies: [f64; 3]) -> Vec<u8> {
     let now_ms = now_ns() / 1_000_000;
     let mut request = Vec::new();
     for (i, latency) in latencies.iter().enumerate() {
-        let member = format!("s{}", i + 1);
+        let member = names[i].as_str();
         message(&mut request, 1, |series| {
-            for (name, value) in [("__name__", "member_latency_seconds"), ("member", &*member)] {
+            for (name, value) in [("__name__", "member_latency_seconds"), ("member", member)] {
                 message(series, 1, |label| {
                     bytes(label, 1, name.as_bytes());
                     bytes(label, 2, value.as_bytes());
@@ -106,13 +106,17 @@ fn write_request(latencies: [f64; 3]) -> Vec<u8> {
 
 impl Telemetry {
     pub(crate) fn start(server: &Server, latencies: [f64; 3]) -> Self {
+        Self::of(server, ["s1", "s2", "s3"].map(str::to_owned), latencies)
+    }
+
+    pub(crate) fn of(server: &Server, names: [String; 3], latencies: [f64; 3]) -> Self {
         let (slow, seen) = tokio::sync::watch::channel(latencies);
         let (client, url) = (server.client.clone(), server.url("/api/v1/write"));
         let task = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(Duration::from_millis(200));
             loop {
                 ticks.tick().await;
-                let body = write_request(*seen.borrow());
+                let body = write_request(&names, *seen.borrow());
                 let request = client.post(&url).body(body);
                 let request = request.header("content-encoding", "snappy");
                 let request = request.header("content-type", "application/x-protobuf");

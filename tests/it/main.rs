@@ -58,6 +58,8 @@ mod python;
 #[cfg(test)]
 mod python_sdk;
 #[cfg(test)]
+mod redis;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod reload;
