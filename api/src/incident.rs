@@ -76,6 +76,9 @@ pub struct Incident {
     /// Who has taken note of it.
     #[serde(default)]
     pub acknowledged_by: Option<String>,
+    /// When they did, ms since the epoch.
+    #[serde(default)]
+    pub acknowledged_ms: Option<i64>,
     /// Labels of the alert.
     pub labels: BTreeMap<String, String>,
     /// Its actions, newest first, done or not.
@@ -125,6 +128,12 @@ pub struct IncidentDetail {
     pub incident: Incident,
     /// Expression of the rule.
     pub expr: String,
+    /// What it compares: the left side of its outermost operator where that compares, else all of it.
+    #[serde(default)]
+    pub watched: String,
+    /// What that is compared with, where it is a number.
+    #[serde(default)]
+    pub threshold: Option<f64>,
     /// Annotations of the alert.
     pub annotations: BTreeMap<String, String>,
     /// Why the alert ended, where the data did not show that its condition holds no longer.
@@ -168,6 +177,8 @@ pub enum EntryKind {
     Run,
     /// A message to the receiver `what`.
     Notification,
+    /// Somebody took note; `what` is the name.
+    Acknowledgement,
 }
 
 /// One action whole.
@@ -191,7 +202,7 @@ pub struct Run {
     pub approved_by: Vec<String>,
     /// How many must.
     pub approvals_needed: usize,
-    /// Why people were called.
+    /// What a person is needed for now.
     #[serde(default)]
     pub escalated: Option<String>,
     /// Whether it waits for a yes.

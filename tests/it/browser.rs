@@ -28,7 +28,7 @@ groups:
 "#;
 
 /// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
-const PAGES: [(&str, &str, &str); 13] = [
+const PAGES: [(&str, &str, &str); 14] = [
     ("home", "/?from=now-2m", "[data-testid=host-card]"),
     ("hosts", "/hosts", "main a[href*='/hosts/']"),
     ("host", "/hosts/{host}?from=now-2m", "[data-testid=process-row]"),
@@ -57,6 +57,7 @@ const PAGES: [(&str, &str, &str); 13] = [
     ("traces", "/traces", "[data-testid=trace-row]"),
     ("trace", "/trace/{trace}", "[data-testid=span-row]"),
     ("alerts", "/alerts", "[data-testid=delivery-row]"),
+    ("incidents", "/incidents", "[data-testid=no-incidents]"),
     // Whoever watches may be asking something just then.
     ("queries", "/queries", "[data-testid=no-queries], [data-testid=query-row]"),
 ];
@@ -77,7 +78,7 @@ const DRAWINGS: &str = r#"
     return Array.from(document.querySelectorAll("main canvas")).flatMap(drawn)
         .concat(Array.from(document.querySelectorAll(".host-sparks path")).map(path => path.outerHTML));"#;
 
-async fn is_ready(browser: &Browser) {
+pub(crate) async fn is_ready(browser: &Browser) {
     let ready = async || browser.execute(READY).await.as_bool().filter(|ready| *ready);
     until("the page to be ready", ready).await;
 }
@@ -245,13 +246,13 @@ async fn write(browser: &Browser, editor: usize, text: &str) {
     assert_eq!(browser.execute(&script).await, true);
 }
 
-async fn click(browser: &Browser, testid: &str) {
+pub(crate) async fn click(browser: &Browser, testid: &str) {
     let script =
         format!("document.querySelector('[data-testid=\"{testid}\"]').click(); return true");
     assert_eq!(browser.execute(&script).await, true, "{testid}");
 }
 
-async fn until_shown(browser: &Browser, selector: &str, n: u64) {
+pub(crate) async fn until_shown(browser: &Browser, selector: &str, n: u64) {
     let quoted = json!(selector);
     let script = format!("return document.querySelectorAll({quoted}).length");
     let shown = async || (browser.execute(&script).await.as_u64()? == n).then_some(());
@@ -302,7 +303,7 @@ async fn has(browser: &Browser, selector: &str) -> bool {
 }
 
 /// What is wrong with the page as it stands.
-async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
+pub(crate) async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
     let mut faults = browser.console().await;
     faults.retain(|line| line.starts_with("SEVERE"));
     let seen = browser
@@ -334,7 +335,7 @@ async fn inspect(browser: &Browser, server: &Server) -> Vec<String> {
     faults
 }
 
-async fn picture(browser: &Browser, path: &Path) {
+pub(crate) async fn picture(browser: &Browser, path: &Path) {
     let shot = browser.devtools("Page.captureScreenshot", json!({"format": "png"})).await;
     let bytes = unbase64(shot["data"].as_str().unwrap());
     assert!(bytes.starts_with(b"\x89PNG"));

@@ -13,6 +13,8 @@ mod backtest;
 #[cfg(test)]
 mod browser;
 #[cfg(test)]
+mod browser_incident;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;

@@ -135,6 +135,8 @@ fn Root() -> impl IntoView {
                     <Route path=path!("/traces") view=page::traces::Traces/>
                     <Route path=path!("/trace/:id") view=page::trace::TracePage/>
                     <Route path=path!("/alerts") view=page::alerts::AlertsPage/>
+                    <Route path=path!("/incidents") view=page::incidents::IncidentsPage/>
+                    <Route path=path!("/incidents/:id") view=page::incident::IncidentPage/>
                     <Route path=path!("/queries") view=page::queries::Queries/>
                 </Routes>
             </Shell>

@@ -79,6 +79,16 @@ pub(crate) async fn post<Q: Serialize, A: DeserializeOwned>(
     json(response).await
 }
 
+/// `POST` of JSON to a path below the server's root.
+pub(crate) async fn post_to<Q: Serialize, A: DeserializeOwned>(
+    path: &str,
+    body: &Q,
+) -> Result<A, Failure> {
+    let request = Request::post(path).header("accept", "application/json");
+    let request = request.json(body).map_err(|error| unreadable(&error.to_string()))?;
+    json(sent(request.send().await, None)?).await
+}
+
 /// `DELETE` of a path below the API's base.
 pub(crate) async fn delete(path: &str) -> Result<(), Failure> {
     let request = Request::delete(&format!("{BASE}{path}"));

@@ -4,6 +4,8 @@ pub(crate) mod alerts;
 pub(crate) mod home;
 pub(crate) mod host;
 pub(crate) mod hosts;
+pub(crate) mod incident;
+pub(crate) mod incidents;
 pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod missing;

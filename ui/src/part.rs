@@ -1,5 +1,6 @@
 //! Parts that several pages use.
 
+pub(crate) mod ask;
 pub(crate) mod attributes;
 pub(crate) mod badge;
 pub(crate) mod copy;

@@ -159,7 +159,10 @@ impl Actions {
             return self.go(run, refused, "nobody approved in time", Payload::None).await;
         }
         if run.approvals.len() < run.plan.approval.need {
-            let why = format!("it waits for {} approvals", run.plan.approval.need);
+            let why = match run.plan.approval.need {
+                1 => "it waits for an approval".to_owned(),
+                need => format!("it waits for {need} approvals"),
+            };
             self.escalate(&run.id, Need::Approval, &why).await;
             return self.wait(run, LOOK_NS);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use action::guard::Outcome;
 use action::plan;
-use action::run::{self, Payload, State as RunState};
+use action::run::{self, Need, Payload, State as RunState};
 use api::incident::{
     Entry, EntryKind, Held, Incident, IncidentDetail, IncidentState, Incidents, Off, Run,
     RunSummary, Verdict,
@@ -13,6 +13,7 @@ use axum::extract::{Path, State};
 use axum::routing::get;
 use axum::{Json, Router};
 use model::time::Timestamp;
+use query::promql::{self, Expr};
 use serde::Serialize;
 
 use super::App;
@@ -45,6 +46,8 @@ async fn show(
     let mut found = app.actions.incident(&id, |one, runs| IncidentDetail {
         incident: incident(one, runs),
         expr: one.expr.clone(),
+        watched: watched(&one.expr).0,
+        threshold: watched(&one.expr).1,
         annotations: one.annotations.clone(),
         unknown: one.unknown.clone(),
         timeline: runs.iter().flat_map(|run| arrows(run)).chain(of_alert(one)).collect(),
@@ -55,6 +58,19 @@ async fn show(
     // Stable: what a run did within one millisecond stays in its order.
     found.timeline.sort_by_key(|entry| entry.at_ms);
     Ok(Json(found))
+}
+
+/// What an expression compares, and the number it compares that with.
+fn watched(text: &str) -> (String, Option<f64>) {
+    let whole = || (text.to_owned(), None);
+    let Ok(expr) = promql::parse(text) else { return whole() };
+    let Expr::Binary(binary) = expr.bare() else { return whole() };
+    if !binary.op.is_comparison() {
+        return whole();
+    }
+    let side = |of: &Expr| text[of.place().start..of.place().end].to_owned();
+    let threshold = side(&binary.right).trim().parse().ok();
+    (side(&binary.left), threshold)
 }
 
 fn ms(ns: i64) -> i64 {
@@ -84,6 +100,7 @@ fn incident(one: &plan::Incident, runs: &[&run::Run]) -> Incident {
         opened_ms: ms(one.opened_ns),
         resolved_ms: one.resolved_ns.map(ms),
         acknowledged_by: one.acknowledged_by.clone(),
+        acknowledged_ms: one.acknowledged_ns.map(ms),
         labels: one.labels.clone(),
         runs: runs.iter().map(|run| summary(run)).collect(),
     }
@@ -150,10 +167,18 @@ fn whole(run: &run::Run) -> Run {
         held: held(run),
         approved_by: run.approvals.iter().map(|yes| yes.by.clone()).collect(),
         approvals_needed: run.plan.approval.need,
-        escalated: run.calls.last().map(|call| call.why.clone()),
+        escalated: needed(run),
         can_approve: run.state == RunState::Awaiting,
         can_revert: !run.state.is_final(),
     }
+}
+
+/// What a person is needed for now.
+fn needed(run: &run::Run) -> Option<String> {
+    let is_open = |call: &&run::Call| {
+        !call.ended && (call.need != Need::Approval || run.state == RunState::Awaiting)
+    };
+    run.calls.iter().rev().find(is_open).map(|call| call.why.clone())
 }
 
 fn of_alert(one: &plan::Incident) -> Vec<Entry> {
@@ -165,6 +190,10 @@ fn of_alert(one: &plan::Incident) -> Vec<Entry> {
         run: String::new(),
     };
     let mut entries = vec![entry(one.opened_ns, "firing", one.rule.clone())];
+    if let (Some(at_ns), Some(by)) = (one.acknowledged_ns, &one.acknowledged_by) {
+        let kind = EntryKind::Acknowledgement;
+        entries.push(Entry { kind, ..entry(at_ns, by, String::new()) });
+    }
     if let Some(at_ns) = one.resolved_ns {
         let what = if one.unknown.is_some() { "unknown" } else { "resolved" };
         entries.push(entry(at_ns, what, one.unknown.clone().unwrap_or_default()));

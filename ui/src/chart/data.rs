@@ -63,6 +63,7 @@ pub(crate) fn chart(
         step_ms: answer.step_ms,
         y_max: spec.y_max,
         thresholds: Vec::new(),
+        marks: Vec::new(),
         zone: browser::zone(range_ms.0, range_ms.1),
     }
 }

@@ -12,6 +12,10 @@ pub(crate) enum Glyph {
     Logs,
     Trace,
     Bell,
+    Bolt,
+    Back,
+    Pause,
+    Person,
     Sun,
     Moon,
     Search,
@@ -40,6 +44,12 @@ const fn strokes(glyph: Glyph) -> &'static str {
         Glyph::Logs => "M2.5 4h11M2.5 8h11M2.5 12h7",
         Glyph::Trace => "M2.5 3.5h8M4.5 8h8M7.5 12.5h6",
         Glyph::Bell => "M4 11V7a4 4 0 0 1 8 0v4l1.2 1.2H2.8zM6.8 14h2.4",
+        Glyph::Bolt => "M9 1.8 3.5 9h4L7 14.2 12.500 7h-4z",
+        Glyph::Back => "M5.500 3 2.500 6l3 3M2.500 6h7a4 4 0 0 1 0 8H6",
+        Glyph::Pause => "M5.500 3.500v9M10.500 3.500v9",
+        Glyph::Person => {
+            "M8 2.500a2.600 2.600 0 1 0 0 5.200 2.600 2.600 0 0 0 0-5.200M3 13.800c.6-2.600 2.500-3.900 5-3.900s4.400 1.300 5 3.900"
+        }
         Glyph::Sun => {
             "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6M8 1.5v1.4M8 13.1v1.4M1.5 8h1.4M13.1 8h1.4M3.4 3.4l1 1M11.6 11.6l1 1M12.6 3.4l-1 1M4.4 11.6l-1 1"
         }

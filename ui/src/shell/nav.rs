@@ -17,7 +17,7 @@ pub(crate) struct Entry {
 }
 
 /// All pages that can be navigated to.
-pub(crate) const ENTRIES: [Entry; 8] = [
+pub(crate) const ENTRIES: [Entry; 9] = [
     Entry { path: "/", name: Msg::Overview, glyph: Glyph::Home, testid: "nav-home", key: "o" },
     Entry { path: "/hosts", name: Msg::Hosts, glyph: Glyph::Host, testid: "nav-hosts", key: "h" },
     Entry {
@@ -48,6 +48,13 @@ pub(crate) const ENTRIES: [Entry; 8] = [
         glyph: Glyph::Bell,
         testid: "nav-alerts",
         key: "a",
+    },
+    Entry {
+        path: "/incidents",
+        name: Msg::Incidents,
+        glyph: Glyph::Bolt,
+        testid: "nav-incidents",
+        key: "i",
     },
     Entry {
         path: "/queries",

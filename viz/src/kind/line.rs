@@ -47,6 +47,8 @@ pub struct Data {
     pub y_max: Option<f64>,
     /// Horizontal lines to compare with.
     pub thresholds: Vec<(f64, Ink)>,
+    /// Instants to see beside the values, ms since the epoch, with their names.
+    pub marks: Vec<(i64, Ink, String)>,
     /// Zone of the x axis.
     pub zone: Zone,
 }

@@ -6,6 +6,9 @@ use crate::hit::Hit;
 use crate::painter::{Align, Fill, Ink, Painter, Point, Rect, Stroke, TextStyle};
 use crate::scale::float;
 
+/// Rows that names of marks are written in before they are left out.
+const MARK_ROWS: usize = 4;
+
 impl Scene {
     /// Draws everything that does not follow the pointer.
     pub fn draw(&self, painter: &mut dyn Painter) {
@@ -22,6 +25,7 @@ impl Scene {
             self.draw_line(curve, painter);
         }
         self.draw_thresholds(painter);
+        self.draw_marks(painter);
         self.draw_labels(painter);
     }
 
@@ -93,6 +97,31 @@ impl Scene {
             let y = crisp(self.y.pixel(*value));
             let ends = [Point::new(self.plot.x, y), Point::new(self.plot.right(), y)];
             painter.polyline(&ends, Stroke { ink: *ink, width: 1.0, dashed: true });
+        }
+    }
+
+    /// Vertical lines with their names at the top, each beside its line where there is room before the next.
+    fn draw_marks(&self, painter: &mut dyn Painter) {
+        let (first, last) = self.data.range_ms;
+        let mut free = [f64::NEG_INFINITY; MARK_ROWS];
+        for (at_ms, ink, name) in &self.data.marks {
+            if !(first..=last).contains(at_ms) {
+                continue;
+            }
+            let x = crisp(self.x_of(*at_ms));
+            let ends = [Point::new(x, self.plot.y), Point::new(x, self.plot.bottom())];
+            painter.polyline(&ends, Stroke { ink: *ink, width: 1.0, dashed: true });
+            let width =
+                name.chars().map(|c| if c.is_ascii() { 0.58 } else { 1.0 }).sum::<f64>() * LABEL_PX;
+            let is_right = x + 4.0 + width <= self.plot.right();
+            let left = if is_right { x + 4.0 } else { x - 4.0 - width };
+            let Some(row) = free.iter().position(|end| left >= *end) else { continue };
+            free[row] = left + width + 6.0;
+            let align = if is_right { Align::Start } else { Align::End };
+            let at = if is_right { x + 4.0 } else { x - 4.0 };
+            #[expect(clippy::cast_precision_loss, reason = "one of a few rows")]
+            let y = self.plot.y + LABEL_PX * (0.8 + 1.25 * row as f64);
+            painter.text(Point::new(at, y), name, TextStyle { ink: *ink, size: LABEL_PX, align });
         }
     }
 

@@ -60,6 +60,27 @@ fn a_stack_of_shares() {
 }
 
 #[test]
+fn marks_stand_beside_their_names_and_crowded_names_are_left_out() {
+    let mut marked = data(vec![series("a", 0, wave(61, 0.0))]);
+    let mark = |s: i64, ink: Ink, name: &str| (START_MS + s * 1_000, ink, name.to_owned());
+    marked.marks = vec![
+        mark(-5, Ink::Warn, "outside"),
+        mark(20, Ink::Error, "fires"),
+        mark(20, Ink::Accent, "action"),
+    ];
+    let crowd = (0..9).map(|_| mark(40, Ink::Warn, "back"));
+    marked.marks.extend(crowd);
+    marked.marks.push(mark(59, Ink::Ok, "resolved"));
+    let drawn = draw(marked.clone(), LIGHT);
+    assert_eq!(drawn.matches("back").count(), MARK_ROWS_SEEN);
+    assert!(!drawn.contains("outside"));
+    check(marked, LIGHT, expect_file!["../../../golden/marks_light.svg"]);
+}
+
+/// Rows of names one above the other.
+const MARK_ROWS_SEEN: usize = 4;
+
+#[test]
 fn gaps_are_hatched_and_lonely_points_are_dots() {
     let mut values = wave(61, 0.0);
     values[10..30].fill(f64::NAN);
