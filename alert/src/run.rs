@@ -112,6 +112,18 @@ impl Alerts {
         self.watches.iter().map(|watch| (*watch.group).clone()).collect()
     }
 
+    /// The objectives that some of the groups stand for.
+    #[must_use]
+    pub fn slos(&self) -> Vec<Arc<crate::slo::Slo>> {
+        let mut slos: Vec<Arc<crate::slo::Slo>> = Vec::new();
+        for slo in self.watches.iter().filter_map(|watch| watch.group.slo.as_ref()) {
+            if slos.iter().all(|known| known.name != slo.name) {
+                slos.push(Arc::clone(slo));
+            }
+        }
+        slos
+    }
+
     /// What all rules are doing.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::rule::{Group, Options, Position, Problems};
 
 pub use compile::{Tier, tiers};
+pub use window::text_of as window_text;
 
 /// An objective.
 #[derive(Clone, Debug, PartialEq)]

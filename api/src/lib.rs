@@ -15,6 +15,7 @@ pub mod number;
 pub mod query;
 pub mod range;
 pub mod running;
+pub mod slo;
 pub mod sql;
 pub mod status;
 pub mod trace;

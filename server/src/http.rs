@@ -19,6 +19,7 @@ mod logs;
 mod ofrep;
 mod prometheus;
 mod queries;
+mod slos;
 mod sql;
 mod status;
 mod traces;
@@ -109,6 +110,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/traces", post(traces::search))
         .route("/trace/{id}", get(traces::trace))
         .route("/alerts", get(alerts::alerts))
+        .route("/slos", get(slos::slos))
         .route("/rules/backtest", post(backtest::backtest))
         .route("/queries", get(queries::list))
         .route("/queries/metrics", get(queries::metrics))

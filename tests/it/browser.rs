@@ -28,7 +28,7 @@ groups:
 "#;
 
 /// A page as it is named in the pictures, its path, and what it must show; `{host}` and `{trace}` are filled in.
-const PAGES: [(&str, &str, &str); 14] = [
+const PAGES: [(&str, &str, &str); 15] = [
     ("home", "/?from=now-2m", "[data-testid=host-card]"),
     ("hosts", "/hosts", "main a[href*='/hosts/']"),
     ("host", "/hosts/{host}?from=now-2m", "[data-testid=process-row]"),
@@ -58,6 +58,7 @@ const PAGES: [(&str, &str, &str); 14] = [
     ("trace", "/trace/{trace}", "[data-testid=span-row]"),
     ("alerts", "/alerts", "[data-testid=delivery-row]"),
     ("incidents", "/incidents", "[data-testid=no-incidents]"),
+    ("no-slos", "/slos", "[data-testid=no-slos]"),
     // Whoever watches may be asking something just then.
     ("queries", "/queries", "[data-testid=no-queries], [data-testid=query-row]"),
 ];

@@ -15,6 +15,8 @@ mod browser;
 #[cfg(test)]
 mod browser_incident;
 #[cfg(test)]
+mod browser_slo;
+#[cfg(test)]
 mod crash;
 #[cfg(test)]
 mod demo;

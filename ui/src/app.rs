@@ -137,6 +137,7 @@ fn Root() -> impl IntoView {
                     <Route path=path!("/alerts") view=page::alerts::AlertsPage/>
                     <Route path=path!("/incidents") view=page::incidents::IncidentsPage/>
                     <Route path=path!("/incidents/:id") view=page::incident::IncidentPage/>
+                    <Route path=path!("/slos") view=page::slos::SlosPage/>
                     <Route path=path!("/queries") view=page::queries::Queries/>
                 </Routes>
             </Shell>

@@ -123,9 +123,12 @@ texts! {
     Auto: "Auto", "自动";
     Back: "Take back", "回退";
     BackHow: "Everything this action has changed is set to what it was before.", "此动作所做的全部更改将恢复为之前的值。";
+    BadOf: "{} bad of {} events", "{} 个失败事件，共 {} 个";
     Before: "Before", "之前";
     Breadcrumbs: "Breadcrumbs", "路径导航";
     Broken: "broken", "执行失败";
+    BudgetLeft: "Error budget left", "剩余错误预算";
+    BurnRate: "Burn rate", "消耗速率";
     CallNeeded: "A person is needed: {}", "需要人工处理：{}";
     CancelQuery: "Cancel", "取消";
     Cardinality: "Cardinality", "基数";
@@ -257,7 +260,10 @@ texts! {
     NoRows: "The query gives no rows", "查询没有返回任何行";
     NoRules: "No alert rules are loaded", "尚未加载告警规则";
     NoRulesHow: "Write Prometheus rule files and name them in the configuration under [alert] rules. This one watches the CPU of every host:", "编写 Prometheus 规则文件，并在配置的 [alert] rules 中列出。下面的规则监视每台主机的 CPU：";
+    NoSlos: "No objectives yet", "还没有服务等级目标";
+    NoSlosHow: "Write what share of the events of a service shall be good, and name the file in the configuration under [alert] slos. Rules, alerts and this page follow from it:", "写下服务的事件中应有多大比例是成功的，并在配置的 [alert] slos 中列出该文件。规则、告警和本页面都由此生成：";
     NoSuchPage: "There is no such page", "页面不存在";
+    NothingCounted: "The period is counted each minute; nothing yet", "周期统计每分钟更新，暂无数据";
     NoTraces: "No traces in this range", "该时间范围内没有链路";
     NoTracesHow: "Try a longer range or fewer filters, or send spans over OTLP: the overview shows the settings to copy.", "请扩大时间范围或减少过滤条件，或通过 OTLP 发送 Span：可复制的配置见“概览”。";
     NoTracesMatch: "No trace matches these filters", "没有符合条件的链路";
@@ -341,6 +347,8 @@ texts! {
     Since: "since {}", "始于 {}";
     Size: "Size", "容量";
     SkipToContent: "Skip to content", "跳到内容";
+    SloGoal: "{} % of {}", "{} % / {}";
+    Slos: "Objectives", "服务目标";
     SpanCount: "{} spans", "{} 个 Span";
     SpanOne: "1 span", "1 个 Span";
     SpanDetails: "Span", "Span 详情";

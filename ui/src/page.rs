@@ -10,6 +10,7 @@ pub(crate) mod logs;
 pub(crate) mod metrics;
 pub(crate) mod missing;
 pub(crate) mod queries;
+pub(crate) mod slos;
 pub(crate) mod sql;
 pub(crate) mod trace;
 pub(crate) mod traces;

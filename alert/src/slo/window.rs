@@ -54,7 +54,7 @@ pub(super) fn filled(expr: &str, window: Duration) -> String {
 }
 
 /// A length as PromQL writes it.
-pub(super) fn text_of(length: Duration) -> String {
+pub fn text_of(length: Duration) -> String {
     duration::text(i64::try_from(length.as_millis()).unwrap_or(i64::MAX))
 }
 

@@ -61,7 +61,7 @@ fn alert_state(alert: &alert::AlertStatus) -> api::alert::State {
 }
 
 /// The highest state of its alerts; missing data stands between pending and firing.
-fn rule_state(rule: &alert::RuleStatus) -> api::alert::State {
+pub(super) fn rule_state(rule: &alert::RuleStatus) -> api::alert::State {
     let states = rule.active.iter().map(alert_state);
     let states = states.filter(|state| *state != api::alert::State::Resolved);
     let own = rule.no_data_since.map(|_| api::alert::State::NoData);

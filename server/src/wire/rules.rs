@@ -129,6 +129,12 @@ impl Rules {
         &self.source.config
     }
 
+    /// Objectives of service level.
+    #[must_use]
+    pub fn slos(&self) -> Vec<Arc<alert::slo::Slo>> {
+        self.present().slos()
+    }
+
     /// What all rules are doing.
     #[must_use]
     pub fn status(&self) -> Status {

@@ -16,6 +16,7 @@ pub(crate) enum Glyph {
     Back,
     Pause,
     Person,
+    Target,
     Sun,
     Moon,
     Search,
@@ -49,6 +50,9 @@ const fn strokes(glyph: Glyph) -> &'static str {
         Glyph::Pause => "M5.500 3.500v9M10.500 3.500v9",
         Glyph::Person => {
             "M8 2.500a2.600 2.600 0 1 0 0 5.200 2.600 2.600 0 0 0 0-5.200M3 13.800c.6-2.600 2.500-3.900 5-3.900s4.400 1.300 5 3.900"
+        }
+        Glyph::Target => {
+            "M8 2.2a5.8 5.8 0 1 0 0 11.6A5.8 5.8 0 0 0 8 2.2M8 5.2a2.8 2.8 0 1 0 0 5.600A2.8 2.8 0 0 0 8 5.2M8 8h.01"
         }
         Glyph::Sun => {
             "M8 5.2a2.8 2.8 0 1 0 0 5.6 2.8 2.8 0 0 0 0-5.6M8 1.5v1.4M8 13.1v1.4M1.5 8h1.4M13.1 8h1.4M3.4 3.4l1 1M11.6 11.6l1 1M12.6 3.4l-1 1M4.4 11.6l-1 1"

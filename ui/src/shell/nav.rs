@@ -17,7 +17,7 @@ pub(crate) struct Entry {
 }
 
 /// All pages that can be navigated to.
-pub(crate) const ENTRIES: [Entry; 9] = [
+pub(crate) const ENTRIES: [Entry; 10] = [
     Entry { path: "/", name: Msg::Overview, glyph: Glyph::Home, testid: "nav-home", key: "o" },
     Entry { path: "/hosts", name: Msg::Hosts, glyph: Glyph::Host, testid: "nav-hosts", key: "h" },
     Entry {
@@ -56,6 +56,7 @@ pub(crate) const ENTRIES: [Entry; 9] = [
         testid: "nav-incidents",
         key: "i",
     },
+    Entry { path: "/slos", name: Msg::Slos, glyph: Glyph::Target, testid: "nav-slos", key: "s" },
     Entry {
         path: "/queries",
         name: Msg::RunningQueries,
