@@ -243,6 +243,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(8))]
+
         /// Chance is found to be an effect about as seldom as it says.
         #[test]
         fn chance_is_seldom_an_effect(seed in any::<u64>()) {

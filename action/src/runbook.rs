@@ -92,6 +92,9 @@ pub struct Group {
     /// HAProxy: the backend whose servers they are.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub backend: String,
+    /// HAProxy: the map whose entries they are, by its path as the configuration has it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub map: String,
     /// supervisord: the group whose processes they are.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub processes: String,

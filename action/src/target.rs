@@ -150,12 +150,18 @@ async fn connect(allowed: &Allowed, address: &str) -> Result<TcpStream, String> 
 /// Says what is wrong with a target.
 pub(crate) fn check(target: &Target, allowed: &Allowed) -> Result<(), String> {
     check_fields(target)?;
-    let Group { backend, processes, namespace, members, initial, .. } = &target.group;
+    let Group { backend, map, processes, namespace, members, initial, .. } = &target.group;
     match target.driver {
         DriverKind::Flags => Ok(()),
         DriverKind::Haproxy => {
             check_endpoint(target, allowed)?;
-            haproxy::check_name(backend).map_err(|problem| format!("group.backend: {problem}"))
+            match (backend.as_str(), map.as_str()) {
+                (_, "") => haproxy::check_name(backend)
+                    .map_err(|problem| format!("group.backend: {problem}")),
+                ("", file) => haproxy::map::check_file(file)
+                    .map_err(|problem| format!("group.map: {problem}")),
+                _ => Err("group: a backend and a map are two targets".to_owned()),
+            }
         }
         DriverKind::Supervisor => {
             check_endpoint(target, allowed)?;
@@ -201,6 +207,7 @@ fn check_fields(target: &Target) -> Result<(), String> {
         ("secret_file", target.secret_file.is_some()),
         ("honours_id", target.honours_id),
         ("group.backend", !group.backend.is_empty()),
+        ("group.map", !group.map.is_empty()),
         ("group.processes", !group.processes.is_empty()),
         ("group.master", !group.master.is_empty()),
         ("group.cluster", !group.cluster.is_empty()),
@@ -211,7 +218,7 @@ fn check_fields(target: &Target) -> Result<(), String> {
     ];
     let own: &[&str] = match target.driver {
         DriverKind::Flags => &[],
-        DriverKind::Haproxy => &["endpoint", "group.backend"],
+        DriverKind::Haproxy => &["endpoint", "group.backend", "group.map"],
         DriverKind::Supervisor => &["endpoint", "group.processes"],
         DriverKind::Redis => &["endpoint", "token_file", "group.master"],
         DriverKind::Patroni => &["endpoint", "token_file", "ca_file", "group.cluster"],

@@ -13,7 +13,7 @@ const fn does(driver: DriverKind) -> &'static str {
     match driver {
         DriverKind::Supervisor => "supervisor.start and supervisor.stop",
         DriverKind::Flags => "flag.set",
-        DriverKind::Haproxy => "haproxy.weight and haproxy.state",
+        DriverKind::Haproxy => "haproxy.weight and haproxy.state, or haproxy.map",
         DriverKind::Redis => "redis.switchover",
         DriverKind::Patroni => "patroni.switchover",
         DriverKind::Kubernetes => "kubernetes.scale and kubernetes.restart",
@@ -63,6 +63,17 @@ impl Wish {
             (DriverKind::Haproxy, "haproxy.state") => {
                 let state = step.only("state")?.as_str().filter(|s| ["drain", "maint"].contains(s));
                 Ok(value("state", state.ok_or("state is drain or maint")?))
+            }
+            (DriverKind::Haproxy, "haproxy.map") => {
+                let found = match step.only("value")? {
+                    Value::String(word) => word.clone(),
+                    Value::Number(number) => number.to_string(),
+                    other => return Err(format!("value: {}", crate::flags::unquoted(other))),
+                };
+                if !crate::target::haproxy::map::is_word(&found) {
+                    return Err("value is one word of at most 200 bytes".to_owned());
+                }
+                Ok(value("value", found))
             }
             (DriverKind::Flags, "flag.set") => match step.only("variant")? {
                 Value::String(name) => Ok(value("variant", name)),

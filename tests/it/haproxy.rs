@@ -43,7 +43,7 @@ impl Proxy {
         proxy
     }
 
-    async fn ask(&self, command: &str) -> String {
+    pub(crate) async fn ask(&self, command: &str) -> String {
         let mut stream = UnixStream::connect(&self.socket).await.unwrap();
         stream.write_all(format!("{command}\n").as_bytes()).await.unwrap();
         let mut answer = String::new();

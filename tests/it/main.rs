@@ -11,6 +11,8 @@ mod amtool;
 #[cfg(test)]
 mod backtest;
 #[cfg(test)]
+mod baseline;
+#[cfg(test)]
 mod browser;
 #[cfg(test)]
 mod browser_incident;
@@ -32,6 +34,8 @@ mod full_disk;
 mod guard;
 #[cfg(test)]
 mod haproxy;
+#[cfg(test)]
+mod haproxy_map;
 #[cfg(test)]
 mod kubernetes;
 #[cfg(test)]

@@ -162,6 +162,11 @@ fn check_runbook(
         }
         let wish = Wish::of(step, target.driver);
         let wish = wish.map_err(|problem| format!("step {}: {problem}", step.id))?;
+        let of_map = step.action == "haproxy.map";
+        if target.driver == DriverKind::Haproxy && of_map == target.group.map.is_empty() {
+            let wanted = if of_map { "a map" } else { "a backend" };
+            return Err(format!("step {}: {} is for {wanted} (group)", step.id, step.action));
+        }
         n_lasting += usize::from(matches!(&wish, Wish::Value { field, .. } if is_lasting(field)));
         if let (DriverKind::Flags, Wish::Value { value, .. }) = (target.driver, &wish)
             && !book.flags.values().any(|flag| flag.variants.contains_key(value))

@@ -13,6 +13,8 @@ use crate::address::Allowed;
 use crate::plan::{Change, Member};
 use crate::runbook::Target;
 
+pub(crate) mod map;
+
 /// Longest answer: a row of `show servers state` has about 150 bytes.
 const ANSWER_BYTES_MAX: u64 = 8 << 20;
 /// Largest weight HAProxy takes.
@@ -39,7 +41,12 @@ impl Driver for Haproxy {
         timeout: Duration,
     ) -> BoxFuture<'a, Result<Vec<Member>, String>> {
         Box::pin(async move {
-            let backend = &target.group.backend;
+            let (backend, file) = (&target.group.backend, &target.group.map);
+            if !file.is_empty() {
+                map::check_file(file)?;
+                let answer = self.ask(target, &format!("show map {file}"), timeout).await?;
+                return map::entries_of(&answer, file);
+            }
             check_name(backend)?;
             let command = format!("show servers state {backend}");
             let mut members = states_of(&self.ask(target, &command, timeout).await?, backend)?;
@@ -59,7 +66,12 @@ impl Driver for Haproxy {
         Order { change, timeout, .. }: Order<'a>,
     ) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let command = command(&target.group.backend, change).map_err(Failure::Refused)?;
+            let group = &target.group;
+            let command = match group.map.as_str() {
+                "" => command(&group.backend, change),
+                file => map::command(file, change),
+            };
+            let command = command.map_err(Failure::Refused)?;
             let answer = self.ask(target, &command, timeout).await?;
             match answer.trim() {
                 "" => Ok(()),
