@@ -180,7 +180,7 @@ async fn headrope(home: &Home, target: Option<&str>) -> Server {
                 "global: {{scrape_interval: 1s}}\nscrape_configs: [{{job_name: shop, static_configs: [{{targets: ['{target}']}}]}}]\n"
             ),
         );
-        config.push_str("[scrape]\nconfig_files = [\"scrape.yml\"]\n");
+        config.push_str("[agent.scrape]\nconfig_files = [\"scrape.yml\"]\n");
     }
     let server = home.start(&config).await;
     if target.is_some() {

@@ -22,7 +22,7 @@ async fn fill(browser: &Browser, testid: &str, text: &str) {
     assert_eq!(browser.execute(&script).await, true);
 }
 
-async fn until_text(browser: &Browser, selector: &str, part: &str) {
+pub(crate) async fn until_text(browser: &Browser, selector: &str, part: &str) {
     let (selector, wanted) = (json!(selector), json!(part));
     let script = format!(
         "return Array.from(document.querySelectorAll({selector})).some(one => one.textContent.includes({wanted}))"

@@ -6,7 +6,10 @@ use std::process::Stdio;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::server::{Home, client, program, until};
+use crate::browser::{is_ready, picture};
+use crate::browser_incident::until_text;
+use crate::server::{Home, client, percent, program, until};
+use crate::webdriver::Browser;
 
 /// How long after the fault the instance gets no customers any more, ns. What it takes is printed.
 const DRAINED_NS: i64 = 3_000_000_000;
@@ -67,6 +70,42 @@ impl Demo {
     }
 }
 
+/// Pictures of what a person sees of it, in `tests/out`: the incident, and what customers felt.
+struct Pictures {
+    browser: Browser,
+    base: String,
+    incident: String,
+}
+
+impl Pictures {
+    async fn start(demo: &Demo, incident: &str) -> Self {
+        let browser = Browser::start().await;
+        browser.resize(1280, 1_000).await;
+        let base = demo.state["headrope"].as_str().unwrap().to_owned();
+        Self { browser, base, incident: incident.to_owned() }
+    }
+
+    /// Both pages, once the incident's says `words`.
+    async fn take(&self, name: &str, words: &str) {
+        let out = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("out");
+        std::fs::create_dir_all(&out).unwrap();
+        let p99 = "histogram_quantile(0.99, sum by (instance, le) (rate(http_server_request_duration_seconds_bucket{job=\"shop\"}[2s])))";
+        let of = "lang=en&theme=light";
+        let pages = [
+            ("incident", format!("/incidents/{}?{of}&refresh=1s", self.incident)),
+            ("latency", format!("/explore/metrics?from=now-2m&{of}&q={}", percent(p99))),
+        ];
+        for (page, path) in pages {
+            self.browser.goto(&format!("{}{path}", self.base)).await;
+            is_ready(&self.browser).await;
+            if page == "incident" {
+                until_text(&self.browser, "[data-testid=run]", words).await;
+            }
+            picture(&self.browser, &out.join(format!("demo-{name}-{page}.png"))).await;
+        }
+    }
+}
+
 /// When the run came to a state first, ns since the epoch.
 fn at(run: &Value, to: &str, step: u64) -> i64 {
     let arrows = run["arrows"].as_array().unwrap();
@@ -80,7 +119,7 @@ async fn a_slow_instance_of_the_shop_is_drained_verified_and_given_back() {
     let mut demo = Demo::start().await;
     // Not before there is something to compare with: every instance has sold.
     let sold = "count(rate(http_server_request_duration_seconds_count{job=\"shop\"}[2s]) > 0)";
-    let sold = format!("/api/v1/query?query={}", crate::server::percent(sold));
+    let sold = format!("/api/v1/query?query={}", percent(sold));
     until("all three instances to sell", async || {
         (demo.get(&sold).await["data"]["result"][0]["value"][1] == "3").then_some(())
     })
@@ -109,6 +148,9 @@ async fn a_slow_instance_of_the_shop_is_drained_verified_and_given_back() {
     }
     assert!(drained < DRAINED_BUSY_NS, "drained only after {} ms", ms[3]);
 
+    let pictures = Pictures::start(&demo, run["plan"]["incident"].as_str().unwrap()).await;
+    pictures.take("1-held", "it helped").await;
+
     // Drained, it has no customers, and so no latency: the alert goes on by HAProxy's own checks, until it is well.
     demo.fault(&["none", "s2"]).await;
     let closed = demo.until_run("closed").await;
@@ -117,6 +159,9 @@ async fn a_slow_instance_of_the_shop_is_drained_verified_and_given_back() {
     let back: Vec<_> = back.map(|arrow| &arrow["payload"]["change"]["value"]).collect();
     assert_eq!(back, ["ready", "50", "100"], "{arrows:#?}");
     assert_eq!(closed["run"]["calls"], serde_json::json!([]), "nobody was called: {closed:#}");
+
+    pictures.take("2-given-back", "over · it helped").await;
+    drop(pictures);
 
     // It ends what it started, and leaves nothing.
     let dir = std::path::PathBuf::from(demo.state["dir"].as_str().unwrap());

@@ -168,7 +168,14 @@ fn marks(one: &IncidentDetail) -> Vec<(i64, Ink, String)> {
         };
         Some((entry.at_ms, ink, t(name).to_owned()))
     };
-    one.timeline.iter().filter_map(mark).collect()
+    let mut marks: Vec<(i64, Ink, String)> = Vec::new();
+    for mark in one.timeline.iter().filter_map(mark) {
+        // A way back has several steps, and one beginning.
+        if mark.1 != Ink::Warn || marks.last().is_none_or(|last| last.2 != mark.2) {
+            marks.push(mark);
+        }
+    }
+    marks
 }
 
 /// What the rule watches, around the incident.
