@@ -234,6 +234,12 @@ texts! {
     Min: "Min", "最小";
     MinMs: "min ms", "最短 ms";
     Minutes: "{} min", "{} 分钟";
+    MomentBack: "way back dispatched", "已下发回退";
+    MomentCaptured: "read before", "已读取原值";
+    MomentDispatched: "dispatched", "已下发";
+    MomentLeased: "next step", "下一步";
+    MomentObserved: "read back", "已读回确认";
+    MomentReasserting: "set again", "重新设置";
     MoreTables: "{} more, most of them a metric each", "其他 {} 个，多为每个指标一张表";
     Mount: "Mounted at", "挂载点";
     Navigation: "Navigation", "导航";

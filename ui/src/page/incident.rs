@@ -344,6 +344,32 @@ fn Verdicts(verdicts: Vec<Verdict>) -> impl IntoView {
     }
 }
 
+/// What happened, in the language in force; a state that is not known here as the server says it.
+fn moment(what: &str) -> String {
+    let msg = match what {
+        "pending" => Msg::StatePending,
+        "firing" => Msg::StateFiring,
+        "resolved" => Msg::StateResolved,
+        "unknown" => Msg::RunUnknown,
+        "refused" => Msg::RunRefused,
+        "shadowed" => Msg::RunShadowed,
+        "awaiting" => Msg::RunAwaiting,
+        "admitted" => Msg::RunAdmitted,
+        "leased" => Msg::MomentLeased,
+        "captured" => Msg::MomentCaptured,
+        "dispatched" => Msg::MomentDispatched,
+        "observed" => Msg::MomentObserved,
+        "verifying" => Msg::RunVerifying,
+        "holding" => Msg::RunHolding,
+        "reasserting" => Msg::MomentReasserting,
+        "reverting" | "rolling_back" => Msg::RunReverting,
+        "revert_dispatched" | "rollback_dispatched" => Msg::MomentBack,
+        "closed" => Msg::RunClosed,
+        other => return other.replace('_', " "),
+    };
+    t(msg).to_owned()
+}
+
 #[component]
 fn Timeline(entries: Vec<Entry>) -> impl IntoView {
     let row = |entry: Entry| {
@@ -365,7 +391,8 @@ fn Timeline(entries: Vec<Entry>) -> impl IntoView {
         let what = match entry.kind {
             EntryKind::Approval => fill(Msg::ApprovedBy, &[&entry.what]),
             EntryKind::Acknowledgement => fill(Msg::AcknowledgedBy, &[&entry.what]),
-            _ => entry.what.replace('_', " "),
+            EntryKind::Notification => entry.what.clone(),
+            _ => moment(&entry.what),
         };
         view! {
             <li data-testid="timeline-row">
